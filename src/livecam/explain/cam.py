@@ -1,0 +1,185 @@
+"""Class activation maps: channels of one layer, weighted and summed; one forward and one backward serve them all.
+
+Notation of the papers: A ``(N, K, h, w)`` the layer's activations, g = dS_c/dA, w ``(N, K)`` one weight per channel.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from livecam.explain.explainer import Explainer
+from livecam.explain.hooks import Capture
+from livecam.explain.recording import Recording
+from livecam.explain.structure import Structure
+
+
+def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
+    """sum_k w_k A_k: weights ``(N, K)`` and activations ``(N, K, h, w)`` give maps ``(N, h, w)``."""
+    return torch.einsum("nk,nkhw->nhw", weights, activations)
+
+
+@dataclass(frozen=True)
+class LayerExplainer(Explainer):
+    """A method that reads one layer.
+
+    Args:
+        layer: Full name or unique suffix; None takes the last feature map before global pooling.
+        post_relu: Read the layer after the in-place ReLU that follows it; None decides for the default layer
+            (methods 0.5) and reads a named layer as it is.
+        name: See :class:`Explainer`.
+    """
+
+    layer: str | None = None
+    post_relu: bool | None = None
+
+    gradient: ClassVar[bool] = True
+
+    def capture(self, structure: Structure) -> Capture:
+        """The one capture of this method."""
+        layer = structure.resolve(self.layer)
+        post_relu = self.post_relu
+        if post_relu is None:
+            post_relu = structure.post_relu and layer == structure.target_layer
+        return Capture(layer, gradient=self.gradient, post_relu=post_relu)
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return [self.capture(structure)]
+
+    def activations(self, recording: Recording) -> Tensor:
+        """A: the layer's activations ``(N, K, h, w)``."""
+        return recording.activations[self.capture(recording.structure)]
+
+    def gradients(self, recording: Recording) -> Tensor:
+        """g: gradient of the class score with respect to A, ``(N, K, h, w)``."""
+        return recording.gradients[self.capture(recording.structure)]
+
+
+@dataclass(frozen=True)
+class CAM(LayerExplainer):
+    """CAM (Zhou et al. 2016): sum_k w_k A_k with the weights of the final linear layer.
+
+    Signed and not rectified: its mean over positions plus the bias is the class score. Costs one forward.
+
+    Raises:
+        ValueError: When the network does not end in global average pooling and one linear layer.
+    """
+
+    method: ClassVar[str] = "cam"
+    label: ClassVar[str] = "CAM"
+    gradient: ClassVar[bool] = False
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        capture = self.capture(structure)
+        if structure.linear is None or capture.layer != structure.target_layer:
+            where = "this network's classifier is built otherwise"
+            if structure.linear is not None:
+                where = f"in this network that reads {structure.target_layer!r}, not {capture.layer!r}"
+            raise ValueError(
+                f"CAM needs a head of global average pooling and one linear layer (GAP+linear): {where}. "
+                "Use Grad-CAM, which needs no special head."
+            )
+        return [capture]
+
+    def explain(self, recording: Recording) -> Tensor:
+        linear = recording.layer(recording.structure.linear)
+        activations = self.activations(recording)
+        weights = recording.head.class_weights(linear.weight.detach().to(activations.dtype), recording.targets)
+        return weighted_sum(weights, activations)
+
+
+@dataclass(frozen=True)
+class ChannelWeights(LayerExplainer):
+    """A method of the form L = relu(sum_k w_k A_k)."""
+
+    @abstractmethod
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Channel weights ``(N, K)`` from A and g ``(N, K, h, w)``."""
+
+    def explain(self, recording: Recording) -> Tensor | tuple[Tensor, dict[str, Any]]:
+        activations = self.activations(recording)
+        return weighted_sum(self.weights(activations, self.gradients(recording)), activations).relu()
+
+
+@dataclass(frozen=True)
+class GradCAM(ChannelWeights):
+    """Grad-CAM (Selvaraju et al. 2017): w_k is the mean gradient of channel k."""
+
+    method: ClassVar[str] = "gradcam"
+    label: ClassVar[str] = "Grad-CAM"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return gradients.mean((2, 3))
+
+
+@dataclass(frozen=True)
+class XGradCAM(ChannelWeights):
+    """XGrad-CAM (Fu et al. 2020): w_k = sum g A / sum A; a channel whose sum is zero counts nothing."""
+
+    method: ClassVar[str] = "xgradcam"
+    label: ClassVar[str] = "XGrad-CAM"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        total = activations.sum((2, 3))
+        # Relative, so that the rule does not depend on the layer's scale.
+        dead = total.abs() <= 1e-8 * activations.abs().amax((1, 2, 3))[:, None]
+        return ((gradients * activations).sum((2, 3)) / total.masked_fill(dead, 1)).masked_fill(dead, 0)
+
+
+@dataclass(frozen=True)
+class WGradCAM(ChannelWeights):
+    """WGradCAM (Zhang, Rao, Yang, eq. 2-4): w_k = mean of g A, gradient weighted by activation."""
+
+    method: ClassVar[str] = "wgradcam"
+    label: ClassVar[str] = "WGradCAM"
+
+    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        return (gradients * activations).mean((2, 3))
+
+
+@dataclass(frozen=True)
+class LayerCAM(LayerExplainer):
+    """LayerCAM (Jiang et al. 2021): L = relu(sum_k relu(g_k) A_k), a weight per position."""
+
+    method: ClassVar[str] = "layercam"
+    label: ClassVar[str] = "LayerCAM"
+
+    def explain(self, recording: Recording) -> Tensor:
+        return (self.gradients(recording).relu() * self.activations(recording)).sum(1).relu()
+
+
+@dataclass(frozen=True)
+class GradCAMPlusPlus(LayerExplainer):
+    """Grad-CAM++ (Chattopadhay et al. 2018): w_k = sum_ij alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
+
+    Computed in the cancelled form alpha = 1 / (2 + sum(A) g) where g > 0: the textbook form with an epsilon is ruined
+    where gradients are small, as at full resolution (methods 2.3). ``details`` counts the positions whose denominator
+    vanishes (``singular``), possible only where activations are negative.
+
+    Args:
+        layer: See :class:`LayerExplainer`.
+        post_relu: See :class:`LayerExplainer`.
+        normalise_alpha: Divide alpha by its sum over the channel's positive positions, as the authors' code does and
+            their equations do not.
+        name: See :class:`Explainer`.
+    """
+
+    method: ClassVar[str] = "gradcam_pp"
+    label: ClassVar[str] = "Grad-CAM++"
+
+    normalise_alpha: bool = False
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        activations, gradients = self.activations(recording), self.gradients(recording)
+        positive = gradients > 0
+        denominator = 2 + activations.sum((2, 3), keepdim=True) * gradients
+        singular = positive & (denominator <= 1e-3)
+        used = positive & ~singular
+        alpha = torch.where(used, 1 / denominator.masked_fill(~used, 1), 0)
+        if self.normalise_alpha:
+            total = alpha.sum((2, 3), keepdim=True)
+            alpha = alpha / total.masked_fill(total == 0, 1)
+        weights = (alpha * gradients.relu()).sum((2, 3))
+        return weighted_sum(weights, activations).relu(), {"singular": singular.sum((1, 2, 3))}

@@ -1,0 +1,62 @@
+"""The contract of every explanation method."""
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from livecam.explain.hooks import Capture
+from livecam.explain.recording import Recording
+from livecam.explain.structure import Structure
+
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Explainer(ABC):
+    """A method that says where a network looks.
+
+    An explainer is a small frozen configuration: it holds no model, tensor or hook. It says what it needs of one
+    recorded pass, which all explainers of a call share, and turns that into one map per image.
+
+    A new method is a frozen dataclass with a class attribute ``method`` (its name), ``label`` and :meth:`explain`;
+    callbacks, command line, :func:`by_name` and the shared test checklist then find it by themselves.
+
+    Args:
+        name: Key of the method in metrics and files, ``[a-z0-9_]+``; None takes the method's own. Two settings of one
+            method live side by side under two names.
+
+    Raises:
+        ValueError: When the name has other characters.
+    """
+
+    method: ClassVar[str]
+    label: ClassVar[str]
+    signed: ClassVar[bool] = False
+    """Whether the map is shown on a diverging scale around zero."""
+
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        name = self.method if self.name is None else self.name
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"Explainer name {name!r} becomes a metric key: use lower-case letters, digits and '_'.")
+        object.__setattr__(self, "name", name)
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        """What of the recorded pass this method reads; the default is nothing."""
+        return []
+
+    @abstractmethod
+    def explain(self, recording: Recording) -> Tensor | tuple[Tensor, dict[str, Any]]:
+        """Compute the raw maps.
+
+        Args:
+            recording: The shared pass. Grad mode is off and the model is in eval mode.
+
+        Returns:
+            Raw maps ``(N, h, w)`` at the method's own resolution, neither resized nor scaled; optionally with details
+            worth keeping.
+        """

@@ -1,0 +1,109 @@
+"""``explain``: any number of methods on one batch, for the price of one recorded pass."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from livecam.explain.explainer import Explainer
+from livecam.explain.guard import undisturbed
+from livecam.explain.maps import is_degenerate, minmax, resize
+from livecam.explain.recording import Recording, record
+from livecam.explain.structure import structure_of
+from livecam.normalisation import Normalisation
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the network looked, according to one method.
+
+    Args:
+        map: ``(N, H, W)`` float32 in [0, 1], scaled per sample, for display and ranking; zeros when degenerate.
+        energy: ``(N, H, W)`` >= 0, the rectified raw map resized but **not** shifted, for energy metrics.
+        raw: ``(N, h, w)`` as the method defines it, at its own resolution.
+        target: ``(N,)`` explained class.
+        score: ``(N,)`` logit of that class.
+        probability: ``(N,)`` in [0, 1].
+        degenerate: ``(N,)`` bool, maps without any contrast.
+        details: What else the method reports.
+    """
+
+    map: Tensor
+    energy: Tensor
+    raw: Tensor
+    target: Tensor
+    score: Tensor
+    probability: Tensor
+    degenerate: Tensor
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def explain(
+    model: nn.Module,
+    images: Tensor,
+    explainers: Sequence[Explainer],
+    targets: Tensor | int | None = None,
+    *,
+    head: str = "auto",
+    normalisation: Normalisation | None = None,
+) -> dict[str, Explanation]:
+    """Explain a batch by several methods at once.
+
+    The model is left exactly as it was: training flags, gradients, hooks, buffers and random state. The call works in
+    training code, under ``torch.no_grad()`` and under ``torch.inference_mode()`` alike.
+
+    Args:
+        model: Classifier whose forward takes images and returns logits ``(N, K)``.
+        images: Model input ``(N, 3, H, W)``.
+        explainers: Methods, each under its own name.
+        targets: Class per image ``(N,)``, one class for all, or None for the predicted class.
+        head: ``softmax``, ``binary``, ``multilabel`` or ``auto``.
+        normalisation: Tie between model input and pixels, for methods that work in pixel space.
+
+    Returns:
+        One :class:`Explanation` per explainer, keyed by its name.
+
+    Raises:
+        ValueError: When two explainers share a name, a target is out of range or a method does not fit the network.
+        KeyError: When a layer name fits no layer or several.
+    """
+    check_names(explainers)
+    structure = structure_of(model, images)
+    captures = [capture for explainer in explainers for capture in explainer.captures(structure)]
+    with undisturbed(model, images.device):
+        recording = record(
+            model, images, targets, captures, head=head, normalisation=normalisation, structure=structure
+        )
+        return {explainer.name: explain_recording(explainer, recording) for explainer in explainers}
+
+
+def explain_recording(explainer: Explainer, recording: Recording) -> Explanation:
+    """Explain by one method from a pass that has been recorded for it already."""
+    result = explainer.explain(recording)
+    raw, details = result if isinstance(result, tuple) else (result, {})
+    size = tuple(recording.images.shape[-2:])
+    return Explanation(
+        map=minmax(resize(raw, size)).float(),
+        energy=resize(raw.relu(), size).float(),
+        raw=raw,
+        target=recording.targets,
+        score=recording.head.score(recording.logits, recording.targets).float(),
+        probability=recording.head.probability(recording.logits, recording.targets).float(),
+        degenerate=is_degenerate(raw),
+        details=details,
+    )
+
+
+def check_names(explainers: Sequence[Explainer]) -> None:
+    """Refuse two explainers of one name: their results would overwrite each other.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    twice = [name for name, count in Counter(explainer.name for explainer in explainers).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"Two explainers are called {twice[0]!r}: give one of them another name, such as name='{twice[0]}_2'."
+        )

@@ -1,0 +1,52 @@
+"""Running a model inside somebody's training without leaving a trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluate ``model`` in eval mode and full precision, whatever surrounds the call; restore everything after.
+
+    Leaves inference mode (gradients need it), switches autocast off (a gradient w/Z at full resolution underflows in
+    half precision), forces compiled models to run eagerly (hooks do not fire inside compiled graphs) and starts
+    without a graph; whoever needs gradients enters grad mode inside.
+
+    Args:
+        model: Any module.
+        device: Device of the images.
+
+    Raises:
+        RuntimeError: When the parameters were created in inference mode and can take no part in autograd.
+    """
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise RuntimeError(
+            "The model's parameters were created inside torch.inference_mode(), so no gradient can pass through them: "
+            "build the model outside of it."
+        )
+    modes = [(module, module.training) for module in model.modules()]
+    compiled = any(hasattr(module, "_orig_mod") for module, _ in modes)
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    try:
+        for module, _ in modes:
+            # Not .eval(): a LightningModule or a frozen backbone may override train().
+            module.training = False
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False), eager:
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """A tensor that autograd accepts: a clone of one made in inference mode, any other as it is."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def as_input(model: nn.Module, images: Tensor) -> Tensor:
+    """Images in the type of the model's parameters, fit for autograd."""
+    kinds = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    return ordinary(images.to(next(kinds, images.dtype)))

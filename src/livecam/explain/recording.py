@@ -1,0 +1,219 @@
+"""One forward, one backward: everything that a set of explainers asked to see of a network."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from livecam.explain.guard import as_input, ordinary, undisturbed
+from livecam.explain.hooks import Capture, Tap, merge
+from livecam.explain.structure import Structure, named_layers, structure_of
+from livecam.heads import Head, as_logits, get_head
+from livecam.normalisation import Normalisation
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What one pass over a batch showed.
+
+    Args:
+        images: Model input ``(N, 3, H, W)``.
+        targets: Explained class of each sample, ``(N,)``.
+        logits: ``(N, K)``, detached.
+        activations: Tensor ``(N, C, h, w)`` of each capture (``(N, 1, h, w)`` for channel means), float32 or float64.
+        gradients: d score / d activation of each capture that asked for it, same shape and type.
+        input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked.
+        model: The explained network.
+        head: How its logits are read.
+        normalisation: Tie between model input and pixels; None when the caller gave none.
+        structure: The network's default layer, stages and head.
+    """
+
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    activations: dict[Capture, Tensor]
+    gradients: dict[Capture, Tensor]
+    input_gradient: Tensor | None
+    model: nn.Module
+    head: Head
+    normalisation: Normalisation | None
+    structure: Structure
+    _layers: dict[str, nn.Module] = field(repr=False)
+
+    def layer(self, name: str) -> nn.Module:
+        """The module with this full name."""
+        return self._layers[name]
+
+    def score(self, images: Tensor, owner: Tensor) -> Tensor:
+        """Target logit of M further inputs; differentiable when grad mode is on.
+
+        Args:
+            images: Model input ``(M, 3, H, W)``.
+            owner: LongTensor ``(M,)``: the sample of this recording whose target each input is scored for.
+
+        Returns:
+            Scores ``(M,)``.
+        """
+        return self.head.score(as_logits(self.model(images)), self.targets[owner])
+
+    def probability(self, images: Tensor, owner: Tensor) -> Tensor:
+        """Target probability in [0, 1] of M further inputs; see :meth:`score`."""
+        return self.head.probability(as_logits(self.model(images)), self.targets[owner])
+
+    def again(
+        self,
+        images: Tensor,
+        owner: Tensor,
+        captures: Sequence[Capture] = (),
+        input_gradient: bool = False,
+        context: AbstractContextManager | None = None,
+    ) -> "Recording":
+        """Record other inputs of the same samples, possibly under another backward rule.
+
+        Args:
+            images: Model input ``(M, 3, H, W)``.
+            owner: LongTensor ``(M,)``: the sample each input belongs to.
+            captures: What to keep.
+            input_gradient: Whether to take the gradient with respect to ``images`` too.
+            context: Entered around forward and backward (a TorchFunctionMode that swaps rectifiers, say).
+        """
+        return _record(
+            self.model,
+            images,
+            self.targets[owner],
+            captures,
+            self.head,
+            self.normalisation,
+            self.structure,
+            input_gradient,
+            context or nullcontext(),
+        )
+
+
+def record(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor | int | None = None,
+    captures: Sequence[Capture] = (),
+    *,
+    head: str = "auto",
+    normalisation: Normalisation | None = None,
+    input_gradient: bool = False,
+    structure: Structure | None = None,
+) -> Recording:
+    """Run ``model`` once and keep what the captures ask for; costs one forward and at most one backward.
+
+    Neither the model nor the autograd, inference or autocast state around the call is changed. No graph is built
+    before the first layer whose gradient is asked for.
+
+    Args:
+        model: Classifier whose forward takes images and returns logits ``(N, K)``.
+        images: Model input ``(N, 3, H, W)``.
+        targets: Class per sample ``(N,)``, one class for all, or None for the predicted class.
+        captures: What to keep; equal captures are kept once.
+        head: ``softmax``, ``binary``, ``multilabel`` or ``auto`` (see :func:`livecam.heads.get_head`).
+        normalisation: Passed on to the recording for methods that work in pixel space.
+        input_gradient: Whether to take the gradient with respect to the images.
+        structure: The result of :func:`structure_of`, when the caller already has it.
+
+    Raises:
+        ValueError: When the images are not 4-D, a target is out of range, or a layer does not feed the score.
+        KeyError: When a capture names a layer that the model does not have.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"Images must be a batch (N, 3, H, W), got shape {tuple(images.shape)}.")
+    structure = structure or structure_of(model, images)
+    with undisturbed(model, images.device):
+        return _record(
+            model, images, targets, captures, head, normalisation, structure, input_gradient, nullcontext()
+        )
+
+
+def _record(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor | int | None,
+    captures: Sequence[Capture],
+    head: Head | str,
+    normalisation: Normalisation | None,
+    structure: Structure,
+    input_gradient: bool,
+    context: AbstractContextManager,
+) -> Recording:
+    images = as_input(model, images)
+    layers = named_layers(model)
+    taps = [Tap(layers[structure.resolve(capture.layer)], capture) for capture in merge(captures)]
+    wants_gradient = input_gradient or any(tap.capture.gradient for tap in taps)
+    with torch.no_grad(), context:
+        leaf = images.detach().requires_grad_(True) if input_gradient else images
+        logits = _forward(model, leaf, taps, grad=input_gradient)
+        if wants_gradient and not logits.requires_grad:
+            # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
+            logits = _forward(model, leaf, taps, grad=True)
+        head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
+        goal = _as_targets(targets, logits, head)
+        sources = [tap.tensor for tap in taps if tap.capture.gradient] + ([leaf] if input_gradient else [])
+        found = _gradients(head, logits, goal, sources, taps) if wants_gradient else []
+    kept = {tap.capture: tap.result() for tap in taps}
+    slopes = {tap.capture: _at_least_float(g) for tap, g in zip((t for t in taps if t.capture.gradient), found)}
+    return Recording(
+        images=images,
+        targets=goal,
+        logits=logits.detach(),
+        activations=kept,
+        gradients=slopes,
+        input_gradient=_at_least_float(found[-1]) if input_gradient else None,
+        model=model,
+        head=head,
+        normalisation=normalisation,
+        structure=structure,
+        _layers=layers,
+    )
+
+
+def _forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) -> Tensor:
+    handles = []
+    try:
+        handles += [tap.attach() for tap in taps]
+        with torch.set_grad_enabled(grad):
+            logits = as_logits(model(images))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return logits
+
+
+def _gradients(
+    head: Head, logits: Tensor, targets: Tensor, sources: list[Tensor], taps: list[Tap]
+) -> tuple[Tensor, ...]:
+    """One backward serves the whole batch: in eval mode no sample's score depends on another sample."""
+    layers = [tap.capture.layer for tap in taps if tap.capture.gradient]
+    with torch.enable_grad():
+        total = head.score(logits, targets).sum()
+    if not total.requires_grad:
+        raise ValueError(f"The class score does not depend on {', '.join(map(str, layers)) or 'the images'}.")
+    found = torch.autograd.grad(total, sources, allow_unused=True)
+    for layer, gradient in zip(layers, found):
+        if gradient is None:
+            raise ValueError(f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another.")
+    return found
+
+
+def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Tensor:
+    if targets is None:
+        return head.predict(logits.detach())
+    goal = torch.as_tensor(targets, device=logits.device).long()
+    if goal.ndim == 0:
+        goal = goal.expand(len(logits))
+    if goal.shape != logits.shape[:1]:
+        raise ValueError(f"Targets must be one class index per image: {len(logits)} images, shape {tuple(goal.shape)}.")
+    goal = ordinary(goal)
+    head.check_targets(goal, logits)
+    return goal
+
+
+def _at_least_float(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

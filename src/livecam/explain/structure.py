@@ -1,0 +1,210 @@
+"""What a dry run tells about a network: where to look by default, its resolution stages, its GAP+linear head."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from livecam.explain.guard import as_input, undisturbed
+from livecam.explain.naming import clean, resolve_layer
+from livecam.heads import as_logits
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)
+_PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout2d)
+_CACHED_SIZES = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A point where resolution drops: the *input* of ``layer``, the first leaf module that reduces that size.
+
+    Args:
+        layer: Full name of the reducing module.
+        size: Height and width of its input.
+        started: Position of the module's start in the order of execution.
+    """
+
+    layer: str
+    size: tuple[int, int]
+    started: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Facts about one model at one input size.
+
+    Args:
+        layers: Full names of all modules, without ``_orig_mod``.
+        target_layer: Where class activation maps look by default: the last 4-D tensor before global pooling; None for
+            networks that have none.
+        post_relu: Whether the target layer's output is overwritten by a following in-place ReLU (DenseNet), so that
+            the post-ReLU tensor is the one to read (methods 0.5).
+        finished: Position of each executed module's (last) end in the order of execution.
+        stages: Resolution stages in order of execution.
+        linear: Name of the linear layer that turns the pooled target layer into the logits; None without such a head.
+    """
+
+    layers: tuple[str, ...]
+    target_layer: str | None
+    post_relu: bool
+    finished: dict[str, int]
+    stages: tuple[Stage, ...]
+    linear: str | None
+
+    def resolve(self, layer: str | None) -> str:
+        """Full name of a layer; None means the default target layer.
+
+        Raises:
+            KeyError: When the name fits no layer or several.
+            ValueError: When None is asked of a network without a convolutional feature map.
+        """
+        if layer is not None:
+            return resolve_layer(layer, self.layers)
+        if self.target_layer is None:
+            raise ValueError(
+                "No convolutional feature map feeds this network's pooling, so there is no default target layer: "
+                "name one with layer=."
+            )
+        return self.target_layer
+
+
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every sub-module by its full name without ``_orig_mod``; the outermost wins where a wrapper repeats a name."""
+    layers: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        layers.setdefault(clean(name), module)
+    layers.pop("", None)
+    return layers
+
+
+_cache: WeakKeyDictionary[nn.Module, dict[Hashable, Structure]] = WeakKeyDictionary()
+
+
+def structure_of(model: nn.Module, images: Tensor) -> Structure:
+    """Find the structure of ``model`` by one forward of one image; remembered per model and image size.
+
+    Args:
+        model: A classifier whose forward takes images and returns logits.
+        images: Model input ``(N, 3, H, W)``; only the first image is used.
+    """
+    sizes = _cache.setdefault(model, {})
+    # The modules' identities are part of the key: people swap heads and layers of a living model.
+    key = (tuple(images.shape[1:]), tuple(id(module) for module in model.modules()))
+    if key not in sizes:
+        if len(sizes) >= _CACHED_SIZES:
+            sizes.pop(next(iter(sizes)))
+        with undisturbed(model, images.device):
+            sizes[key] = _DryRun(model).run(as_input(model, images[:1]))
+    return sizes[key]
+
+
+@dataclass
+class _Event:
+    """The end of one module's forward; ``tensor`` is kept so that its identity and version stay comparable."""
+
+    name: str
+    module: nn.Module
+    tensor: Tensor
+    version: int
+
+
+class _DryRun:
+    """Follows one forward through hooks on every module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.layers = named_layers(model)
+        self.clock = 0
+        self.events: list[_Event] = []
+        self.finished: dict[str, int] = {}
+        self.stages: dict[tuple[int, int], Stage] = {}
+        self.linears: list[tuple[str, Tensor, Tensor]] = []
+        self.starts: dict[str, int] = {}
+
+    def run(self, image: Tensor) -> Structure:
+        self.image = image
+        handles = []
+        try:
+            for name, module in self.layers.items():
+                handles.append(module.register_forward_pre_hook(self._start(name)))
+                handles.append(module.register_forward_hook(self._end(name)))
+            logits = as_logits(self.model(image))
+        finally:
+            for handle in handles:
+                handle.remove()
+        target = self._target()
+        post_relu = target is not None and target.tensor._version != target.version and bool((target.tensor >= 0).all())
+        return Structure(
+            layers=tuple(self.layers),
+            target_layer=target.name if target else None,
+            post_relu=post_relu,
+            finished=self.finished,
+            stages=tuple(self.stages.values()),
+            linear=self._linear(target, logits) if target else None,
+        )
+
+    def _start(self, name: str):
+        def hook(module: nn.Module, args: tuple) -> None:
+            self.clock += 1
+            self.starts[name] = self.clock
+
+        return hook
+
+    def _end(self, name: str):
+        def hook(module: nn.Module, args: tuple, output: object) -> None:
+            self.clock += 1
+            self.finished[name] = self.clock
+            if not isinstance(output, Tensor):
+                return
+            self.events.append(_Event(name, module, output, output._version))
+            given = args[0] if args and isinstance(args[0], Tensor) else None
+            if isinstance(module, nn.Linear) and given is not None:
+                self.linears.append((name, given.clone(), output))
+            if given is not None and not any(True for _ in module.children()):
+                self._note_stage(name, given, output)
+
+        return hook
+
+    def _note_stage(self, name: str, given: Tensor, output: Tensor) -> None:
+        if given.ndim != 4 or output.ndim != 4 or given.data_ptr() == self.image.data_ptr():
+            return
+        (h, w), (small_h, small_w) = given.shape[2:], output.shape[2:]
+        # 1.5 and not 1: an unpadded 3x3 convolution is no stage; 1x1 outputs are squeeze-and-excitation or pooling.
+        if small_h * small_w > 1 and (small_h * 1.5 <= h or small_w * 1.5 <= w):
+            self.stages.setdefault((h, w), Stage(name, (h, w), self.starts[name]))
+
+    def _target(self) -> _Event | None:
+        """The outermost module that returns the last unpooled 4-D tensor."""
+        pooled: list[Tensor] = []
+        tokens = False
+        for event in reversed(self.events):
+            if isinstance(event.module, _POOLS):
+                # A container that ends in a pool returns the pool's tensor, and is met before it.
+                pooled.append(event.tensor)
+        found = None
+        for event in reversed(self.events):
+            tensor = event.tensor
+            if tensor.ndim == 3:
+                tokens = True
+            if tensor.ndim != 4 or tensor.shape[2:].numel() == 1 or isinstance(event.module, _POOLS + _PASS_THROUGH):
+                continue
+            if any(tensor is other for other in pooled):
+                continue
+            # A 4-D tensor followed by token sequences is a patch embedding, not the features a classifier pools.
+            found = None if tokens else event
+            break
+        return found
+
+    def _linear(self, target: _Event, logits: Tensor) -> str | None:
+        """The layer for which ``linear(mean of target) == logits``; compared by its input, so any weights will do."""
+        mean = target.tensor.float().mean((2, 3))
+        for name, given, output in reversed(self.linears):
+            if given.shape != mean.shape or output.numel() != logits.numel():
+                continue
+            if torch.allclose(given.float(), mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max())) and torch.allclose(
+                output.float().reshape(logits.shape), logits.float(), rtol=1e-4, atol=1e-6
+            ):
+                return name
+        return None

@@ -1,0 +1,79 @@
+"""Localization score: the share of a map's energy that lies inside the object (Mascolini et al. 2022)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from livecam.metrics.image_metric import ImageMetric, check_same_size
+
+REFERENCE_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+
+
+def localization_score(energy: Tensor, mask: Tensor) -> Tensor:
+    """s = sum(A M) / sum(A) of each image.
+
+    Args:
+        energy: Maps A ``(N, H, W)`` >= 0; not shifted by their minimum, which would change s.
+        mask: Ground truth M ``(N, H, W)`` bool.
+
+    Returns:
+        ``(N,)`` in [0, 1]; NaN where the map is zero everywhere or the mask is empty. A uniform map scores the mask's
+        share of the image, which is the chance level.
+
+    Raises:
+        ValueError: When the shapes differ.
+    """
+    check_same_size(energy, mask)
+    # Scaled first: energies of 1e-5 per pixel and 50,000 pixels leave few digits in float32 otherwise.
+    scaled = energy.double() / energy.flatten(1).amax(1).clamp_min(torch.finfo(energy.dtype).tiny)[:, None, None]
+    inside = (scaled * mask).sum((1, 2))
+    return (inside / scaled.sum((1, 2))).masked_fill(~mask.flatten(1).any(1), torch.nan)
+
+
+class LocalizationScore(ImageMetric):
+    """Mean localization score against bool ground truth, with its chance level and lift.
+
+    Parts: ``localization`` (headline, rectified energy), ``chance`` (mean share of the image that the mask covers),
+    ``minmax`` (the same score after subtracting each map's minimum; the paper does not say which it used),
+    ``lift`` = localization / chance, ``minmax_lift``. A lift of 1 is what a uniform map gets.
+    """
+
+    name: ClassVar[str] = "localization"
+    parts: ClassVar[tuple[str, ...]] = ("localization", "chance", "minmax")
+
+    def update(self, maps: Tensor, masks: Tensor) -> None:
+        """Add maps ``(N, H, W)`` >= 0 and masks ``(N, H, W)`` bool."""
+        self.add(torch.stack(self._basic(maps, masks.bool())), maps)
+
+    @staticmethod
+    def _basic(maps: Tensor, masks: Tensor) -> list[Tensor]:
+        """Per-image ``localization``, ``chance`` and ``minmax``."""
+        score, chance = localization_score(maps, masks), masks.double().mean((1, 2))
+        shifted = localization_score(maps - maps.flatten(1).amin(1)[:, None, None], masks)
+        # A constant map is uniform energy: shifting it leaves nothing, and what it stands for scores chance.
+        return [score, chance, torch.where(shifted.isnan(), chance, shifted)]
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means of the parts, lifts, and counts."""
+        means = self.means()
+        lifts = {"lift": means["localization"] / means["chance"], "minmax_lift": means["minmax"] / means["chance"]}
+        return means | lifts | self.counts()
+
+
+class ReferenceLocalizationScore(LocalizationScore):
+    """Localization score against another network's map, thresholded, as the U-Net paper measures it.
+
+    The paper gives no threshold: the headline takes 0.5, and parts ``at_10`` to ``at_90`` give the whole curve.
+    """
+
+    name: ClassVar[str] = "localization_ref"
+    parts: ClassVar[tuple[str, ...]] = (
+        *LocalizationScore.parts,
+        *(f"at_{round(100 * threshold)}" for threshold in REFERENCE_THRESHOLDS),
+    )
+
+    def update(self, maps: Tensor, masks: Tensor) -> None:
+        """Add maps ``(N, H, W)`` >= 0 and reference maps ``(N, H, W)`` in [0, 1]."""
+        curve = [localization_score(maps, masks >= threshold) for threshold in REFERENCE_THRESHOLDS]
+        self.add(torch.stack([*self._basic(maps, masks >= 0.5), *curve]), maps)
