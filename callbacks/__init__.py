@@ -1,0 +1,6 @@
+"""Lightning callbacks that explain a classifier while it trains."""
+
+from livecam.callbacks.gallery import ExplanationGallery
+from livecam.callbacks.scores import ExplanationScores
+
+__all__ = ["ExplanationGallery", "ExplanationScores"]

@@ -1,0 +1,7 @@
+"""Data modules."""
+
+from livecam.data.dogs_vs_wolves import DogsVsWolves
+from livecam.data.folder import ImageFolderData
+from livecam.data.planted import PlantedShapesData
+
+__all__ = ["DogsVsWolves", "ImageFolderData", "PlantedShapesData"]

@@ -24,6 +24,7 @@ class Explanation:
         energy: ``(N, H, W)`` >= 0, the rectified raw map resized but **not** shifted, for energy metrics.
         raw: ``(N, h, w)`` as the method defines it, at its own resolution.
         target: ``(N,)`` explained class.
+        predicted: ``(N,)`` most probable class.
         score: ``(N,)`` logit of that class.
         probability: ``(N,)`` in [0, 1].
         degenerate: ``(N,)`` bool, maps without any contrast.
@@ -34,6 +35,7 @@ class Explanation:
     energy: Tensor
     raw: Tensor
     target: Tensor
+    predicted: Tensor
     score: Tensor
     probability: Tensor
     degenerate: Tensor
@@ -89,6 +91,7 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
         energy=resize(raw.relu(), size).float(),
         raw=raw,
         target=recording.targets,
+        predicted=recording.head.predict(recording.logits),
         score=recording.head.score(recording.logits, recording.targets).float(),
         probability=recording.head.probability(recording.logits, recording.targets).float(),
         degenerate=is_degenerate(raw),

@@ -20,6 +20,8 @@ class ImageMetric(Metric):
     """Metric key: ``val/<name>/<method>`` for the headline, ``val/<name>_<part>/<method>`` for the others."""
     uses: ClassVar[str] = "energy"
     """Which map of an Explanation ``update`` wants: ``energy``, ``map`` or ``raw``."""
+    compares_with: ClassVar[str | None] = None
+    """What ``update`` takes beside the maps: annotated ``mask``, another network's ``reference`` map, or nothing."""
     parts: ClassVar[tuple[str, ...]]
 
     full_state_update = False

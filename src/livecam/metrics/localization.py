@@ -40,6 +40,7 @@ class LocalizationScore(ImageMetric):
     """
 
     name: ClassVar[str] = "localization"
+    compares_with: ClassVar[str] = "mask"
     parts: ClassVar[tuple[str, ...]] = ("localization", "chance", "minmax")
 
     def update(self, maps: Tensor, masks: Tensor) -> None:
@@ -68,6 +69,7 @@ class ReferenceLocalizationScore(LocalizationScore):
     """
 
     name: ClassVar[str] = "localization_ref"
+    compares_with: ClassVar[str] = "reference"
     parts: ClassVar[tuple[str, ...]] = (
         *LocalizationScore.parts,
         *(f"at_{round(100 * threshold)}" for threshold in REFERENCE_THRESHOLDS),

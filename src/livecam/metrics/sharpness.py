@@ -34,8 +34,8 @@ class Sharpness(ImageMetric):
     name: ClassVar[str] = "sharpness"
     parts: ClassVar[tuple[str, ...]] = ("sharpness", "hoyer", "area", "edges")
 
-    def update(self, maps: Tensor, masks: Tensor | None = None) -> None:
-        """Add maps ``(N, H, W)`` >= 0; masks are not read."""
+    def update(self, maps: Tensor) -> None:
+        """Add maps ``(N, H, W)`` >= 0."""
         scaled = maps / maps.flatten(1).amax(1)[:, None, None]
         edges = (scaled.diff(dim=1).abs().mean((1, 2)) + scaled.diff(dim=2).abs().mean((1, 2))) / 2
         area = (scaled > 0.5).double().mean((1, 2))

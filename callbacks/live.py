@@ -1,0 +1,196 @@
+"""What all live callbacks share: when to act, whom to explain, and never to harm the training they watch."""
+
+import logging
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from livecam.batch import Batch
+from livecam.explain import Explainer, Explanation, record, structure_of
+from livecam.explain.explanation import check_names, explain_recording
+from livecam.explain.guard import undisturbed
+from livecam.heads import HEADS
+from livecam.normalisation import IMAGENET, Normalisation
+
+_log = logging.getLogger(__name__)
+
+Target = Literal["predicted", "label"]
+
+
+class LiveExplanation(Callback):
+    """Base of callbacks that explain a model during validation.
+
+    Args:
+        explainers: Methods, each under its own name.
+        target: Whether the ``predicted`` class or the true ``label`` is explained.
+        every_n_validations: Act on every n-th validation of a fit.
+        head: ``softmax``, ``binary``, ``multilabel``, or ``auto``: the module's own ``head`` where it has one, else
+            binary for one output and softmax for several.
+        normalisation: Tie between model input and pixels; None takes the datamodule's ``normalisation``, else
+            ImageNet's.
+        strict: Raise when an explainer fails, instead of reporting it once and going on without it.
+
+    Raises:
+        ValueError: When two explainers share a name.
+    """
+
+    def __init__(
+        self,
+        explainers: Sequence[Explainer],
+        target: Target,
+        every_n_validations: int = 1,
+        head: str = "auto",
+        normalisation: Normalisation | None = None,
+        strict: bool = False,
+    ) -> None:
+        check_names(explainers)
+        if target not in ("predicted", "label"):
+            raise ValueError(f"target={target!r}: explain the 'predicted' class or the true 'label'.")
+        if every_n_validations < 1:
+            raise ValueError(f"every_n_validations counts from 1, got {every_n_validations}.")
+        self.explainers = list(explainers)
+        self.target = target
+        self.every_n_validations = every_n_validations
+        self.head = head
+        self.normalisation = normalisation
+        self.strict = strict
+        self._validations = 0
+        self._seconds = 0.0
+        self._reported: set[str] = set()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count validations, so that every n-th can be picked."""
+        if not trainer.sanity_checking:
+            self._validations += 1
+
+    def due(self, trainer: Trainer) -> bool:
+        """Whether this validation is to be explained; every one is outside of fit."""
+        if trainer.sanity_checking:
+            return False
+        return trainer.state.fn != TrainerFn.FITTING or self._validations % self.every_n_validations == 0
+
+    @property
+    def state_key(self) -> str:
+        """Identity in checkpoints: two callbacks of one class with other methods keep their own state."""
+        return f"{type(self).__qualname__}({','.join(explainer.name for explainer in self.explainers)})"
+
+    def explain(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> dict[str, Explanation]:
+        """Explain a batch by every method that works; a failing one is reported once and left out."""
+        targets = batch.label if self.target == "label" else None
+        if targets is not None and targets.ndim > 1:
+            raise ValueError("Multi-hot labels name several classes per image: use target='predicted'.")
+        head, normalisation = self.head_of(pl_module), self.normalisation_of(trainer)
+        structure = structure_of(pl_module, batch.image)
+
+        def run(explainers: list[Explainer]) -> dict[str, Explanation]:
+            captures = {e.name: self._attempt(e, lambda e=e: e.captures(structure)) for e in explainers}
+            ready = [e for e in explainers if captures[e.name] is not None]
+            recording = record(
+                pl_module,
+                batch.image,
+                targets,
+                [capture for e in ready for capture in captures[e.name]],
+                head=head,
+                normalisation=normalisation,
+                structure=structure,
+            )
+            with undisturbed(pl_module, batch.image.device):
+                found = {e.name: self._attempt(e, lambda e=e: explain_recording(e, recording)) for e in ready}
+            return {name: explanation for name, explanation in found.items() if explanation is not None}
+
+        try:
+            return run(self.explainers)
+        except Exception:
+            if self.strict or len(self.explainers) == 1:
+                raise
+            # What one method asked of the shared pass broke it for all: each gets a pass of its own this time.
+            alone = [self._attempt(explainer, lambda e=explainer: run([e])) or {} for explainer in self.explainers]
+            return {name: explanation for part in alone for name, explanation in part.items()}
+
+    def _attempt(self, explainer: Explainer, action):
+        try:
+            return action()
+        except Exception:
+            self._failed(explainer.name, f"Explainer {explainer.name!r} failed and is left out; training goes on.")
+            return None
+
+    def _failed(self, key: str, sentence: str) -> None:
+        """Report the exception being handled: raise it when strict, else log it once per key."""
+        if self.strict:
+            raise
+        if key not in self._reported:
+            self._reported.add(key)
+            _log.warning("%s\n%s", sentence, traceback.format_exc())
+
+    @contextmanager
+    def harmless(self, what: str) -> Iterator[None]:
+        """Keep any failure inside from reaching the training, and count the time spent."""
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception:
+            self._failed(what, f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
+        finally:
+            self._seconds += time.perf_counter() - start
+
+    def log_seconds(self, pl_module: LightningModule) -> None:
+        """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""
+        # Several callbacks log this key in one hook; their times add up.
+        spent = torch.tensor(self._seconds, device=pl_module.device)
+        pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=False, rank_zero_only=False)
+        self._seconds = 0.0
+
+    def head_of(self, pl_module: LightningModule) -> str:
+        """Name of the head: the callback's, else the module's own, else ``auto``."""
+        own = getattr(pl_module, "head", None)
+        own = getattr(own, "name", own)
+        return own if self.head == "auto" and own in HEADS else self.head
+
+    def normalisation_of(self, trainer: Trainer) -> Normalisation:
+        """The callback's normalisation, else the datamodule's, else ImageNet's (said once)."""
+        found = self.normalisation or getattr(getattr(trainer, "datamodule", None), "normalisation", None)
+        if found is None:
+            found = self.normalisation = IMAGENET
+            _log.info(
+                "No normalisation was given and the datamodule has none: pictures assume ImageNet's. "
+                "Pass normalisation=Normalisation(mean, std) otherwise."
+            )
+        return found
+
+
+def genuine(trainer: Trainer, batch: Batch, position: int) -> Tensor:
+    """Which samples of a validation batch are not repeats that pad a distributed sampler, ``(N,)`` bool.
+
+    Lightning's sampler for validation deals samples round-robin and repeats the first ones until every rank has as
+    many. A repeat lies past the end of the data set; with ``index`` it shows as a sample that belongs to another rank.
+
+    Args:
+        trainer: The trainer.
+        batch: The batch.
+        position: Samples that this rank's loader gave before.
+    """
+    keep = torch.ones(len(batch), dtype=torch.bool, device=batch.image.device)
+    sampler = getattr(first_loader(trainer), "sampler", None)
+    if trainer.world_size == 1 or not isinstance(sampler, torch.utils.data.DistributedSampler) or sampler.shuffle:
+        return keep
+    if batch.index is not None:
+        return batch.index.to(keep.device) % sampler.num_replicas == sampler.rank
+    places = (position + torch.arange(len(batch), device=keep.device)) * sampler.num_replicas + sampler.rank
+    return places < len(sampler.dataset)
+
+
+def first_loader(trainer: Trainer) -> torch.utils.data.DataLoader | None:
+    """The first validation loader; further ones are not explained."""
+    loaders = trainer.val_dataloaders
+    if isinstance(loaders, dict):
+        loaders = list(loaders.values())
+    if isinstance(loaders, list | tuple):
+        return loaders[0] if loaders else None
+    return loaders

@@ -1,0 +1,58 @@
+"""The fixed samples of a gallery: balanced over classes, the same in every epoch and after a resume."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+
+@contextmanager
+def untouched_rng() -> Iterator[None]:
+    """Give torch, numpy and random back in the state they had: data sets draw from all three."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+def class_indices(dataset: Any) -> list[int] | None:
+    """Class of every sample without loading any: the ``targets`` that torchvision's and our data sets have."""
+    if isinstance(dataset, Subset):
+        inner = class_indices(dataset.dataset)
+        return None if inner is None else [inner[index] for index in dataset.indices]
+    targets = getattr(dataset, "targets", None)
+    if targets is None or not hasattr(dataset, "__len__") or len(targets) != len(dataset):
+        return None
+    targets = torch.as_tensor(targets)
+    return targets.tolist() if targets.ndim == 1 else None
+
+
+def balanced(classes: Sequence[int], count: int) -> list[int]:
+    """Choose ``count`` positions that share the classes evenly; the choice depends on ``classes`` alone.
+
+    With more classes than places, the classes are spread over their range.
+    """
+    rng = random.Random(0)
+    members: dict[int, list[int]] = {}
+    for position, label in enumerate(classes):
+        members.setdefault(int(label), []).append(position)
+    for positions in members.values():
+        rng.shuffle(positions)
+    order = sorted(members)
+    if len(order) > count:
+        order = [order[i * len(order) // count] for i in range(count)]
+    rounds = max((len(members[label]) for label in order), default=0)
+    dealt = [members[label][turn] for turn in range(rounds) for label in order if turn < len(members[label])]
+    return sorted(dealt[:count], key=lambda position: (classes[position], position))
+
+
+def is_indexable(dataset: Dataset) -> bool:
+    """Whether single samples can be fetched again by position."""
+    return not isinstance(dataset, IterableDataset) and hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")

@@ -1,0 +1,141 @@
+"""The command lines: LightningCLI for training, jsonargparse for explaining."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+import livecam.callbacks
+import livecam.data
+import livecam.explain
+import livecam.metrics
+import livecam.reference  # noqa: F401  short class names resolve among imported classes
+from livecam.classifier import Classifier
+from livecam.messages import one_sentence
+from livecam.runs import default_loggers, run_name
+
+_ROOT = Path(__file__).resolve().parents[2]
+DEMO = _ROOT / "configs" / "demo.yaml"
+
+# What a data module says of itself and the model takes over, so that it is written in one place.
+_FROM_DATA = ("num_classes", "head", "class_names", "image_size", "mean", "std", "resize")
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one sentence with near matches, not a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        """Print the sentence and leave with exit code 2."""
+        print(f"error: {one_sentence(message)}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Keeps the configuration beside the run and shows it in every logger."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The stock callback refuses a folder that exists, and a resumed run goes on in its own.
+        super().__init__(*args, **kwargs | {"save_to_log_dir": False})
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``config.yaml`` into the run folder (rank zero calls this)."""
+        text = self.parser.dump(self.config, skip_none=False)
+        if trainer.log_dir:
+            folder = Path(trainer.log_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{stage}_config.yaml").write_text(text)
+        settings = {key: self.config.get(key).as_dict() for key in ("data", "model") if self.config.get(key)}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(settings)
+
+
+class TrainCLI(LightningCLI):
+    """``train.py fit|validate|test|predict``."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Use :class:`Parser`."""
+        parser = Parser(**kwargs)
+        parser.add_argument("-c", "--config", action="config", help="YAML file; may be repeated, later ones win.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Name runs, and let the model take over what the data know."""
+        parser.add_argument("--run", type=str | None, default=None, help="Name of the run folder below runs/.")
+        for name in _FROM_DATA:
+            parser.link_arguments("data", f"model.{name}", compute_fn=_Attribute(name), apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Give the trainer its loggers, and a resumed run its old folder."""
+        config = self.config[self.subcommand]
+        config.run = run_name(config.run, config.get("ckpt_path"))
+        config.trainer.logger = default_loggers(config.trainer.logger, config.run)
+
+    def instantiate_classes(self) -> None:
+        """Turn what a constructor refuses into one sentence."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as error:
+            self.parser.error(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+
+
+class _Attribute:
+    """Reads a fact from the data module, or the model's own default where the data say nothing of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__name__ = name
+
+    def __call__(self, data: LightningDataModule) -> Any:
+        return getattr(data, self.name, _default(self.name))
+
+
+def _default(name: str) -> Any:
+    import inspect
+
+    return inspect.signature(Classifier).parameters[name].default
+
+
+def train(args: list[str] | None = None) -> TrainCLI:
+    """Run ``train.py``; without arguments, the demo.
+
+    Args:
+        args: Command line; None takes the process's.
+    """
+    args = sys.argv[1:] if args is None else args
+    torch.set_float32_matmul_precision("high")
+    return TrainCLI(
+        Classifier,
+        LightningDataModule,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_callback=SaveConfig,
+        auto_configure_optimizers=False,
+        args=args or ["fit", "-c", str(DEMO)],
+    )
+
+
+def explain(args: list[str] | None = None) -> None:
+    """Run ``explain.py``.
+
+    Args:
+        args: Command line; None takes the process's.
+    """
+    from livecam.commands.maps import maps
+
+    parser = ArgumentParser(prog="explain.py", description="Explain trained classifiers.")
+    commands = parser.add_subcommands()
+    command = ArgumentParser(description=maps.__doc__.splitlines()[0])
+    command.add_argument("paths", nargs="+", help="Photos, or folders of photos.")
+    command.add_function_arguments(maps, skip={"paths"})
+    commands.add_subcommand("maps", command)
+    config: Namespace = parser.parse_args(args)
+    chosen = config[config.subcommand]
+    try:
+        maps(**chosen.as_dict())
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+        raise SystemExit(2) from error

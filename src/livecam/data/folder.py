@@ -1,0 +1,146 @@
+"""ImageFolderData: a folder for each class; and how folders are searched for photos without leaving their root."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from livecam.data.images import SUFFIXES
+from livecam.data.module import Catalogue, PhotoData
+from livecam.data.sample import Photo
+from livecam.data.splits import stratified_split
+
+logger = logging.getLogger(__name__)
+
+# What people call the parts of a divided data set, rightly or not.
+_PARTS = {"train", "val", "test", "training", "valid", "validation", "testing", "dev"}
+
+
+class ImageFolderData(PhotoData):
+    """One folder of photos for each class; its name is the class's name.
+
+    Either ``root/train/<class>/…`` and ``root/val/<class>/…`` (``root/test/<class>/…`` is optional), or
+    ``root/<class>/…``, of which ``val_fraction`` is held out. Photos may lie deeper inside a class's folder; hidden
+    files are ignored. Arguments are those of :class:`livecam.data.module.PhotoData`.
+    """
+
+    def find(self, root: str) -> Catalogue:
+        """List the photos of either layout."""
+        check_root(root, "a folder for each class, or train/ and val/ with a folder for each class")
+        names = set(_folders(root))
+        if names >= {"train", "val"}:
+            return self._divided(root, names)
+        if names and (names <= _PARTS or len(names & _PARTS) > 1):
+            raise ValueError(
+                f"{root} holds {_listed(names)}, but a divided data set needs train/ and val/: rename or add the "
+                "missing one, or give the folder that holds the classes as root."
+            )
+        classes = _classes(root, root)
+        photos = find_photos(root, classes)
+        train, val = stratified_split(photos, classes, self.val_fraction, self.seed)
+        return Catalogue(classes, train, val)
+
+    def _divided(self, root: str, names: set[str]) -> Catalogue:
+        parts = [part for part in ("train", "val", "test") if part in names]
+        classes = _classes(os.path.join(root, "train"), root)
+        for part in parts[1:]:
+            others = _classes(os.path.join(root, part), root)
+            if others != classes:
+                raise ValueError(
+                    f"train/ and {part}/ in {root} must hold the same classes: only in train/ "
+                    f"{_listed(set(classes) - set(others))}; only in {part}/ {_listed(set(others) - set(classes))}."
+                )
+        return Catalogue(classes, **{part: find_photos(root, classes, part) for part in parts})
+
+
+def check_root(root: str, expected: str) -> None:
+    """Refuse a root that is not a folder.
+
+    Raises:
+        FileNotFoundError: Says what was ``expected`` there.
+    """
+    if not os.path.isdir(root):
+        what = "is a file" if os.path.exists(root) else "does not exist"
+        raise FileNotFoundError(f"The data folder {root} {what}: root should be a folder that holds {expected}.")
+
+
+def check_inside(path: str, root: str) -> None:
+    """Refuse a path that a link takes out of the root.
+
+    Raises:
+        ValueError: Names the path and where it leads.
+    """
+    target = os.path.realpath(path)
+    if not Path(target).is_relative_to(root):
+        raise ValueError(
+            f"{path} is a link that leaves the data folder (to {target}): copy the files into {root}, or give the "
+            "folder that really holds them as root."
+        )
+
+
+def find_photos(root: str, classes: list[str], part: str = "") -> list[Photo]:
+    """All photos in the folders ``root/part/<class>``, ordered by class and path.
+
+    Files of other kinds are left out and counted in the log.
+
+    Raises:
+        ValueError: When a class has no photo, or a link leaves the root or leads in a circle.
+    """
+    photos, ignored = [], Counter()
+    for label, name in enumerate(classes):
+        before = len(photos)
+        for path in _files(os.path.join(root, part, name), root):
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix in SUFFIXES:
+                photos.append(Photo(Path(path).relative_to(root).as_posix(), label))
+            else:
+                ignored[suffix or "no suffix"] += 1
+        if len(photos) == before:
+            raise ValueError(
+                f"The class folder {os.path.join(root, part, name)} holds no image ({', '.join(SUFFIXES)}): add some, "
+                "or remove the folder."
+            )
+    if ignored:
+        kinds = ", ".join(f"{count} of {suffix}" for suffix, count in sorted(ignored.items()))
+        logger.warning("Left out files in %s that are not images: %s.", os.path.join(root, part), kinds)
+    return photos
+
+
+def _files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Files below a folder in the order of their names, without hidden ones."""
+    here = os.path.realpath(folder)
+    if here in above:
+        raise ValueError(f"{folder} is a link to a folder that holds it: remove the link.")
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_symlink():
+            check_inside(entry.path, root)
+        if entry.is_dir():
+            yield from _files(entry.path, root, above | {here})
+        else:
+            yield entry.path
+
+
+def _folders(folder: str) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _classes(folder: str, root: str) -> list[str]:
+    """Names of the class folders in ``folder``; at least two."""
+    names = _folders(folder)
+    for path in (folder, *(os.path.join(folder, name) for name in names)):
+        check_inside(path, root)
+    if not names:
+        raise ValueError(f"{folder} holds no folder: put the images of each class into a folder of its own there.")
+    if len(names) == 1:
+        raise ValueError(
+            f"{folder} holds a single folder, {names[0]!r}, but a classifier needs two classes: add one, or give "
+            f"{os.path.join(folder, names[0])} as root if the classes are in there."
+        )
+    return names
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:10]) + (", …" if len(names) > 10 else "") if names else "none"

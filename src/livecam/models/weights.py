@@ -1,0 +1,151 @@
+"""Weights out of local files and hubs: never runs code that a file carries, and says what does not fit."""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+
+_log = logging.getLogger(__name__)
+_WRAPPERS = ("state_dict", "model")
+_PREFIXES = ("module.", "net.", "model.", "_orig_mod.")
+# Training-only classifiers of Inception and GoogLeNet: published files have them, networks only on request.
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+# torchvision's published DenseNets date from when module names could hold dots.
+_OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$")
+_SHOWN = 3
+
+
+def local_file(weights: str | Path | None) -> Path | None:
+    """The file that ``weights`` means; None when it is a name of published weights.
+
+    Raises:
+        FileNotFoundError: When it looks like a path, but there is no such file.
+    """
+    if weights is None:
+        return None
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if isinstance(weights, Path) or path.suffix or len(path.parts) > 1:
+        raise FileNotFoundError(f"No weights file at {path}.")
+    return None
+
+
+@contextmanager
+def reaching_hub(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong while weights are downloaded into one sentence.
+
+    Raises:
+        ValueError: When the body fails.
+    """
+    try:
+        yield
+    # Each hub library has exceptions of its own, and they share no base class.
+    except Exception as error:
+        cause = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ValueError(
+            f"The published weights of {what} could not be fetched ({cause}): "
+            "download them elsewhere and pass the local file as weights."
+        ) from error
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from a PyTorch or safetensors file, onto the CPU.
+
+    Args:
+        path: A state dict, bare or under ``state_dict`` or ``model`` as checkpoints have it.
+
+    Raises:
+        ValueError: When the file is corrupt, carries code, or holds no state dict.
+    """
+    try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    # Damaged files raise whatever pickle, zipfile, torch or safetensors happen to trip over.
+    except Exception as error:
+        raise ValueError(
+            f"Weights file {path} cannot be read: it is damaged, or holds code, which is never run. "
+            "Save weights with torch.save(net.state_dict(), FILE)."
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"Weights file {path} holds no state dict: save one with torch.save(net.state_dict(), FILE).")
+    return content
+
+
+def load_state(net: nn.Module, state: dict[str, Tensor], head: set[str], source: str, model: str) -> None:
+    """Load weights strictly, except for a classification head of another number of outputs, which stays as it is.
+
+    Args:
+        net: The network to fill.
+        state: Its weights, possibly under a common prefix such as ``module.``; changed in place.
+        head: State-dict keys of the classification head.
+        source: File or hub that the weights come from, for messages.
+        model: Name of the network, for messages.
+
+    Raises:
+        ValueError: When keys are missing, unexpected or of another shape.
+    """
+    own = net.state_dict()
+    _rename(state, own)
+    common = {key: (state[key].shape, value.shape) for key, value in own.items() if key in state}
+    differing = {key: (given, needed) for key, (given, needed) in common.items() if given != needed}
+    fresh = [key for key, (given, needed) in differing.items() if key in head and given[1:] == needed[1:]]
+    for key in differing:
+        state[key] = own[key]
+    result = net.load_state_dict(state, strict=False)
+    problems = [
+        _listed("missing", result.missing_keys),
+        _listed("unexpected", result.unexpected_keys),
+        _listed(
+            "of another shape",
+            [
+                f"{key} {tuple(given)}, not {tuple(needed)}"
+                for key, (given, needed) in differing.items()
+                if key not in fresh
+            ],
+        ),
+    ]
+    if any(problems):
+        raise ValueError(
+            f"The weights in {source} do not fit {model}; they seem to be of another architecture: "
+            f"{'; '.join(problem for problem in problems if problem)}."
+        )
+    if fresh:
+        given, needed = differing[fresh[0]]
+        _log.info(f"Weights in {source} have {given[0]} outputs, {model} has {needed[0]}: its head starts anew.")
+
+
+def _rename(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Bring the keys of ``state`` to the network's spelling, in place."""
+    stripping = True
+    while stripping:
+        stripping = False
+        for prefix in _PREFIXES:
+            if all(key.startswith(prefix) for key in state) and not all(key.startswith(prefix) for key in own):
+                consume_prefix_in_state_dict_if_present(state, prefix)
+                stripping = True
+    for key in list(state):
+        if key.startswith(_AUXILIARY) and key not in own:
+            del state[key]
+        elif _OLD_DENSENET.match(key):
+            state[_OLD_DENSENET.sub(r"\1\2", key)] = state.pop(key)
+
+
+def _listed(what: str, keys: list[str]) -> str:
+    """``12 missing (a, b, c, …)``, or nothing."""
+    if not keys:
+        return ""
+    return f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{', …' if len(keys) > _SHOWN else ''})"

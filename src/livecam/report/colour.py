@@ -1,0 +1,26 @@
+"""Colours of maps: one sequential scale for evidence, one diverging scale for signed evidence.
+
+Both rise evenly in lightness (the diverging one on each side of zero), so that equal steps look equal and a print in
+grey keeps the order. Sampled at a few anchors and interpolated, so that no plotting library is needed.
+"""
+
+import torch
+from torch import Tensor
+
+# Anchors of the "inferno" scale (CC0), dark to light.
+_SEQUENTIAL = ("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60", "#cf4446", "#ed6925", "#fb9b06", "#f7d13d", "#fcffa4")
+# Blue, through near-white, to red.
+_DIVERGING = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
+
+
+def _table(anchors: tuple[str, ...], device: torch.device) -> Tensor:
+    return torch.tensor([[int(a[i : i + 2], 16) / 255 for i in (1, 3, 5)] for a in anchors], device=device)
+
+
+def colourise(maps: Tensor, signed: bool = False) -> Tensor:
+    """Colour maps ``(N, H, W)`` in [0, 1] (0.5 is zero on the diverging scale): RGB ``(N, 3, H, W)`` in [0, 1]."""
+    table = _table(_DIVERGING if signed else _SEQUENTIAL, maps.device)
+    place = maps.clamp(0, 1) * (len(table) - 1)
+    low = place.floor().long().clamp(max=len(table) - 2)
+    share = (place - low)[..., None]
+    return (table[low] * (1 - share) + table[low + 1] * share).movedim(-1, 1)

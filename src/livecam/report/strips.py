@@ -1,0 +1,165 @@
+"""One labelled strip per sample: input, ground truth and one column per method, with the words beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livecam.report.render import Panel, outline, overlay, signed_display, strip
+
+
+class Explained(Protocol):
+    """What is read of an explanation of N images."""
+
+    map: Tensor
+    raw: Tensor
+    target: Tensor
+    predicted: Tensor
+    probability: Tensor
+    degenerate: Tensor
+
+
+class Method(Protocol):
+    """What is read of an explainer."""
+
+    name: str
+    label: str
+    signed: bool
+
+
+@dataclass
+class Sample:
+    """One explained image.
+
+    Args:
+        name: Which sample it is.
+        pixels: RGB ``(3, H, W)`` in [0, 1].
+        predicted: Predicted class, in words.
+        explained: Explained class, in words.
+        probability: Probability of the explained class.
+        overlays: Picture ``(3, H, W)`` of each method, by printed name.
+        notes: Remark on each method, by printed name.
+        label: True class, in words; None when unknown.
+        mask: Ground truth ``(H, W)``; None when this image has none.
+        inside: Share of each method's energy inside the ground truth, by printed name; NaN where undefined.
+    """
+
+    name: str
+    pixels: Tensor
+    predicted: str
+    explained: str
+    probability: float
+    overlays: dict[str, Tensor]
+    notes: dict[str, str]
+    label: str | None = None
+    mask: Tensor | None = None
+    inside: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the prediction is right; None when the true class is unknown."""
+        return None if self.label is None else self.label == self.predicted
+
+    @property
+    def caption(self) -> str:
+        """One line for people."""
+        parts = [self.name] + ([f"true {self.label}"] if self.label is not None else [])
+        sure = f" {self.probability:.2f}"
+        parts.append(f"predicted {self.predicted}" + (sure if self.predicted == self.explained else ""))
+        if self.predicted != self.explained:
+            parts.append(f"explained {self.explained}{sure}")
+        return " · ".join(parts)
+
+    def strip(self, with_truth: bool) -> np.ndarray:
+        """Draw the strip, uint8 ``(h, w, 3)``; mistakes are framed red.
+
+        Args:
+            with_truth: Whether there is a column for ground truth; galleries have it in every strip or in none.
+        """
+        panels = [Panel("input", self.pixels)]
+        if with_truth and self.mask is not None:
+            panels.append(Panel("ground truth", outline(self.pixels, self.mask)))
+        elif with_truth:
+            panels.append(Panel("ground truth", torch.full_like(self.pixels, 0.94), "not annotated"))
+        panels += [Panel(name, picture, self.notes[name]) for name, picture in self.overlays.items()]
+        return strip(panels, self.caption, self.correct)
+
+
+def printed_names(methods: Sequence[Method]) -> dict[str, str]:
+    """Method name -> what a person reads: the label, or label and name where two share a label."""
+    labels = [method.label for method in methods]
+    return {m.name: m.label if labels.count(m.label) == 1 else f"{m.label} ({m.name})" for m in methods}
+
+
+def shown(explanation: Explained, signed: bool) -> Tensor:
+    """Maps ``(N, H, W)`` for :func:`overlay`: as they are, or symmetric around zero for signed methods."""
+    if not signed:
+        return explanation.map
+    size = tuple(explanation.map.shape[-2:])
+    raw = torch.nn.functional.interpolate(explanation.raw[:, None].float(), size, mode="bilinear")[:, 0]
+    return signed_display(raw)
+
+
+def samples_of(
+    pixels: Tensor,
+    explanations: Mapping[str, Explained],
+    methods: Sequence[Method],
+    names: Sequence[str],
+    class_names: Sequence[str] | None = None,
+    labels: Tensor | None = None,
+    masks: Tensor | None = None,
+    has_mask: Tensor | None = None,
+    inside: Mapping[str, Tensor] | None = None,
+) -> list[Sample]:
+    """Describe a batch of explained images.
+
+    Args:
+        pixels: RGB ``(N, 3, H, W)`` in [0, 1].
+        explanations: By method name; a method that failed is missing.
+        methods: In the order of columns.
+        names: Name of each sample.
+        class_names: Names in the order of class indices; None writes ``class 3``.
+        labels: True classes ``(N,)``.
+        masks: Ground truth ``(N, H, W)``.
+        has_mask: Which samples have ground truth, ``(N,)``.
+        inside: Share ``(N,)`` of each method's energy inside the ground truth.
+    """
+
+    def word(index: Tensor) -> str:
+        known = class_names is not None and int(index) < len(class_names)
+        return str(class_names[int(index)]) if known else f"class {int(index)}"
+
+    columns = [m for m in methods if m.name in explanations]
+    printed = printed_names(columns)
+    drawn = {m.name: overlay(pixels, shown(explanations[m.name], m.signed), m.signed) for m in columns}
+    first = explanations[columns[0].name]
+    samples = []
+    for i, name in enumerate(names):
+        annotated = masks is not None and bool(has_mask[i])
+        shares = {m.name: float(inside[m.name][i]) for m in columns} if annotated and inside else {}
+        notes = {
+            m.name: "no evidence" if bool(explanations[m.name].degenerate[i]) else _share(shares.get(m.name))
+            for m in columns
+        }
+        samples.append(
+            Sample(
+                name=name,
+                pixels=pixels[i],
+                predicted=word(first.predicted[i]),
+                explained=word(first.target[i]),
+                probability=float(first.probability[i]),
+                overlays={printed[m.name]: drawn[m.name][i] for m in columns},
+                notes={printed[m.name]: notes[m.name] for m in columns},
+                label=None if labels is None or labels.ndim > 1 else word(labels[i]),
+                mask=masks[i] if annotated else None,
+                inside={printed[key]: value for key, value in shares.items()},
+            )
+        )
+    return samples
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.0%} inside"

@@ -1,0 +1,51 @@
+"""W&B without ceremony: offline when nobody is logged in, and one run per run folder."""
+
+import contextlib
+import logging
+import netrc
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+
+_log = logging.getLogger(__name__)
+
+
+class RunFolderWandbLogger(WandbLogger):
+    """A WandbLogger whose run id is the name of its run folder, so that a resumed training continues the same run.
+
+    Args:
+        save_dir: Folder of all runs; W&B's own files go to ``<save_dir>/<name>/wandb``.
+        name: Run folder; also the run's name and id.
+        project: W&B project.
+        offline: Keep everything on this machine; None does so when nobody is logged in and WANDB_MODE is not set.
+        kwargs: What else ``wandb.init`` takes.
+    """
+
+    def __init__(
+        self, save_dir: str = "runs", name: str | None = None, project: str = "livecam", offline: bool | None = None, **kwargs: Any
+    ) -> None:
+        if offline is None:
+            offline = "WANDB_MODE" not in os.environ and not _logged_in()
+            if offline:
+                _log.info("W&B: nobody is logged in, so this run stays offline; `wandb sync` uploads it later.")
+        folder = Path(save_dir, name) if name else Path(save_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(
+            name=name, save_dir=str(folder), id=name, project=project, offline=offline, resume="allow", **kwargs
+        )
+
+
+def _logged_in() -> bool:
+    """Whether W&B will find credentials: in the environment, or stored in the netrc file by ``wandb login``."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    for file in files:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            if netrc.netrc(file).authenticators(host):
+                return True
+    return False
