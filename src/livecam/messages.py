@@ -10,7 +10,7 @@ def one_sentence(message: str) -> str:
     Args:
         message: What the parser says; nested causes, one per line.
     """
-    return message
+    return "RAW " + message
 
 
 def near(word: str, known: list[str]) -> str:

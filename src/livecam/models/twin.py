@@ -31,7 +31,7 @@ def ablate(net: nn.Module, skips: str) -> None:
     stem = getattr(net, "stem", None)
     if skips == "zero" and stem is not None:
         # A trainable parameter that no output depends on makes distributed training fail.
-        pass
+        stem.requires_grad_(False)
     if skips == "drop":
         full = net.state_dict()
         if stem is not None:

@@ -1,0 +1,207 @@
+"""Who may import whom, how long files get, and where classes live: the shape of the house."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"livecam": ROOT / "src" / "livecam", "livecam.callbacks": ROOT / "callbacks"}
+
+
+class May(NamedTuple):
+    """What one part may import beside itself and the standard library, as words."""
+
+    livecam: str = ""
+    anywhere: str = ""
+    inside_functions: str = ""
+
+
+EVERYTHING_BELOW = (
+    "batch heads normalisation messages runs explain metrics models data report classifier checkpoint reference"
+)
+ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich jsonargparse yaml"
+
+# Packages at the top, single modules (and one file with rights of its own) below; longest name wins.
+RULES = {
+    "explain": May("heads normalisation", "torch", "skimage"),
+    "metrics": May("heads normalisation", "torch torchmetrics"),
+    "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
+    "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools"),
+    "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
+    "report.media": May("", "torch numpy PIL lightning", "wandb"),
+    "callbacks": May("explain metrics report heads batch normalisation", "torch numpy lightning"),
+    "commands": May(EVERYTHING_BELOW + " callbacks", ANY_LIBRARY),
+    "heads": May("", "torch"),
+    "normalisation": May("", "torch"),
+    "batch": May("", "torch"),
+    "messages": May(),
+    "runs": May(),
+    "classifier": May("models heads batch", "torch torchmetrics lightning"),
+    "checkpoint": May("classifier", "torch"),
+    "reference": May("batch checkpoint models explain heads normalisation", "torch"),
+    "cli": May(EVERYTHING_BELOW + " callbacks commands", ANY_LIBRARY),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name below livecam -> file; "" is livecam itself."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for file in folder.rglob("*.py"):
+            dotted = ".".join([package, *file.relative_to(folder).with_suffix("").parts])
+            found[dotted.removesuffix(".__init__").removeprefix("livecam").lstrip(".")] = file
+    return found
+
+
+class Imports(ast.NodeVisitor):
+    """Every import of a file, wherever it stands: (absolute dotted name, line, inside a function?)."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package.split(".")
+        self.found: list[tuple[str, int, bool]] = []
+        self.depth = 0
+
+    def visit_FunctionDef(self, node):
+        self.depth += 1
+        self.generic_visit(node)
+        self.depth -= 1
+
+    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef
+
+    def visit_Import(self, node):
+        self.found += [(alias.name, node.lineno, self.depth > 0) for alias in node.names]
+
+    def visit_ImportFrom(self, node):
+        base = self.package[: len(self.package) - node.level + 1] if node.level else []
+        base = ".".join([*base, *([node.module] if node.module else [])])
+        # `from livecam import cli` names a module, so the imported names count; for libraries the package says it all.
+        names = [f"{base}.{alias.name}" for alias in node.names] if base == "livecam" else [base]
+        self.found += [(name, node.lineno, self.depth > 0) for name in names]
+
+    def visit_Call(self, node):
+        called = ast.unparse(node.func)
+        if called in ("__import__", "import_module", "importlib.import_module") and node.args:
+            target = node.args[0].value if isinstance(node.args[0], ast.Constant) else f"<{ast.unparse(node.args[0])}>"
+            self.found.append((str(target), node.lineno, self.depth > 0))
+        self.generic_visit(node)
+
+
+def violations(module: str, source: str, is_package: bool = False) -> list[str]:
+    """What a module imports against the rules, one sentence each."""
+    known = sorted((name for name in RULES if f"{module}.".startswith(f"{name}.")), key=len)
+    if not known:
+        return [f"livecam.{module} has no rule: add a line to RULES"]
+    rule, part = RULES[known[-1]], module.split(".")[0]
+    visitor = Imports(f"livecam.{module}" if is_package else f"livecam.{module}".rpartition(".")[0])
+    visitor.visit(ast.parse(source))
+    wrong = []
+    for name, line, inside in visitor.found:
+        top, _, rest = name.partition(".")
+        if top == "livecam":
+            allowed = rest.split(".")[0] in (part, *rule.livecam.split())
+        else:
+            allowed = top in sys.stdlib_module_names or top in rule.anywhere.split()
+            allowed |= inside and top in rule.inside_functions.split()
+        if not allowed:
+            wrong.append(f"livecam.{module}:{line} must not import {name}{' inside a function' if inside else ''}")
+    return wrong
+
+
+def test_everyone_imports_only_what_the_design_allows():
+    found = [
+        sentence
+        for module, file in modules().items()
+        if module
+        for sentence in violations(module, file.read_text(), file.name == "__init__.py")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_livecam_itself_imports_nothing():
+    imports = Imports("livecam")
+    imports.visit(ast.parse((PACKAGES["livecam"] / "__init__.py").read_text()))
+    assert not imports.found, "import livecam must stay instant"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("explain.cam", "import livecam.models"),
+        ("explain.cam", "from livecam.models.build import build_model"),
+        ("explain.cam", "from livecam import models"),
+        ("explain.cam", "from ..models import build_model"),
+        ("explain.cam", "def f():\n    def g():\n        from livecam.report import media"),
+        ("explain.cam", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import lightning"),
+        ("explain.cam", "try:\n    import numpy as np\nexcept ImportError:\n    pass"),
+        ("explain.xrai", "import skimage.segmentation"),
+        ("explain.cam", "import importlib\nimportlib.import_module('timm')"),
+        ("metrics.sharpness", "from livecam.explain import maps"),
+        ("models.backbones", "import timm"),
+        ("models.backbones", "class A:\n    import timm"),
+        ("data.folder", "from livecam.batch import Batch"),
+        ("report.tables", "def f():\n    import wandb"),
+        ("report.media", "import wandb"),
+        ("callbacks.gallery", "from livecam.data.planted import PlantedShapes"),
+        ("callbacks.gallery", "from livecam.reference import ReferenceMask"),
+        ("reference", "import livecam.cli"),
+        ("commands.maps", "from livecam import cli"),
+        ("commands.maps", "import callbacks"),
+        ("newcomer", "import torch"),
+    ],
+)
+def test_a_planted_violation_is_caught(module, source):
+    assert len(violations(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("explain.cam", "import re, torch.nn.functional as F\nfrom livecam.heads import Head\nfrom . import maps"),
+        ("explain.xrai", "def segments():\n    from skimage.segmentation import felzenszwalb"),
+        ("models.backbones", "class A:\n    def f(self):\n        import timm"),
+        ("report.media", "log = lambda run: __import__('wandb')"),
+        ("cli", "import livecam.callbacks\nfrom livecam.commands.maps import maps"),
+    ],
+)
+def test_what_is_allowed_passes(module, source):
+    assert violations(module, source) == []
+
+
+def test_every_rule_is_for_something_that_the_walk_sees():
+    seen = set(modules())
+    assert {"explain.cam", "callbacks.gallery", "cli", "report.media"} <= seen
+    assert all(any(f"{module}.".startswith(f"{rule}.") for module in seen) for rule in RULES)
+
+
+@pytest.mark.parametrize("script", ["train.py", "explain.py"])
+def test_scripts_only_call_the_command_line(script):
+    text = (ROOT / script).read_text()
+    assert len(text.splitlines()) <= 10
+    assert not [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+
+
+def test_no_file_is_longer_than_300_lines():
+    folders = [*PACKAGES.values(), ROOT / "tests", ROOT / "benchmarks"]
+    files = [
+        file
+        for folder in folders
+        for file in folder.rglob("*")
+        if file.suffix in {".py", ".js", ".css", ".html"} and "__pycache__" not in file.parts
+    ]
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files}
+    assert len(lengths) > 40
+    assert not {file: lines for file, lines in lengths.items() if lines > 300}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["explain", "metrics", "models"])
+def test_light_parts_import_nothing_heavy(part):
+    """Also through what they import: small commands should not wait ten seconds for libraries they do not use."""
+    heavy = {"lightning", "timm", "segmentation_models_pytorch", "wandb", "skimage", "matplotlib", "livecam.cli"}
+    code = f"import sys, livecam.{part}; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
