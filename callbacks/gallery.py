@@ -165,13 +165,18 @@ class ExplanationGallery(LiveExplanation):
 
     def _fetch(self, trainer: Trainer, loader: DataLoader) -> Batch:
         dataset = loader.dataset
+        classes = class_indices(dataset) or [0] * len(dataset)
         if self.indices is None or max(self.indices, default=0) >= len(dataset):
-            classes = class_indices(dataset)
-            if classes is None:
-                classes = [0] * len(dataset)
             self.indices = balanced(classes, self.samples)
-        collate = loader.collate_fn or default_collate
-        raw = collate([dataset[index] for index in self.indices])
+        samples = {index: dataset[index] for index in self.indices}
+        for index in [index for index, sample in samples.items() if sample is None]:
+            # A file that cannot be read: another of its class takes the place, for good.
+            del samples[index]
+            others = (i for i, label in enumerate(classes) if label == classes[index] and i not in samples)
+            found = next(((i, sample) for i in others if (sample := dataset[i]) is not None), None)
+            samples |= [found] if found else []
+        self.indices = sorted(samples, key=lambda index: (classes[index], index))
+        raw = (loader.collate_fn or default_collate)([samples[index] for index in self.indices])
         # The datamodule's own transfer hooks run too: some data are normalised there.
         return read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
 

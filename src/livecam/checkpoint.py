@@ -1,14 +1,14 @@
 """Classifiers out of checkpoints, without running any code that a file may carry."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
 from livecam.classifier import Classifier
+from livecam.models.weights import load_state
 
 
 def load_classifier(path: str | Path) -> Classifier:
@@ -25,19 +25,22 @@ def load_classifier(path: str | Path) -> Classifier:
     if not path.is_file():
         raise FileNotFoundError(f"No checkpoint at {path}: training writes them to runs/<name>/checkpoints/.")
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, BadZipFile, KeyError, ValueError) as error:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    # Damaged files raise whatever pickle, zipfile or torch happen to trip over.
+    except Exception as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint (it is damaged, or carries code, which is never run)."
         ) from error
-    settings = content.get("hyper_parameters") if isinstance(content, dict) else None
-    if not settings or "state_dict" not in content:
+    settings, state = (
+        content.get(key) if isinstance(content, Mapping) else None for key in ("hyper_parameters", "state_dict")
+    )
+    if not isinstance(settings, Mapping) or "model" not in settings or not isinstance(state, Mapping):
         raise ValueError(f"{path} holds no classifier: pass a .ckpt file of train.py, or --model with --weights FILE.")
     known = inspect.signature(Classifier).parameters
-    # The checkpoint brings its weights; those that training started from may be gone.
-    classifier = Classifier(**{key: value for key, value in settings.items() if key in known} | {"weights": None})
     try:
-        classifier.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"The weights in {path} do not fit {settings.get('model')!r}. {error}") from error
+        # The checkpoint brings its weights; those that training started from may be gone.
+        classifier = Classifier(**{key: value for key, value in settings.items() if key in known} | {"weights": None})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"The classifier in {path} cannot be built: {error}") from error
+    load_state(classifier, dict(state), set(), str(path), settings["model"])
     return classifier.eval()

@@ -71,6 +71,10 @@ class Classifier(LightningModule):
         self.save_hyperparameters()
         if optimizer not in _OPTIMISERS:
             raise ValueError(f"Unknown optimizer {optimizer!r}: use adamw or sgd.")
+        if not 0 <= warmup <= 1:
+            raise ValueError(f"warmup is a share of all steps, 0 to 1, got {warmup}.")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is in [0, 1), got {label_smoothing}.")
         if head == "binary" and num_classes != 2:
             raise ValueError(f"A binary head has two classes, but there are {num_classes}: use head=softmax.")
         if class_names is not None and len(class_names) != num_classes:
@@ -82,6 +86,8 @@ class Classifier(LightningModule):
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
+        # Lightning leaves modules in the mode they come in.
+        self.train()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` of model input ``(N, 3, H, W)``; K is 1 for a binary head."""
@@ -121,7 +127,9 @@ class Classifier(LightningModule):
         scores = logits[:, 0].sigmoid() if self.head.name == "binary" else self.head.probabilities(logits)
         metrics.update(scores.detach().float(), batch.label.long())
         size = len(batch)
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=size, on_epoch=stage != "train", sync_dist=stage != "train")
+        self.log(
+            f"{stage}/loss", loss, prog_bar=True, batch_size=size, on_epoch=stage != "train", sync_dist=stage != "train"
+        )
         self.log_dict(metrics, prog_bar=stage != "train", batch_size=size, on_step=False, on_epoch=True)
         return loss
 
@@ -136,8 +144,13 @@ class Classifier(LightningModule):
         if settings.optimizer == "adamw":
             optimizer = torch.optim.AdamW(groups, lr=settings.lr)
         else:
-            optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0)
-        total = max(1, int(self.trainer.estimated_stepping_batches))
+            optimizer = torch.optim.SGD(
+                groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.momentum > 0
+            )
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise ValueError("The learning rate falls until training ends: set trainer.max_epochs or trainer.max_steps.")
+        total = max(1, int(steps))
         warmup = max(1, round(settings.warmup * total))
 
         def factor(step: int) -> float:

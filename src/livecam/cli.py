@@ -1,21 +1,22 @@
 """The command lines: LightningCLI for training, jsonargparse for explaining."""
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-import livecam.callbacks
 import livecam.data
-import livecam.explain
-import livecam.metrics
 import livecam.reference  # noqa: F401  short class names resolve among imported classes
+from livecam.callbacks.live import LiveExplanation
 from livecam.classifier import Classifier
+from livecam.explain import Explainer
 from livecam.messages import one_sentence
+from livecam.metrics import ImageMetric
 from livecam.runs import default_loggers, run_name
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -25,13 +26,21 @@ DEMO = _ROOT / "configs" / "demo.yaml"
 _FROM_DATA = ("num_classes", "head", "class_names", "image_size", "mean", "std", "resize")
 
 
-class Parser(LightningArgumentParser):
-    """A parser whose errors are one sentence with near matches, not a page of usage."""
+class OneSentence:
+    """Makes a parser's errors one sentence with near matches, not a page of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:
         """Print the sentence and leave with exit code 2."""
-        print(f"error: {one_sentence(message)}", file=sys.stderr)
-        raise SystemExit(2)
+        print(f"error: {one_sentence(message, _names(self))}", file=sys.stderr)
+        raise SystemExit(2) from ex
+
+
+class Parser(OneSentence, LightningArgumentParser):
+    """Parser of ``train.py``."""
+
+
+class ExplainParser(OneSentence, ArgumentParser):
+    """Parser of ``explain.py``."""
 
 
 class SaveConfig(SaveConfigCallback):
@@ -94,9 +103,18 @@ class _Attribute:
 
 
 def _default(name: str) -> Any:
-    import inspect
-
     return inspect.signature(Classifier).parameters[name].default
+
+
+def _names(parser: ArgumentParser) -> list[str]:
+    """Everything that can be misspelt: options, classes that configurations name, and their arguments."""
+    names = [option for action in parser._actions for option in action.option_strings]
+    waiting: list[type] = [Explainer, LiveExplanation, LightningDataModule, ImageMetric, Classifier]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        names += [kind.__name__, *inspect.signature(kind).parameters]
+    return names
 
 
 def train(args: list[str] | None = None) -> TrainCLI:
@@ -105,7 +123,8 @@ def train(args: list[str] | None = None) -> TrainCLI:
     Args:
         args: Command line; None takes the process's.
     """
-    args = sys.argv[1:] if args is None else args
+    if args is None and len(sys.argv) == 1:
+        args = ["fit", "-c", str(DEMO)]
     torch.set_float32_matmul_precision("high")
     return TrainCLI(
         Classifier,
@@ -114,7 +133,7 @@ def train(args: list[str] | None = None) -> TrainCLI:
         seed_everything_default=0,
         save_config_callback=SaveConfig,
         auto_configure_optimizers=False,
-        args=args or ["fit", "-c", str(DEMO)],
+        args=args,
     )
 
 
@@ -126,16 +145,14 @@ def explain(args: list[str] | None = None) -> None:
     """
     from livecam.commands.maps import maps
 
-    parser = ArgumentParser(prog="explain.py", description="Explain trained classifiers.")
+    parser = ExplainParser(prog="explain.py", description="Explain trained classifiers.")
     commands = parser.add_subcommands()
-    command = ArgumentParser(description=maps.__doc__.splitlines()[0])
+    command = ExplainParser(description=inspect.getdoc(maps))
     command.add_argument("paths", nargs="+", help="Photos, or folders of photos.")
     command.add_function_arguments(maps, skip={"paths"})
-    commands.add_subcommand("maps", command)
-    config: Namespace = parser.parse_args(args)
-    chosen = config[config.subcommand]
+    commands.add_subcommand("maps", command, help=maps.__doc__.splitlines()[0])
+    config = parser.parse_args(args)
     try:
-        maps(**chosen.as_dict())
+        maps(**config[config.subcommand].as_dict())
     except (ValueError, KeyError, FileNotFoundError) as error:
-        print(f"error: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        parser.error(str(error.args[0] if isinstance(error, KeyError) else error), error)

@@ -160,7 +160,7 @@ def as_logits(output: Any) -> Tensor:
     if isinstance(output, dict):
         output = output.get("logits", output.get("out"))
     elif not isinstance(output, Tensor):
-        output = getattr(output, "logits", output[0] if isinstance(output, tuple | list) else None)
+        output = getattr(output, "logits", output[0] if isinstance(output, tuple | list) and output else None)
     if not isinstance(output, Tensor):
         raise TypeError("The model's forward returned no logits: return a tensor (N, K), or a tuple or dict with it.")
     if output.ndim == 1:

@@ -104,7 +104,9 @@ class ReferenceMask:
         chosen = []
         for row, label in zip(logits, labels.tolist()):
             if label not in self.target:
-                raise ValueError(f"ReferenceMask(target=...) says nothing of class {label}: name its reference classes.")
+                raise ValueError(
+                    f"ReferenceMask(target=...) says nothing of class {label}: name its reference classes."
+                )
             candidates = torch.tensor(self.target[label], device=logits.device)
             chosen.append(candidates[row[candidates].argmax()])
         return torch.stack(chosen)

@@ -92,6 +92,7 @@ def test_missing_folders_are_named(tmp_path):
         ({"dogs/0.png": {"boxes": [[1, 2, 1, 4]]}}, "x1 < x2 and y1 < y2"),
         ({"dogs/0.png": {"boxes": [["1", 2, 3, 4]]}}, "each box"),
         ('{"dogs/0.png": {"boxes": [[1, 2, NaN, 4]]}}', "each box"),
+        ('{"dogs/0.png": {"boxes": [[1, 2, Infinity, 4]]}}', "each box"),
         ({"dogs/0.png": {"boxes": "none"}}, "each box"),
         ({"dogs/0.png": {"width": 40}}, "width and height of 'dogs/0.png'"),
         ({"dogs/0.png": {"width": 40.5, "height": 20}}, "width and height"),

@@ -50,6 +50,20 @@ def test_folders_of_classes_are_divided(tmp_path):
         assert loader.dataset is data.sets["val"]
 
 
+def test_the_file_system_order_does_not_matter(tmp_path, monkeypatch):
+    root = tree(tmp_path, cat=10, ant=20)
+    scandir = os.scandir
+    listings = []
+    for backwards in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                os, "scandir", lambda path, way=backwards: sorted(scandir(path), key=lambda e: e.name, reverse=way)
+            )
+            data = build(root)
+            listings.append((data.class_names, paths(data, "train"), paths(data, "val")))
+    assert listings[0] == listings[1]
+
+
 def test_given_parts_are_kept(tmp_path):
     root = plant(tmp_path, "train/a/1.png", "train/a/deep/er/2.JPG", "train/b/1.png", "val/a/3.png", "val/b/4.png")
     data = build(root)

@@ -75,6 +75,13 @@ def test_a_long_chain_is_one_group():
         assert not {f"0/{i}.jpg" for i in range(15)} & set(paths(val))
 
 
+def test_the_smallest_group_is_held_out_where_all_exceed_the_share():
+    pairs = [("0/0.jpg", "0/1.jpg"), ("0/1.jpg", "0/2.jpg"), ("0/3.jpg", "0/4.jpg")]
+    for seed in range(6):
+        _, val = stratified_split(photos_of(5, 2), ["a", "b"], 0.1, seed, pairs)
+        assert paths(val)[:2] == ["0/3.jpg", "0/4.jpg"] and len(val) == 3
+
+
 def test_what_cannot_be_divided_is_named():
     with pytest.raises(ValueError, match="Class 'b' has a single image"):
         stratified_split(photos_of(5, 1), ["a", "b"], 0.2, 0)

@@ -17,7 +17,7 @@ from torchvision.tv_tensors import Image, Mask
 
 from livecam.normalisation import Normalisation
 
-CLASSES = ("disc", "square", "triangle", "star", "ring", "cross")
+CLASSES = ("disc", "triangle", "cross", "ring", "square", "star")
 _SPLITS = ("train", "val", "test")
 _BLOCKS = 8  # cells per side of the coarse background texture
 
@@ -78,7 +78,7 @@ class PlantedShapes(Dataset):
         self,
         length: int,
         num_classes: int = 4,
-        size: int = 64,
+        size: int = 72,
         split: str = "train",
         shortcut: float | None = None,
         seed: int = 0,
@@ -123,9 +123,9 @@ class PlantedShapes(Dataset):
         hue = self._hue(rng, label)
         canvas = self._background(rng, hue)
         mask = np.zeros((self.size, self.size), bool)
-        for _ in range(rng.integers(2, 5)):
+        for _ in range(rng.integers(1, 3)):
             self._distractor(rng, canvas)
-        for _ in range(rng.integers(1, 4)):
+        for _ in range(rng.choice((1, 2, 3), p=(0.65, 0.25, 0.1))):
             self._instance(rng, canvas, mask, self.classes[label])
         canvas += rng.normal(0, 0.02, canvas.shape)
         return np.clip(canvas, 0, 1).astype(np.float32), mask
@@ -168,7 +168,7 @@ class PlantedShapes(Dataset):
 
     def _instance(self, rng: np.random.Generator, canvas: np.ndarray, mask: np.ndarray, shape: str) -> None:
         x, y = self._grid()
-        radius = rng.uniform(0.1, 0.19)
+        radius = rng.uniform(0.12, 0.175)
         margin = radius * 1.05
         for _ in range(20):
             cx, cy = rng.uniform(margin, 1 - margin, 2)
@@ -213,10 +213,10 @@ class PlantedShapesData(LightningDataModule):
     def __init__(
         self,
         num_classes: int = 4,
-        image_size: int = 64,
-        train_length: int = 2000,
+        image_size: int = 72,
+        train_length: int = 1600,
         val_length: int = 400,
-        batch_size: int = 50,
+        batch_size: int = 16,
         shortcut: float | None = None,
         num_workers: int = 0,
         seed: int = 0,

@@ -115,16 +115,20 @@ class PhotoDataset(Dataset):
     def collate(self, samples: list[dict[str, Any] | None]) -> dict[str, Tensor]:
         """Stack samples into a batch without those that could not be read.
 
+        Where none could, the first readable image of the set stands in: a last batch of one broken file must not end
+        a long training.
+
         Raises:
-            UnreadableImageError: When none could be read.
+            UnreadableImageError: When the whole set has no readable image.
         """
         readable = [sample for sample in samples if sample is not None]
-        if not readable:
-            raise UnreadableImageError(
-                f"No image of a batch of {len(samples)} can be read; unreadable files in {self.root} so far: "
-                f"{_some(self.unreadable_files)}. Repair or remove them."
-            )
-        return default_collate(readable)
+        return default_collate(readable or [self._stand_in()])
+
+    def _stand_in(self) -> dict[str, Any]:
+        for index in range(len(self)):
+            if (sample := self[index]) is not None:
+                return sample
+        raise UnreadableImageError(f"No image in {self.root} can be read: {_some(self.unreadable_files)}.")
 
     def _mask(self, photo: Photo, stored: tuple[int, int], orientation: int) -> tv_tensors.Mask:
         if photo.boxes and photo.size not in (None, stored):

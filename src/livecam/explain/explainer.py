@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -37,7 +37,7 @@ class Explainer(ABC):
     signed: ClassVar[bool] = False
     """Whether the map is shown on a diverging scale around zero."""
 
-    name: str | None = None
+    name: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         name = self.method if self.name is None else self.name

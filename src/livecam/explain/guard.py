@@ -28,7 +28,7 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
             "build the model outside of it."
         )
     modes = [(module, module.training) for module in model.modules()]
-    compiled = any(hasattr(module, "_orig_mod") for module, _ in modes)
+    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module, _ in modes)
     eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     try:
         for module, _ in modes:
@@ -39,6 +39,16 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what is no batch of images.
+
+    Raises:
+        ValueError: With the shape.
+    """
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"Images must be a batch (N, 3, H, W) of at least one, got shape {tuple(images.shape)}.")
 
 
 def ordinary(tensor: Tensor) -> Tensor:

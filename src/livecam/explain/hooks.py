@@ -21,6 +21,9 @@ class Capture:
         gradient: Whether the gradient of the class score with respect to it is wanted.
         reduce: ``channel_mean`` keeps ``(N, 1, h, w)`` instead of all channels.
         post_relu: The layer is followed by an in-place ReLU, and its value after that ReLU is wanted.
+
+    Raises:
+        ValueError: When ``at`` or ``reduce`` is none of these, or a gradient of channel means is asked for.
     """
 
     layer: str | None
@@ -28,6 +31,12 @@ class Capture:
     gradient: bool = field(default=False, compare=False)
     reduce: str | None = None
     post_relu: bool = False
+
+    def __post_init__(self) -> None:
+        if self.at not in ("output", "input") or self.reduce not in (None, "channel_mean"):
+            raise ValueError(f"Capture has at='output' or 'input' and reduce=None or 'channel_mean', got {self}.")
+        if self.gradient and self.reduce:
+            raise ValueError("Channel means have no gradient of their own: capture the whole layer.")
 
 
 def merge(captures: Iterable[Capture]) -> list[Capture]:

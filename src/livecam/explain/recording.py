@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from livecam.explain.guard import as_input, ordinary, undisturbed
+from livecam.explain.guard import as_input, check_images, ordinary, undisturbed
 from livecam.explain.hooks import Capture, Tap, merge
 from livecam.explain.structure import Structure, named_layers, structure_of
 from livecam.heads import Head, as_logits, get_head
@@ -120,16 +120,13 @@ def record(
         structure: The result of :func:`structure_of`, when the caller already has it.
 
     Raises:
-        ValueError: When the images are not 4-D, a target is out of range, or a layer does not feed the score.
+        ValueError: When the images are no batch, a target is out of range, or a layer does not feed the score.
         KeyError: When a capture names a layer that the model does not have.
     """
-    if images.ndim != 4:
-        raise ValueError(f"Images must be a batch (N, 3, H, W), got shape {tuple(images.shape)}.")
+    check_images(images)
     structure = structure or structure_of(model, images)
     with undisturbed(model, images.device):
-        return _record(
-            model, images, targets, captures, head, normalisation, structure, input_gradient, nullcontext()
-        )
+        return _record(model, images, targets, captures, head, normalisation, structure, input_gradient, nullcontext())
 
 
 def _record(
@@ -143,21 +140,21 @@ def _record(
     input_gradient: bool,
     context: AbstractContextManager,
 ) -> Recording:
-    images = as_input(model, images)
+    images = as_input(model, images).detach()
     layers = named_layers(model)
     taps = [Tap(layers[structure.resolve(capture.layer)], capture) for capture in merge(captures)]
     wants_gradient = input_gradient or any(tap.capture.gradient for tap in taps)
     with torch.no_grad(), context:
         leaf = images.detach().requires_grad_(True) if input_gradient else images
         logits = _forward(model, leaf, taps, grad=input_gradient)
-        if wants_gradient and not logits.requires_grad:
-            # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
-            logits = _forward(model, leaf, taps, grad=True)
         head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
         goal = _as_targets(targets, logits, head)
-        sources = [tap.tensor for tap in taps if tap.capture.gradient] + ([leaf] if input_gradient else [])
-        found = _gradients(head, logits, goal, sources, taps) if wants_gradient else []
-    kept = {tap.capture: tap.result() for tap in taps}
+        kept = {tap.capture: tap.result() for tap in taps}
+        found = _gradients(head, logits, goal, taps, leaf) if wants_gradient else []
+        if any(gradient is None for gradient in found):
+            # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
+            found = _gradients(head, _forward(model, leaf, taps, grad=True), goal, taps, leaf)
+            _check_connected(found, taps)
     slopes = {tap.capture: _at_least_float(g) for tap, g in zip((t for t in taps if t.capture.gradient), found)}
     return Recording(
         images=images,
@@ -186,20 +183,29 @@ def _forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) 
     return logits
 
 
-def _gradients(
-    head: Head, logits: Tensor, targets: Tensor, sources: list[Tensor], taps: list[Tap]
-) -> tuple[Tensor, ...]:
-    """One backward serves the whole batch: in eval mode no sample's score depends on another sample."""
-    layers = [tap.capture.layer for tap in taps if tap.capture.gradient]
+def _gradients(head: Head, logits: Tensor, targets: Tensor, taps: list[Tap], leaf: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradient of each layer that wants one, then of the images if they do; None where the score does not depend on it.
+
+    One backward serves the whole batch: in eval mode no sample's score depends on another sample.
+    """
+    sources = [tap.tensor for tap in taps if tap.capture.gradient] + ([leaf] if leaf.requires_grad else [])
     with torch.enable_grad():
         total = head.score(logits, targets).sum()
     if not total.requires_grad:
-        raise ValueError(f"The class score does not depend on {', '.join(map(str, layers)) or 'the images'}.")
-    found = torch.autograd.grad(total, sources, allow_unused=True)
+        return (None,) * len(sources)
+    return torch.autograd.grad(total, sources, allow_unused=True)
+
+
+def _check_connected(found: tuple[Tensor | None, ...], taps: list[Tap]) -> None:
+    layers = [tap.capture.layer for tap in taps if tap.capture.gradient]
     for layer, gradient in zip(layers, found):
         if gradient is None:
             raise ValueError(f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another.")
-    return found
+    if found[-1] is None:
+        raise ValueError(
+            "The class score has no gradient with respect to the images: the model runs its first layers under "
+            "torch.no_grad(). Freeze them with requires_grad_(False) instead."
+        )
 
 
 def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Tensor:

@@ -2,12 +2,13 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from livecam.explain.guard import as_input, undisturbed
+from livecam.explain.guard import as_input, check_images, undisturbed
 from livecam.explain.naming import clean, resolve_layer
 from livecam.heads import as_logits
 
@@ -88,10 +89,15 @@ def structure_of(model: nn.Module, images: Tensor) -> Structure:
     Args:
         model: A classifier whose forward takes images and returns logits.
         images: Model input ``(N, 3, H, W)``; only the first image is used.
+
+    Raises:
+        ValueError: When the images are no batch.
     """
+    check_images(images)
     sizes = _cache.setdefault(model, {})
-    # The modules' identities are part of the key: people swap heads and layers of a living model.
-    key = (tuple(images.shape[1:]), tuple(id(module) for module in model.modules()))
+    # The modules' identities are part of the key: people swap heads and layers of a living model. References and not
+    # id(): a new head may well get the address of the one it replaces.
+    key = (tuple(images.shape[1:]), tuple(ref(module) for module in model.modules()))
     if key not in sizes:
         if len(sizes) >= _CACHED_SIZES:
             sizes.pop(next(iter(sizes)))
@@ -120,7 +126,7 @@ class _DryRun:
         self.events: list[_Event] = []
         self.finished: dict[str, int] = {}
         self.stages: dict[tuple[int, int], Stage] = {}
-        self.linears: list[tuple[str, Tensor, Tensor]] = []
+        self.linears: list[tuple[str, nn.Linear, Tensor]] = []
         self.starts: dict[str, int] = {}
 
     def run(self, image: Tensor) -> Structure:
@@ -161,16 +167,19 @@ class _DryRun:
             self.events.append(_Event(name, module, output, output._version))
             given = args[0] if args and isinstance(args[0], Tensor) else None
             if isinstance(module, nn.Linear) and given is not None:
-                self.linears.append((name, given.clone(), output))
+                self.linears.append((name, module, given.clone()))
             if given is not None and not any(True for _ in module.children()):
-                self._note_stage(name, given, output)
+                self._note_stage(name, module, given, output)
 
         return hook
 
-    def _note_stage(self, name: str, given: Tensor, output: Tensor) -> None:
+    def _note_stage(self, name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
         if given.ndim != 4 or output.ndim != 4 or given.data_ptr() == self.image.data_ptr():
             return
         (h, w), (small_h, small_w) = given.shape[2:], output.shape[2:]
+        if isinstance(module, nn.Linear) or sorted(given.shape) == sorted(output.shape):
+            # Channels-last networks (ConvNeXt, Swin): what shrinks or moves is the channel dimension.
+            return
         # 1.5 and not 1: an unpadded 3x3 convolution is no stage; 1x1 outputs are squeeze-and-excitation or pooling.
         if small_h * small_w > 1 and (small_h * 1.5 <= h or small_w * 1.5 <= w):
             self.stages.setdefault((h, w), Stage(name, (h, w), self.starts[name]))
@@ -200,7 +209,9 @@ class _DryRun:
     def _linear(self, target: _Event, logits: Tensor) -> str | None:
         """The layer for which ``linear(mean of target) == logits``; compared by its input, so any weights will do."""
         mean = target.tensor.float().mean((2, 3))
-        for name, given, output in reversed(self.linears):
+        for name, linear, given in reversed(self.linears):
+            # By weight and bias, not by what it returned: a sub-class of Linear may compute something else.
+            output = F.linear(given, linear.weight, linear.bias)
             if given.shape != mean.shape or output.numel() != logits.numel():
                 continue
             if torch.allclose(given.float(), mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max())) and torch.allclose(

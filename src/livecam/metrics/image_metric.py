@@ -10,8 +10,9 @@ from torchmetrics import Metric
 class ImageMetric(Metric):
     """A metric that has one value per image and reports means with their counts.
 
-    Values that cannot be defined (NaN) are counted, never averaged in or dropped silently; maps without contrast are
-    counted too. Sums are float64, so that ranks and batches may be added in any order.
+    Images whose headline cannot be defined (NaN) are counted, never averaged in or dropped silently; maps without
+    contrast are counted too. A further part may be undefined for more images and then averages over fewer. Sums are
+    float64, so that ranks and batches may be added in any order.
 
     Sub-classes name their per-image values in ``parts`` (the headline first) and feed :meth:`add`.
     """
@@ -30,20 +31,21 @@ class ImageMetric(Metric):
     def __init__(self) -> None:
         super().__init__()
         self.add_state("sums", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
-        for count in ("n", "undefined", "degenerate"):
+        self.add_state("defined", torch.zeros(len(self.parts), dtype=torch.long), dist_reduce_fx="sum")
+        for count in ("undefined", "degenerate"):
             self.add_state(count, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def add(self, values: Tensor, maps: Tensor) -> None:
         """Add per-image values ``(parts, N)`` of maps ``(N, H, W)``; an image is undefined where its headline is."""
-        defined = values[0].isfinite()
-        self.sums += values[:, defined].double().sum(1)
-        self.n += defined.sum()
-        self.undefined += (~defined).sum()
+        defined = values.isfinite() & values[0].isfinite()
+        self.sums += values.double().masked_fill(~defined, 0).sum(1)
+        self.defined += defined.sum(1)
+        self.undefined += (~defined[0]).sum()
         self.degenerate += has_no_contrast(maps).sum()
 
     def means(self) -> dict[str, Tensor]:
-        """Mean of each part over the defined images; NaN when there is none."""
-        return dict(zip(self.parts, self.sums / self.n))
+        """Mean of each part over the images for which it is defined; NaN when there is none."""
+        return dict(zip(self.parts, self.sums / self.defined))
 
     def compute(self) -> dict[str, Tensor]:
         """Headline first, then the other parts and the counts ``n``, ``undefined``, ``degenerate``."""
@@ -51,7 +53,7 @@ class ImageMetric(Metric):
 
     def counts(self) -> dict[str, Tensor]:
         """How many images were averaged, had no defined value, had a map without contrast."""
-        return {"n": self.n, "undefined": self.undefined, "degenerate": self.degenerate}
+        return {"n": self.defined[0], "undefined": self.undefined, "degenerate": self.degenerate}
 
 
 def has_no_contrast(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ REFERENCE_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
 def localization_score(energy: Tensor, mask: Tensor) -> Tensor:
-    """s = sum(A M) / sum(A) of each image.
+    """Share of each map's energy inside the mask: s = sum(A M) / sum(A).
 
     Args:
         energy: Maps A ``(N, H, W)`` >= 0; not shifted by their minimum, which would change s.

@@ -7,8 +7,8 @@ grey keeps the order. Sampled at a few anchors and interpolated, so that no plot
 import torch
 from torch import Tensor
 
-# Anchors of the "inferno" scale (CC0), dark to light.
-_SEQUENTIAL = ("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60", "#cf4446", "#ed6925", "#fb9b06", "#f7d13d", "#fcffa4")
+# Anchors of the "inferno" scale (CC0) without its palest end: over a light photo near-white peaks look like holes.
+_SEQUENTIAL = ("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60", "#cf4446", "#ed6925", "#fb9b06", "#fac72a")
 # Blue, through near-white, to red.
 _DIVERGING = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
 

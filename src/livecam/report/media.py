@@ -11,7 +11,9 @@ _log = logging.getLogger(__name__)
 _told: set[str] = set()
 
 
-def log_images(logger: Logger, key: str, images: Sequence[np.ndarray], captions: Sequence[str], global_step: int) -> None:
+def log_images(
+    logger: Logger, key: str, images: Sequence[np.ndarray], captions: Sequence[str], global_step: int
+) -> None:
     """Log a gallery.
 
     In W&B the pictures wait for the next scalar that Lightning logs, so that one history row holds both: never pass a

@@ -8,7 +8,8 @@ from lightning.pytorch.loggers import Logger
 from livecam.report.media import log_table
 from livecam.report.strips import Method, printed_names
 
-_COUNTS = ("n", "undefined", "degenerate")
+# A narrow terminal has room for headlines, chance and lift; loggers get every part.
+_DETAILS = ("n", "undefined", "degenerate", "minmax lift", "hoyer", "area", "edges")
 
 
 def score_rows(
@@ -32,8 +33,7 @@ def print_scores(
     accuracy = scalars.get("val/accuracy")
     title = "Where it looks" + (f", at validation accuracy {float(accuracy):.3f}" if accuracy is not None else "")
     columns, rows = score_rows(results, methods)
-    # Counts are the same for every method as a rule, and a narrow terminal has no room for them.
-    shown = [i for i, column in enumerate(columns) if column.split()[-1] not in _COUNTS]
+    shown = [i for i, column in enumerate(columns) if not column.endswith(_DETAILS)]
     table = Table(title=title, title_justify="left")
     for i in shown:
         table.add_column(columns[i], justify="left" if i == 0 else "right")

@@ -25,7 +25,12 @@ class RunFolderWandbLogger(WandbLogger):
     """
 
     def __init__(
-        self, save_dir: str = "runs", name: str | None = None, project: str = "livecam", offline: bool | None = None, **kwargs: Any
+        self,
+        save_dir: str = "runs",
+        name: str | None = None,
+        project: str = "livecam",
+        offline: bool | None = None,
+        **kwargs: Any,
     ) -> None:
         if offline is None:
             offline = "WANDB_MODE" not in os.environ and not _logged_in()

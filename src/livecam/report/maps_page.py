@@ -1,0 +1,39 @@
+"""The page of ``explain.py maps``: one strip per photo, opens from disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from livecam.report.atomic import write_atomically
+
+_HERE = Path(__file__).parent
+
+
+@dataclass
+class Entry:
+    """One photo on the page.
+
+    Args:
+        picture: Path of its strip, relative to the page.
+        width: Width of the strip in pixels.
+        height: Height of the strip in pixels.
+        caption: What was predicted and explained.
+        source: Where the photo came from.
+    """
+
+    picture: str
+    width: int
+    height: int
+    caption: str
+    source: str
+
+
+def write_maps_page(path: Path, title: str, subtitle: str, entries: Sequence[Entry]) -> None:
+    """Write the page; all text is escaped."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True)
+    style = Markup((_HERE / "page.css").read_text("utf-8"))
+    page = environment.get_template("maps.html").render(title=title, subtitle=subtitle, entries=entries, style=style)
+    write_atomically(path, page.encode("utf-8", "replace"))

@@ -1,0 +1,17 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Tiny nets gain nothing from threads and lose much on a busy machine.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Folder of real photos and weights; without LIVECAM_DATA the test is skipped and says so."""
+    folder = os.environ.get("LIVECAM_DATA")
+    if not folder:
+        pytest.skip("LIVECAM_DATA is not set: no real photos and weights")
+    return Path(folder)
