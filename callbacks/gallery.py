@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from livecam.callbacks.live import LiveExplanation, Target, first_loader
+from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
 from torch.utils.data import DataLoader, default_collate
 
 from livecam.batch import Batch, read_batch
-from livecam.callbacks.live import LiveExplanation, Target, first_loader
-from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
 from livecam.explain import Explainer
 from livecam.metrics import localization_score
 from livecam.normalisation import Normalisation
@@ -147,8 +147,10 @@ class ExplanationGallery(LiveExplanation):
             inside,
         )
         self._strips = [sample.strip(with_truth=known and bool(batch.has_mask.any())) for sample in self._last]
+        # Private, but the step of Lightning's own scalars: pictures and scores of one validation share it.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
-            log_images(logger, self.key, self._strips, [s.caption for s in self._last], trainer.global_step)
+            log_images(logger, self.key, self._strips, [s.caption for s in self._last], step)
         return True
 
     def _samples(self, trainer: Trainer) -> Batch | None:

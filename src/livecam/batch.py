@@ -46,8 +46,9 @@ def read_batch(batch: Any) -> Batch:
     result = Batch(**known)
     if result.mask is not None:
         if result.mask.shape[-2:] != result.image.shape[-2:]:
+            sizes = [" x ".join(map(str, tensor.shape[-2:])) for tensor in (result.mask, result.image)]
             raise ValueError(
-                f"Masks of {tuple(result.mask.shape[-2:])} px do not fit images of {tuple(result.image.shape[-2:])} px: "
+                f"Masks of {sizes[0]} px do not fit images of {sizes[1]} px: "
                 "transform them together (torchvision v2 with tv_tensors.Mask does)."
             )
         if result.has_mask is None:

@@ -86,8 +86,6 @@ class Classifier(LightningModule):
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
-        # Lightning leaves modules in the mode they come in.
-        self.train()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` of model input ``(N, 3, H, W)``; K is 1 for a binary head."""
@@ -100,6 +98,10 @@ class Classifier(LightningModule):
             for module in frozen_modules(self.net):
                 module.eval()
         return self
+
+    def on_train_start(self) -> None:
+        """Apply :meth:`train`, which Lightning does not call: it takes modules in the mode they come in."""
+        self.train()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Loss of one batch."""
@@ -149,7 +151,7 @@ class Classifier(LightningModule):
             )
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
-            raise ValueError("The learning rate falls until training ends: set trainer.max_epochs or trainer.max_steps.")
+            raise ValueError("The learning rate falls until training ends: set trainer.max_epochs or max_steps.")
         total = max(1, int(steps))
         warmup = max(1, round(settings.warmup * total))
 

@@ -147,10 +147,10 @@ def explain(args: list[str] | None = None) -> None:
 
     parser = ExplainParser(prog="explain.py", description="Explain trained classifiers.")
     commands = parser.add_subcommands()
-    command = ExplainParser(description=inspect.getdoc(maps))
+    command = ExplainParser(description=inspect.getdoc(maps).split("\n\nArgs:")[0])
     command.add_argument("paths", nargs="+", help="Photos, or folders of photos.")
     command.add_function_arguments(maps, skip={"paths"})
-    commands.add_subcommand("maps", command, help=maps.__doc__.splitlines()[0])
+    commands.add_subcommand("maps", command, help="Draw where a network looks in photos.")
     config = parser.parse_args(args)
     try:
         maps(**config[config.subcommand].as_dict())

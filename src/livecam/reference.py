@@ -9,16 +9,19 @@ from livecam.batch import Batch
 from livecam.checkpoint import load_classifier
 from livecam.explain import Explainer, GradCAMPlusPlus, explain
 from livecam.explain.maps import minmax, resize
-from livecam.heads import as_logits
+from livecam.heads import as_logits, get_head
 from livecam.models import build_model
 from livecam.normalisation import IMAGENET, Normalisation
+
+_PIXELS = 61  # compared to tell images apart
 
 
 class ReferenceMask:
     """Maps of a fixed network, which a metric thresholds.
 
     It is no module and part of none, so it is never in a checkpoint. Maps are cached by sample index at the layer's
-    resolution, so a validation after the first costs nothing.
+    resolution, so a validation after the first costs nothing; a few pixels tell whether an index still means the same
+    image, since every data set counts from 0.
 
     Args:
         model: Name of a network with ImageNet's classes (see :func:`livecam.models.build_model`).
@@ -33,7 +36,8 @@ class ReferenceMask:
         cache: Most maps kept.
 
     Raises:
-        ValueError: When neither or both of ``model`` and ``checkpoint`` are given.
+        ValueError: When neither or both of ``model`` and ``checkpoint`` are given, a ``model`` has no ``weights``, or
+            ``target`` is none of the above.
     """
 
     def __init__(
@@ -48,8 +52,14 @@ class ReferenceMask:
         normalisation: Normalisation | None = None,
         cache: int = 50_000,
     ) -> None:
-        if (model is None) == (checkpoint is None):
-            raise ValueError("ReferenceMask needs either model= (with weights=) or checkpoint=.")
+        if (model is None) == (checkpoint is None) or (model is None) != (weights is None):
+            raise ValueError("ReferenceMask needs either model= with weights=, or checkpoint= alone.")
+        named = isinstance(target, dict) and all(target.values())
+        if not named and target not in ("label", "predicted"):
+            raise ValueError(
+                f"target={target!r}: take 'label', 'predicted', or the reference's classes for each class of the data, "
+                "such as {0: [151, 152], 1: [269]}."
+            )
         self._network: nn.Module
         if checkpoint is not None:
             self._network = load_classifier(checkpoint)
@@ -63,8 +73,10 @@ class ReferenceMask:
         self.head = head
         self.normalisation = normalisation or own
         self.cache = cache
-        self._maps: dict[int, Tensor] = {}
+        self._maps: dict[tuple[int, int], Tensor] = {}
 
+    # Under inference mode, a network that moves to the images' device would become unfit for gradients.
+    @torch.inference_mode(False)
     def masks(self, batch: Batch, normalisation: Normalisation) -> Tensor:
         """Reference maps of a batch.
 
@@ -75,18 +87,18 @@ class ReferenceMask:
         Returns:
             ``(N, H, W)`` in [0, 1], scaled per sample.
         """
-        known = [None] * len(batch) if batch.index is None else batch.index.tolist()
-        missing = [i for i, index in enumerate(known) if index is None or index not in self._maps]
+        keys = _keys(batch)
+        missing = [i for i, key in enumerate(keys) if key not in self._maps]
         fresh = dict(zip(missing, self._raw(batch, missing, normalisation))) if missing else {}
-        raw = torch.stack([fresh[i] if i in fresh else self._maps[index] for i, index in enumerate(known)])
-        for i, index in enumerate(known):
-            if index is not None and index not in self._maps and len(self._maps) < self.cache:
+        raw = torch.stack([fresh[i] if i in fresh else self._maps[key] for i, key in enumerate(keys)])
+        for i in missing:
+            if keys[i] is not None and len(self._maps) < self.cache:
                 # A copy: a view would keep the whole batch's maps alive.
-                self._maps[index] = fresh[i].cpu().clone()
+                self._maps[keys[i]] = fresh[i].clone()
         return minmax(resize(raw.to(batch.image.device).relu(), tuple(batch.image.shape[-2:])))
 
     def _raw(self, batch: Batch, rows: list[int], normalisation: Normalisation) -> Tensor:
-        images = batch.image[rows]
+        images = batch.image[rows].float()
         if normalisation != self.normalisation:
             images = self.normalisation.to_input(normalisation.to_pixels(images))
         self._network.to(images.device)
@@ -101,12 +113,23 @@ class ReferenceMask:
             return None
         with torch.no_grad():
             logits = as_logits(self._network(images))
-        chosen = []
-        for row, label in zip(logits, labels.tolist()):
+        head = get_head(self.head, logits.shape[1])
+        probabilities, chosen = head.probabilities(logits), []
+        for row, label in zip(probabilities, labels.tolist()):
             if label not in self.target:
                 raise ValueError(
                     f"ReferenceMask(target=...) says nothing of class {label}: name its reference classes."
                 )
             candidates = torch.tensor(self.target[label], device=logits.device)
+            head.check_targets(candidates, logits)
             chosen.append(candidates[row[candidates].argmax()])
         return torch.stack(chosen)
+
+
+def _keys(batch: Batch) -> list[tuple[int, int] | None]:
+    """What each sample's map is cached under: its index and a hash of some pixels; None without an index."""
+    if batch.index is None:
+        return [None] * len(batch)
+    pixels = batch.image.flatten(1)
+    some = pixels[:, :: max(1, pixels.shape[1] // _PIXELS)].float().cpu().numpy()
+    return [(index, hash(row.tobytes())) for index, row in zip(batch.index.tolist(), some)]

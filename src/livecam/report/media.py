@@ -24,7 +24,7 @@ def log_images(
         key: Media key, such as ``explanations/gallery``.
         images: uint8 arrays ``(h, w, 3)``.
         captions: One text per image.
-        global_step: Optimiser steps done.
+        global_step: The step that Lightning's scalars of this moment carry.
     """
     if isinstance(logger, WandbLogger):
         import wandb
