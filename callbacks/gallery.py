@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from livecam.callbacks.live import LiveExplanation, Target, first_loader
-from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
 from torch.utils.data import DataLoader, default_collate
 
 from livecam.batch import Batch, read_batch
+from livecam.callbacks.live import LiveExplanation, Target, first_loader
+from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
 from livecam.explain import Explainer
 from livecam.metrics import localization_score
 from livecam.normalisation import Normalisation

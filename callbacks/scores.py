@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import torch
 from lightning import LightningModule, Trainer
-from livecam.callbacks.live import LiveExplanation, Target, genuine
 from torch import Tensor
 
 from livecam.batch import Batch, read_batch
+from livecam.callbacks.live import LiveExplanation, Target, genuine
 from livecam.explain import Explainer
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.normalisation import Normalisation

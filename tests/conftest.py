@@ -3,9 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Tiny nets gain nothing from threads and lose much on a busy machine.
 torch.set_num_threads(1)
+# The same examples on every run: a red build must be somebody's change.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

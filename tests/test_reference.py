@@ -216,6 +216,7 @@ def test_half_precision_batches(reference):
     assert torch.allclose(reference.masks(half, OWN), rounded, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec")
 def test_is_no_part_of_the_model_or_of_a_checkpoint(reference, tmp_path):
     samples = [
         {"image": image, "label": int(label), "index": i} for i, (image, label) in enumerate(zip(*pair(batch(6))))

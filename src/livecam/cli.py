@@ -52,11 +52,11 @@ class SaveConfig(SaveConfigCallback):
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write ``config.yaml`` into the run folder (rank zero calls this)."""
-        text = self.parser.dump(self.config, skip_none=False)
-        if trainer.log_dir:
-            folder = Path(trainer.log_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{stage}_config.yaml").write_text(text)
+        folder = Path(next((logger.log_dir for logger in trainer.loggers if logger.log_dir), trainer.default_root_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{trainer.state.fn.value}_config.yaml").write_text(
+            self.parser.dump(self.config, skip_none=False), encoding="utf-8"
+        )
         settings = {key: self.config.get(key).as_dict() for key in ("data", "model") if self.config.get(key)}
         for logger in trainer.loggers:
             logger.log_hyperparams(settings)
@@ -99,6 +99,8 @@ class _Attribute:
         self.__name__ = name
 
     def __call__(self, data: LightningDataModule) -> Any:
+        if self.name == "num_classes" and not hasattr(data, self.name):
+            raise ValueError(f"{type(data).__name__} does not say how many classes it has: give it a num_classes.")
         return getattr(data, self.name, _default(self.name))
 
 

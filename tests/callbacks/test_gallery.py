@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from livecam.callbacks import ExplanationGallery
-from livecam.callbacks.samples import balanced, class_indices
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, random_split
 
+from livecam.callbacks import ExplanationGallery
+from livecam.callbacks.samples import balanced, class_indices
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM, LayerCAM
 from livecam.report.html_logger import HTMLLogger

@@ -245,7 +245,7 @@ def test_10_double_precision_agrees(method):
 def test_11_an_unknown_layer_is_named_with_its_neighbours(method):
     if "layer" not in {f.name for f in fields(METHODS[method])}:
         pytest.skip("this method reads no layer of its own")
-    with pytest.raises(KeyError, match="no layer 'lst'.*Did you mean.*last"):
+    with pytest.raises(KeyError, match=r"no layer 'lst'.*Did you mean.*last"):
         run(build(GapNet), pictures(), METHODS[method](layer="lst"))
 
 

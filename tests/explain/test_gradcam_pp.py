@@ -1,4 +1,4 @@
-"""Grad-CAM++: hand-made toys, the textbook's derivatives taken one by one, and what must not pass for it (C1, C8, C19)."""
+"""Grad-CAM++: toys by hand, the textbook's derivatives one by one, and what must not pass for it (C1, C8, C19)."""
 
 import pytest
 import torch
@@ -87,7 +87,7 @@ def test_textbook_derivatives_at_a_layer_with_varying_gradient(non_final):
 
 
 def test_look_alikes_are_told_apart(non_final):
-    net, images, activations, first, alpha = non_final
+    net, images, activations, first, _ = non_final
     found = minmax(pp(net, images, 1, layer="early").raw)
     half = rectified_map((0.5 * first.relu()).sum((2, 3)), activations)
     uniform = rectified_map(torch.ones_like(first[:, :, 0, 0]), activations)

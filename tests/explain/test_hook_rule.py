@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torchvision
-from toys import DeepTail, FrozenBackbone, GapNet, NormTail, build, pictures
 from torch import nn
+from toys import DeepTail, FrozenBackbone, GapNet, NormTail, build, pictures
 
 from livecam.explain import CAM, Capture, GradCAM, explain, record
 

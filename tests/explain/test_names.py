@@ -1,8 +1,8 @@
 """Names of layers and of methods, as people write and mistype them."""
 
 import pytest
-from toys import GapNet, build, pictures
 from torch import nn
+from toys import GapNet, build, pictures
 
 from livecam.explain import Explainer, GradCAM, GradCAMPlusPlus, by_name, explain, methods
 from livecam.explain.naming import clean, resolve_layer
@@ -55,7 +55,7 @@ def test_layers_of_a_wrapped_net_answer_to_their_own_names():
     inner, full = GradCAM(layer="conv"), GradCAM(layer="0.conv", name="full")
     found = explain(wrapped, images, [inner, full])
     assert found["gradcam"].raw.equal(found["full"].raw)
-    with pytest.raises(KeyError, match="Did you mean.*0.conv"):
+    with pytest.raises(KeyError, match=r"Did you mean.*0\.conv"):
         explain(wrapped, images, [GradCAM(layer="convv")])
 
 
@@ -92,7 +92,7 @@ def test_names_that_cannot_be_metric_keys(name):
 def test_two_explainers_of_one_name_are_refused_before_any_forward():
     net = build(GapNet)
     net.forward = lambda images: pytest.fail("the model ran")
-    with pytest.raises(ValueError, match="Two explainers are called 'gradcam'.*name='gradcam_2'"):
+    with pytest.raises(ValueError, match=r"Two explainers are called 'gradcam'.*name='gradcam_2'"):
         explain(net, pictures(), [GradCAM(), GradCAM(layer="conv")])
 
 

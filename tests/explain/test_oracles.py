@@ -1,6 +1,6 @@
 """Agreement with the two best-known libraries, after min-max, within the tolerances of methods 10.
 
-Run with ``-m oracle`` and the dependency group ``oracles``; a missing library must fail here, so nothing is skipped for it.
+Run with ``-m oracle`` and the dependency group ``oracles``; a missing library fails, it does not skip.
 Two of their results are bugs (peers 3.2) and are pinned as such: they must never become our reference.
 """
 
@@ -50,9 +50,13 @@ def photos(data_folder):
     return IMAGENET.to_input(images), torch.tensor([known[name]["label"] for name in names])
 
 
-@pytest.fixture(params=["toy", "toy, non-final", "resnet18", "resnet18, non-final", "mobilenet", "mobilenet, non-final"])
+FINAL = ["toy", "resnet18", "mobilenet"]
+at_the_final_layer = pytest.mark.parametrize("case", FINAL, indirect=True)
+
+
+@pytest.fixture(params=[*FINAL, *(f"{name}, non-final" for name in FINAL)])
 def case(request):
-    """A net, images, targets, a layer, the head's path, and whether the layer is the last before pooling."""
+    """A net, images, targets, a layer and the path of the head."""
     name, _, where = request.param.partition(", ")
     if name == "mobilenet":
         images, targets = request.getfixturevalue("photos")
@@ -67,7 +71,7 @@ def case(request):
     if name != "mobilenet":
         # Random weights cancel almost to nothing; in double precision the formulas are compared, not the rounding.
         net, images = net.double(), images.double()
-    return net, images, targets, inner if where else final, head, not where
+    return net, images, targets, inner if where else final, head
 
 
 def torchcam_map(cls, net, images, targets, layer, **kwargs):
@@ -90,20 +94,20 @@ def agree(ours, theirs, tolerance):
     torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
 
 
+@at_the_final_layer
 def test_cam_and_torchcam(case):
     from torchcam.methods import CAM as Theirs
 
-    net, images, targets, layer, head, final = case
-    if final:
-        theirs = torchcam_map(Theirs, net, images, targets, layer, fc_layer=head)
-        agree(minmax(explain(net, images, [CAM()], targets)["cam"].raw), minmax(theirs), 1e-6)
+    net, images, targets, layer, head = case
+    theirs = torchcam_map(Theirs, net, images, targets, layer, fc_layer=head)
+    agree(minmax(explain(net, images, [CAM()], targets)["cam"].raw), minmax(theirs), 1e-6)
 
 
 @pytest.mark.parametrize(("ours", "name"), [(GradCAM, "GradCAM"), (XGradCAM, "XGradCAM"), (LayerCAM, "LayerCAM")])
 def test_torchcam(case, ours, name):
     import torchcam.methods
 
-    net, images, targets, layer, _, _ = case
+    net, images, targets, layer, _ = case
     theirs = torchcam_map(getattr(torchcam.methods, name), net, images, targets, layer).relu()
     agree(minmax(explain(net, images, [ours(layer, name="x")], targets)["x"].raw), minmax(theirs), 1e-6)
 
@@ -112,7 +116,7 @@ def test_torchcam(case, ours, name):
 def test_grad_cam(case, ours, name):
     import pytorch_grad_cam
 
-    net, images, targets, layer, _, _ = case
+    net, images, targets, layer, _ = case
     theirs = grad_cam_map(getattr(pytorch_grad_cam, name), net, images, targets, layer)
     # Where activations are signed, sums near zero feel the epsilon in their XGrad-CAM's denominator.
     tolerance = 1e-4 if (name, layer) == ("XGradCAM", "features.13") else 1e-6
@@ -130,18 +134,18 @@ def gradient(net, images, targets, layer):
 @pytest.fixture
 def loud(case):
     """The case with a head so large that g^2 dwarfs the 1e-6 in pytorch_grad_cam's denominator; undone afterwards."""
-    net, images, targets, layer, head, _ = case
+    net, images, targets, layer, head = case
     g = gradient(net, images, targets, layer)[1]
     factor = 1e3 / float(g.abs().amax())
     scaled(net, head, factor)
-    yield net, images, targets, layer, case[-1]
+    yield net, images, targets, layer
     scaled(net, head, 1 / factor)
 
 
 def test_grad_cam_plus_plus_and_grad_cam(loud):
     from pytorch_grad_cam import GradCAMPlusPlus as Theirs
 
-    net, images, targets, layer, _ = loud
+    net, images, targets, layer = loud
     activations, g = gradient(net, images, targets, layer)
     assert g.square().max() > 0.1
     ours = explain(net, images, [GradCAMPlusPlus(layer)], targets)["gradcam_pp"]
@@ -154,13 +158,13 @@ def test_grad_cam_plus_plus_and_grad_cam(loud):
         agree(ours.map, theirs, 1e-4)
 
 
+@at_the_final_layer  # elsewhere it puts the cube inside the sum
 def test_grad_cam_plus_plus_and_torchcams_smooth_one_without_noise(loud):
     from torchcam.methods import SmoothGradCAMpp
 
-    net, images, targets, layer, final = loud
-    if final:  # elsewhere it puts the cube inside the sum
-        theirs = torchcam_map(SmoothGradCAMpp, net, images, targets, layer, num_samples=4, std=1e-7).relu()
-        agree(minmax(explain(net, images, [GradCAMPlusPlus()], targets)["gradcam_pp"].raw), minmax(theirs), 1e-5)
+    net, images, targets, layer = loud
+    theirs = torchcam_map(SmoothGradCAMpp, net, images, targets, layer, num_samples=4, std=1e-7).relu()
+    agree(minmax(explain(net, images, [GradCAMPlusPlus()], targets)["gradcam_pp"].raw), minmax(theirs), 1e-5)
 
 
 @pytest.mark.parametrize("layer", ["last", "early"])

@@ -4,8 +4,8 @@ from collections import namedtuple
 
 import pytest
 import torch
-from toys import DeepTail, GapNet, build, pictures
 from torch import nn
+from toys import DeepTail, GapNet, build, pictures
 
 from livecam.explain import Capture, GradCAM, explain, record, structure_of
 from livecam.explain.hooks import merge
@@ -75,7 +75,7 @@ def test_equal_captures_are_kept_once_with_the_gradient_that_anyone_asked_for():
     "wrong", [{"at": "inputs"}, {"reduce": "mean"}, {"gradient": True, "reduce": "channel_mean"}], ids=str
 )
 def test_captures_that_mean_nothing(wrong):
-    with pytest.raises(ValueError, match="Capture has|Channel means have no gradient"):
+    with pytest.raises(ValueError, match=r"Capture has|Channel means have no gradient"):
         Capture("conv", **wrong)
 
 

@@ -5,8 +5,8 @@ import weakref
 
 import pytest
 import torch
-from toys import DeepTail, GapNet, NormTail, build, pictures
 from torch import nn
+from toys import DeepTail, GapNet, NormTail, build, pictures
 
 from livecam.explain import CAM, GradCAM, explain, structure_of
 
@@ -85,7 +85,20 @@ POOLED = nn.AdaptiveAvgPool2d(1), nn.Flatten()
         (lambda: build(NormTail, True), "norm", "fc"),
         (lambda: build(NormTail, False), "norm", None),
     ],
-    ids=["gap", "dropout", "pool", "gmp", "flatten", "mlp", "softmax", "sub-class", "conv head", "nested", "in place", "functional"],
+    ids=[
+        "gap",
+        "dropout",
+        "pool",
+        "gmp",
+        "flatten",
+        "mlp",
+        "softmax",
+        "sub-class",
+        "conv head",
+        "nested",
+        "in place",
+        "functional",
+    ],
 )
 def test_target_layer_and_head(net, target, linear):
     structure = structure_of(net().eval(), pictures())

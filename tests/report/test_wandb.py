@@ -1,0 +1,99 @@
+"""The real W&B SDK, offline, its history read back."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lightning import Trainer
+from PIL import Image
+
+from livecam.callbacks import ExplanationGallery, ExplanationScores
+from livecam.classifier import Classifier
+from livecam.data.planted import PlantedShapesData
+from livecam.explain import CAM, GradCAM
+from livecam.report.wandb_logger import RunFolderWandbLogger
+
+
+@pytest.fixture(autouse=True)
+def nobody_logged_in(monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+
+def history(folder: Path) -> list[dict]:
+    """History rows of the offline run below ``folder``, as W&B's own reader prints them."""
+    (log,) = folder.glob("wandb/offline-run-*/*.wandb")
+    tool = shutil.which("wandb", path=str(Path(sys.executable).parent)) or shutil.which("wandb")
+    told = subprocess.run([tool, "leet", "inspect", "--json", str(log)], capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
+    return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+@pytest.mark.slow
+def test_one_row_per_validation_holds_gallery_and_scores(tmp_path):
+    import wandb
+
+    logger = RunFolderWandbLogger(str(tmp_path), "run")
+    methods = [GradCAM(), CAM()]
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        devices=1,
+        logger=logger,
+        callbacks=[ExplanationGallery(methods, samples=3), ExplanationScores(methods)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+    )
+    data = PlantedShapesData(image_size=32, train_length=16, val_length=12, batch_size=8)
+    trainer.fit(Classifier("unet", 4, model_args={"width": 4, "depth": 1}), datamodule=data)
+    assert logger.experiment.settings._offline
+    wandb.finish()
+    rows = history(tmp_path / "run")
+    galleries = [row for row in rows if "explanations/gallery._type" in row]
+    scored = [row for row in rows if "val/localization/gradcam" in row]
+    assert len(galleries) == 3  # untrained, and after each epoch
+    assert len(scored) == 2 and all("explanations/gallery._type" in row for row in scored)
+    assert galleries[0]["trainer/global_step"] == 0 and "val/loss" not in galleries[0]
+    assert [row["trainer/global_step"] for row in scored] == [1, 3]
+    for row in scored:
+        assert {"val/loss", "val/accuracy", "val/localization/cam", "val/explanation_seconds"} <= row.keys()
+        assert row["explanations/gallery.count"] == 3
+        assert all("predicted" in caption for caption in row["explanations/gallery.captions"])
+    (files,) = (tmp_path / "run").glob("wandb/offline-run-*/files")
+    for name in scored[-1]["explanations/gallery.filenames"]:
+        pixels = np.asarray(Image.open(files / name).convert("RGB"))
+        assert pixels.mean() > 40 and pixels.std() > 20 and pixels.shape[1] > pixels.shape[0]
+    tables = [row for row in rows if any(key.startswith("explanations/gallery_table") for key in row)]
+    assert len(tables) == 1
+    (table,) = (files / "media" / "table").rglob("gallery_table*.json")
+    content = json.loads(table.read_text())
+    assert content["columns"][:3] == ["picture", "sample", "label"] and len(content["data"]) == 3
+
+
+def test_a_run_resumes_under_its_own_id(tmp_path):
+    assert RunFolderWandbLogger(str(tmp_path), "mine").version == "mine"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "offline"),
+    [("WANDB_API_KEY", "x" * 40, False), ("WANDB_MODE", "online", False), (None, None, True)],
+)
+def test_offline_only_when_nobody_is_logged_in(tmp_path, monkeypatch, variable, value, offline):
+    if variable:
+        monkeypatch.setenv(variable, value)
+    assert RunFolderWandbLogger(str(tmp_path), "r")._offline is offline
+
+
+def test_a_login_in_netrc_counts(tmp_path, monkeypatch):
+    file = tmp_path / "netrc"
+    file.write_text("machine api.wandb.ai login user password " + "x" * 40 + "\n")
+    monkeypatch.setenv("NETRC", str(file))
+    assert RunFolderWandbLogger(str(tmp_path), "r")._offline is False
