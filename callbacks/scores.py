@@ -1,5 +1,6 @@
 """ExplanationScores: any metric of any explainer over validation batches, on all ranks."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -112,11 +113,14 @@ class ExplanationScores(LiveExplanation):
         self.results = {}
         for method, metrics in self._running.items():
             for metric in metrics:
-                values = metric.compute()
+                with warnings.catch_warnings():
+                    # No update is an ordinary case: a set without masks. Other ranks may have had some.
+                    warnings.filterwarnings("ignore", message=".*before the ``update`` method.*")
+                    values = metric.compute()
                 if not int(values["n"]) and not int(values["undefined"]):
                     continue
                 for part, value in values.items():
-                    key = metric.name if part == metric.name else f"{metric.name}_{part}"
+                    key = metric.name if part == metric.parts[0] else f"{metric.name}_{part}"
                     self.results.setdefault(key, {})[method] = float(value)
                     if value.isfinite():
                         pl_module.log(f"val/{key}/{method}", value.float(), sync_dist=True)

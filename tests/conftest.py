@@ -5,6 +5,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+pytest_plugins = ["pytester", "required_oracles"]
+
 # Tiny nets gain nothing from threads and lose much on a busy machine.
 torch.set_num_threads(1)
 # The same examples on every run: a red build must be somebody's change.

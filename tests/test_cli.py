@@ -152,7 +152,7 @@ def test_bad_configurations(config, capsys, change, sentence):
     ("args", "sentence"),
     [
         (["--model.modle", "unet"], "There is no option --model.modle. Did you mean --model.model"),
-        (["--model.model", "unet/resnet8"], "Did you mean"),
+        (["--model.model", "unet/resnet8", "--model.model_args", "{}"], "Did you mean"),
         (["--model.lr", "fast"], "model.lr"),
         (["--data", "ImageFolderData", "--data.root", "/no/where"], "/no/where"),
     ],

@@ -209,7 +209,8 @@ def test_the_network_moves_outside_of_inference_mode(reference, monkeypatch):
     assert inside and not any(inside)
 
 
-def test_half_precision_batches(reference):
+def test_half_precision_batches(file):
+    reference = ReferenceMask(checkpoint=file, explainer=CAM(), target={0: [0], 1: [1]})
     data = batch()
     half = Batch(data.image.bfloat16(), data.label, index=data.index)
     rounded = cam_by_hand(reference._network, half.image.float(), data.label)

@@ -36,6 +36,7 @@ class Classifier(LightningModule):
         momentum: Momentum of SGD.
         warmup: Share of all steps over which the learning rate rises linearly; it falls as a half cosine after.
         label_smoothing: In [0, 1).
+        channels_last: Keep convolutions' data as (N, H, W, C) in memory: same results up to rounding, often faster.
         class_names: Names in the order of class indices.
         image_size: Side of the images in pixels; kept for ``explain.py``.
         mean: Channel means of the normalisation; kept for ``explain.py``.
@@ -60,6 +61,7 @@ class Classifier(LightningModule):
         momentum: float = 0.9,
         warmup: float = 0.1,
         label_smoothing: float = 0.0,
+        channels_last: bool = False,
         class_names: Sequence[str] | None = None,
         image_size: int = 224,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
@@ -82,6 +84,8 @@ class Classifier(LightningModule):
         self.head = get_head(head)
         outputs = 1 if head == "binary" else num_classes
         self.net = build_model(model, outputs, weights, freeze_backbone=freeze_backbone, **(model_args or {}))
+        if channels_last:
+            self.net.to(memory_format=torch.channels_last)
         metrics = _metrics(head, num_classes)
         self.train_metrics = metrics.clone(prefix="train/")
         self.val_metrics = metrics.clone(prefix="val/")
@@ -89,6 +93,8 @@ class Classifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` of model input ``(N, 3, H, W)``; K is 1 for a binary head."""
+        if self.hparams.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         return as_logits(self.net(images))
 
     def train(self, mode: bool = True) -> "Classifier":

@@ -17,6 +17,7 @@ from livecam.classifier import Classifier
 from livecam.explain import Explainer
 from livecam.messages import one_sentence
 from livecam.metrics import ImageMetric
+from livecam.report.html_logger import HTMLLogger
 from livecam.runs import default_loggers, run_name
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,12 @@ class TrainCLI(LightningCLI):
         config = self.config[self.subcommand]
         config.run = run_name(config.run, config.get("ckpt_path"))
         config.trainer.logger = default_loggers(config.trainer.logger, config.run)
+
+    def after_fit(self) -> None:
+        """Say where the page is."""
+        for logger in self.trainer.loggers:
+            if isinstance(logger, HTMLLogger) and self.trainer.is_global_zero:
+                print(f"Open {Path(logger.path).resolve()} in a browser and press play.")
 
     def instantiate_classes(self) -> None:
         """Turn what a constructor refuses into one sentence."""

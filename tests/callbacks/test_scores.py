@@ -120,6 +120,7 @@ def test_closing_table_is_printed(make_trainer, shapes_module, shapes_data, caps
     scores = ExplanationScores([GradCAM(), GradCAM(layer="bottleneck", name="coarse")])
     make_trainer(callbacks=[scores], max_epochs=1).fit(shapes_module(), datamodule=shapes_data)
     told = capsys.readouterr().out
+    assert {"method", "localization", "lift", "sharpness"} <= set(told.replace("┃", " ").split())
     assert "at validation accuracy" in told and "Grad-CAM" in told and "coarse" in told and "localization: " in told
 
 

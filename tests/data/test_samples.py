@@ -148,7 +148,13 @@ def test_the_default_limit_is_ten_or_a_hundredth(tmp_path):
             assert dataset[10] is None
 
 
-def test_a_batch_without_any_image_is_an_error(tmp_path):
+def test_a_batch_without_any_image_gets_a_stand_in(tmp_path):
     dataset = files_with_bad_ones(tmp_path, 4, {0, 1})
-    with pytest.raises(UnreadableImageError, match=r"No image of a batch of 2 can be read.*0\.png, 1\.png"):
-        next(iter(DataLoader(dataset, 2, collate_fn=dataset.collate)))
+    batches = list(DataLoader(dataset, 2, collate_fn=dataset.collate))
+    assert [batch["index"].tolist() for batch in batches] == [[2], [2, 3]]
+
+
+def test_a_set_without_any_image_is_an_error(tmp_path):
+    dataset = files_with_bad_ones(tmp_path, 2, {0, 1})
+    with pytest.raises(UnreadableImageError, match=r"No image in .* can be read: 0\.png, 1\.png"):
+        dataset.collate([None])

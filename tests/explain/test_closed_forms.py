@@ -161,6 +161,9 @@ def test_xgradcam_counts_a_dead_channel_as_nothing():
     weight = torch.tensor([[1.0, 50.0, 50.0], [1.0, 0.0, 0.0]])
     found = explain(build(Given, weight), images, [XGradCAM()], 0)["xgradcam"].raw
     torch.testing.assert_close(found, (images[:, 0] / 576).relu())
+    # Also where the gradient varies, so that the channel's sum of g A is not zero.
+    activations, gradients = torch.tensor([[[[3.0, -3.0]], [[1.0, 1.0]]]]), torch.tensor([[[[1.0, 0.0]], [[0.2, 0.4]]]])
+    torch.testing.assert_close(XGradCAM().weights(activations, gradients), torch.tensor([[0.0, 0.3]]))
 
 
 def test_a_net_whose_evidence_is_all_negative_shows_nothing():

@@ -37,6 +37,14 @@ def test_several_layers_come_with_one_forward_and_one_backward(monkeypatch):
     assert not recording.logits.requires_grad and not recording.images.requires_grad
 
 
+@pytest.mark.parametrize("input_gradient", [False, True])
+def test_images_that_belong_to_a_graph_are_left_out_of_ours(input_gradient):
+    images = pictures().requires_grad_(True)
+    recording = record(build(GapNet), images * 1, 0, [Capture("conv", gradient=True)], input_gradient=input_gradient)
+    assert not recording.images.requires_grad and images.grad is None
+    assert (recording.input_gradient is None) != input_gradient
+
+
 def test_inputs_and_channel_means():
     net, images = build(GapNet), pictures()
     captures = [Capture("conv", at="input"), Capture("conv", reduce="channel_mean"), Capture("last")]

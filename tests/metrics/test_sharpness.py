@@ -45,6 +45,10 @@ def test_half_of_the_pixels():
     assert found["edges"] == pytest.approx((0 + 1 / 5) / 2)
 
 
+def test_area_counts_pixels_above_half_the_maximum():
+    assert values(torch.tensor([[[2.0, 1.1], [1.0, 0.9]]]))["area"] == pytest.approx(2 / 4)
+
+
 def test_gini_by_its_definition():
     maps = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
     flat = maps.flatten(1)

@@ -100,7 +100,7 @@ def _explain_chunk(
 def _draw(sample: Sample, stem: str, source: str, explainers: Sequence[Explainer], folder: Path) -> Entry:
     for explainer, picture in zip(explainers, sample.overlays.values()):
         Image.fromarray(to_uint8(picture)).save(folder / "overlays" / f"{stem}_{explainer.name}.png")
-    strip = sample.strip(with_truth=False)
+    strip = sample.strip(with_truth=False, with_caption=True)
     Image.fromarray(strip).save(folder / f"{stem}.png")
     return Entry(f"{stem}.png", strip.shape[1], strip.shape[0], sample.caption, source)
 

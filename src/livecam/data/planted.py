@@ -1,7 +1,7 @@
 """PlantedShapes: the embedded data set, drawn from a seed, with exact masks; nothing is on disk.
 
 An image shows one to three instances of one shape on a textured background, beside blobs and bars that mean nothing.
-The *shape* is the class: size, place, rotation and colour vary freely. ``shortcut`` plants a background cue that
+The *shape* is the class: size, place, tilt and colour vary freely. ``shortcut`` plants a background cue that
 betrays the class in training and is worthless in validation, so that a map on the background is measurably wrong.
 """
 
@@ -78,7 +78,7 @@ class PlantedShapes(Dataset):
         self,
         length: int,
         num_classes: int = 4,
-        size: int = 72,
+        size: int = 64,
         split: str = "train",
         shortcut: float | None = None,
         seed: int = 0,
@@ -168,7 +168,7 @@ class PlantedShapes(Dataset):
 
     def _instance(self, rng: np.random.Generator, canvas: np.ndarray, mask: np.ndarray, shape: str) -> None:
         x, y = self._grid()
-        radius = rng.uniform(0.12, 0.175)
+        radius = rng.uniform(0.14, 0.2)
         margin = radius * 1.05
         for _ in range(20):
             cx, cy = rng.uniform(margin, 1 - margin, 2)
@@ -178,7 +178,7 @@ class PlantedShapes(Dataset):
         else:
             # No free place: overlapping instances would make a new outline.
             return
-        angle = rng.uniform(0, 2 * np.pi)
+        angle = rng.uniform(-0.35, 0.35)
         u = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)) / radius
         v = ((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)) / radius
         inside = _SHAPES[shape](u, v) * radius * self.size
@@ -213,10 +213,10 @@ class PlantedShapesData(LightningDataModule):
     def __init__(
         self,
         num_classes: int = 4,
-        image_size: int = 72,
+        image_size: int = 64,
         train_length: int = 1600,
         val_length: int = 400,
-        batch_size: int = 16,
+        batch_size: int = 10,
         shortcut: float | None = None,
         num_workers: int = 0,
         seed: int = 0,

@@ -1,5 +1,6 @@
 """The original U-Net as a classifier: global average pooling and one linear layer on the full-resolution decoder."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,6 +57,10 @@ class ClassicUNet(nn.Module):
             blocks.append(DecoderBlock(up, here, here, here))
         self.decoder = Decoder(blocks, use_skips=True)
         self.head = nn.Linear(width, num_classes)
+        # Pooling over every pixel leaves little variance between images whose objects are small; a head that starts
+        # large passes the features a gradient that they learn from several times sooner.
+        with torch.no_grad():
+            self.head.weight.mul_(8)
         ablate(self, skips)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ def log_images(
     elif isinstance(logger, TensorBoardLogger):
         for number, image in enumerate(images):
             logger.experiment.add_image(f"{key}/{number}", image, global_step, dataformats="HWC")
+            logger.experiment.add_text(f"{key}/{number}", captions[number], global_step)
     elif hasattr(logger, "log_image"):
         logger.log_image(key, list(images), step=global_step, caption=list(captions))
     elif type(logger).__name__ not in _told:

@@ -73,11 +73,12 @@ class Sample:
             parts.append(f"explained {self.explained}{sure}")
         return " · ".join(parts)
 
-    def strip(self, with_truth: bool) -> np.ndarray:
+    def strip(self, with_truth: bool, with_caption: bool = False) -> np.ndarray:
         """Draw the strip, uint8 ``(h, w, 3)``; mistakes are framed red.
 
         Args:
             with_truth: Whether there is a column for ground truth; galleries have it in every strip or in none.
+            with_caption: Whether the caption is drawn too, for pictures that travel alone.
         """
         panels = [Panel("input", self.pixels)]
         if with_truth and self.mask is not None:
@@ -85,13 +86,17 @@ class Sample:
         elif with_truth:
             panels.append(Panel("ground truth", torch.full_like(self.pixels, 0.94), "not annotated"))
         panels += [Panel(name, picture, self.notes[name]) for name, picture in self.overlays.items()]
-        return strip(panels, self.caption, self.correct)
+        return strip(panels, self.caption if with_caption else "", self.correct)
 
 
 def printed_names(methods: Sequence[Method]) -> dict[str, str]:
-    """Method name -> what a person reads: the label, or label and name where two share a label."""
-    labels = [method.label for method in methods]
-    return {m.name: m.label if labels.count(m.label) == 1 else f"{m.label} ({m.name})" for m in methods}
+    """Method name -> what a person reads: the label, and where several share it, what sets their names apart."""
+    printed = {}
+    for method in methods:
+        shortest = min((m.name for m in methods if m.label == method.label), key=len)
+        rest = method.name.removeprefix(shortest).strip("_").replace("_", " ")
+        printed[method.name] = f"{method.label} {rest}".strip()
+    return printed
 
 
 def shown(explanation: Explained, signed: bool) -> Tensor:

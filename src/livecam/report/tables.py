@@ -9,7 +9,7 @@ from livecam.report.media import log_table
 from livecam.report.strips import Method, printed_names
 
 # A narrow terminal has room for headlines, chance and lift; loggers get every part.
-_DETAILS = ("n", "undefined", "degenerate", "minmax lift", "hoyer", "area", "edges")
+_DETAILS = (" n", " undefined", " degenerate", " minmax lift", " hoyer", " area", " edges")
 
 
 def score_rows(
