@@ -1,0 +1,50 @@
+"""Run by test_ddp.py in processes of its own: validate planted shapes on one or two ranks and write what was logged."""
+
+import json
+import sys
+
+import torch
+from lightning import Trainer
+
+from livecam.callbacks import ExplanationGallery, ExplanationScores
+from livecam.classifier import Classifier
+from livecam.data.planted import PlantedShapes, PlantedShapesData
+from livecam.explain import CAM, GradCAM
+from livecam.report.html_logger import HTMLLogger
+
+
+class Bare(PlantedShapes):
+    """Samples without an index: padding has to be recognised by position."""
+
+    def __getitem__(self, index):
+        return {key: value for key, value in super().__getitem__(index).items() if key != "index"}
+
+
+def main(devices: int, out: str, indexed: bool) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    # 13 images: the last rank gets a repeated one.
+    data = PlantedShapesData(image_size=32, train_length=8, val_length=13, batch_size=3)
+    if not indexed:
+        data.sets["val"].__class__ = Bare
+    module = Classifier("unet", 4, model_args={"width": 4, "depth": 1})
+    methods = [GradCAM(), CAM()]
+    scores = ExplanationScores(methods)
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=1,
+        logger=HTMLLogger(out, "page"),
+        callbacks=[ExplanationGallery(methods, samples=4), scores],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.validate(module, datamodule=data, verbose=False)
+    with open(f"{out}/rank{trainer.global_rank}.json", "w") as file:
+        json.dump(scores.results, file)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "indexed")
