@@ -113,6 +113,10 @@ class Classifier(LightningModule):
         """Loss of one batch."""
         return self._step(batch, "train", self.train_metrics)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the learning rate of the step to come."""
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Accumulate loss and metrics."""
         self._step(batch, "val", self.val_metrics)
