@@ -135,7 +135,7 @@ def test_masks_lie_exactly_where_the_objects_are():
             near, far = ((sample["image"][:, ring] - colour).abs().sum(0).mean() for ring in (inside, outside))
             sharper += near < far
             total += 2
-    assert total > 80 and sharper / total > 0.97
+    assert total > 60 and sharper / total > 0.97
 
 
 def test_mask_and_image_are_flipped_together():

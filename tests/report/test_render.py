@@ -115,6 +115,11 @@ def test_names_that_share_a_label_are_set_apart():
     }
 
 
+def test_names_without_a_common_start_are_shown_whole():
+    methods = [Method("coarse", "Grad-CAM"), Method("gradcam", "Grad-CAM")]
+    assert list(printed_names(methods).values()) == ["Grad-CAM coarse", "Grad-CAM gradcam"]
+
+
 def test_score_rows_keep_a_failed_method_visible():
     results = {"localization": {"cam": 0.4}, "localization_minmax": {"cam": 0.1}}
     columns, rows = score_rows(results, [Method("cam", "CAM"), Method("gradcam", "Grad-CAM")])

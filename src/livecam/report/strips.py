@@ -1,5 +1,6 @@
 """One labelled strip per sample: input, ground truth and one column per method, with the words beside it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -93,8 +94,11 @@ def printed_names(methods: Sequence[Method]) -> dict[str, str]:
     """Method name -> what a person reads: the label, and where several share it, what sets their names apart."""
     printed = {}
     for method in methods:
-        shortest = min((m.name for m in methods if m.label == method.label), key=len)
-        rest = method.name.removeprefix(shortest).strip("_").replace("_", " ")
+        rivals = [m.name for m in methods if m.label == method.label]
+        shared = os.path.commonprefix(rivals)
+        if shared not in rivals:
+            shared = shared[: shared.rfind("_") + 1]
+        rest = method.name.removeprefix(shared).strip("_").replace("_", " ")
         printed[method.name] = f"{method.label} {rest}".strip()
     return printed
 
