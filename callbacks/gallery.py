@@ -13,7 +13,7 @@ from livecam.batch import Batch, read_batch
 from livecam.callbacks.live import LiveExplanation, Target, first_loader
 from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
 from livecam.explain import Explainer
-from livecam.metrics import localization_score
+from livecam.metrics import localization_score, object_mask
 from livecam.normalisation import Normalisation
 from livecam.report.media import log_images, log_table
 from livecam.report.strips import Sample, samples_of
@@ -68,10 +68,11 @@ class ExplanationGallery(LiveExplanation):
 
     def state_dict(self) -> dict[str, Any]:
         """Which samples are shown, so that a resumed run goes on with them."""
-        return {"indices": self.indices}
+        return super().state_dict() | {"indices": self.indices}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the samples of the interrupted run."""
+        super().load_state_dict(state_dict)
         self.indices = state_dict["indices"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -199,8 +200,7 @@ class ExplanationGallery(LiveExplanation):
 
 
 def _inside(energy: torch.Tensor, batch: Batch) -> torch.Tensor:
-    mask = batch.mask if batch.mask.dtype == torch.bool else batch.mask >= 0.5
-    return localization_score(energy, mask)
+    return localization_score(energy, object_mask(batch.mask))
 
 
 def _concatenate(batches: list[Batch], count: int) -> Batch:

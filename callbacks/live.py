@@ -1,11 +1,12 @@
 """What all live callbacks share: when to act, whom to explain, and never to harm the training they watch."""
 
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -22,6 +23,9 @@ from livecam.normalisation import IMAGENET, Normalisation
 _log = logging.getLogger(__name__)
 
 Target = Literal["predicted", "label"]
+
+# What was reported in this run: two callbacks often hold the same explainers.
+_reported: set[str] = set()
 
 
 class LiveExplanation(Callback):
@@ -63,7 +67,18 @@ class LiveExplanation(Callback):
         self.strict = strict
         self._validations = 0
         self._seconds = 0.0
-        self._reported: set[str] = set()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A new run reports anew."""
+        _reported.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many validations there were, so that a resumed run picks the same ones."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._validations = state_dict["validations"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count validations, so that every n-th can be picked."""
@@ -118,16 +133,18 @@ class LiveExplanation(Callback):
         try:
             return action()
         except Exception:
-            self._failed(explainer.name, f"Explainer {explainer.name!r} failed and is left out; training goes on.")
+            self._failed(f"Explainer {explainer.name!r} failed and is left out; training goes on.")
             return None
 
-    def _failed(self, key: str, sentence: str) -> None:
-        """Report the exception being handled: raise it when strict, else log it once per key."""
+    def _failed(self, sentence: str) -> None:
+        """Report the exception being handled: raise it when strict, else log it once, whichever callback met it."""
         if self.strict:
             raise
-        if key not in self._reported:
-            self._reported.add(key)
-            _log.warning("%s\n%s", sentence, traceback.format_exc())
+        cause = sys.exc_info()[1]
+        text = f"{sentence} {cause.args[0] if isinstance(cause, KeyError) else cause}"
+        if text not in _reported:
+            _reported.add(text)
+            _log.warning("%s\n%s", text, traceback.format_exc())
 
     @contextmanager
     def harmless(self, what: str) -> Iterator[None]:
@@ -136,15 +153,15 @@ class LiveExplanation(Callback):
         try:
             yield
         except Exception:
-            self._failed(what, f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
+            self._failed(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
         finally:
             self._seconds += time.perf_counter() - start
 
     def log_seconds(self, pl_module: LightningModule) -> None:
         """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""
-        # Several callbacks log this key in one hook; their times add up.
+        # Several callbacks log this key in one hook; their times add up, and so do those of all ranks.
         spent = torch.tensor(self._seconds, device=pl_module.device)
-        pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=False, rank_zero_only=False)
+        pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=True)
         self._seconds = 0.0
 
     def head_of(self, pl_module: LightningModule) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.batch import Batch, read_batch
@@ -107,6 +108,7 @@ class ExplanationScores(LiveExplanation):
             return
         with self.harmless("reducing scores"):
             self._reduce(pl_module)
+            self._count_unreadable(trainer, pl_module)
         self.log_seconds(pl_module)
 
     def _reduce(self, pl_module: LightningModule) -> None:
@@ -128,8 +130,28 @@ class ExplanationScores(LiveExplanation):
             missing = torch.tensor(float(self._unannotated), device=pl_module.device)
             pl_module.log("val/images_without_mask", missing, sync_dist=True, reduce_fx="sum")
 
+    def _count_unreadable(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        count = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
+        if isinstance(count, int):
+            pl_module.log(
+                "val/unreadable_images",
+                torch.tensor(float(count), device=pl_module.device),
+                sync_dist=True,
+                reduce_fx="sum",
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the scores of a validation of its own."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._show(trainer)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the latest scores as a table, on the terminal and in the loggers."""
+        """Show the latest scores."""
+        self._show(trainer)
+
+    def _show(self, trainer: Trainer) -> None:
+        """Print the table and give it to the loggers."""
         if trainer.is_global_zero and self.results:
             with self.harmless("the closing table"):
                 print_scores(self.results, self.explainers, trainer.callback_metrics)

@@ -87,6 +87,37 @@ def test_resume_continues_in_the_same_folder(trained, config, here):
     assert [entry["step"] for entry in gallery["entries"]] == [0, 1, 3]
 
 
+def test_a_validation_leaves_the_run_it_looks_at_alone(trained, config, here):
+    before = (here / "runs" / "first" / "data.js").read_bytes()
+    cli.train(["validate", "-c", config(), "--ckpt_path", str(trained)])
+    assert (here / "runs" / "first" / "data.js").read_bytes() == before
+    assert len(list((here / "runs").iterdir())) == 2
+
+
+def test_unknown_layer_in_yaml_is_one_sentence_with_near_matches(config, here, caplog):
+    change = set_at(FIRST, {"class_path": "GradCAM", "init_args": {"layer": "botleneck"}})
+    with caplog.at_level("WARNING", logger="livecam"):
+        cli.train(["fit", "-c", config(change)])
+    (told,) = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert "has no layer 'botleneck'. Did you mean net.bottleneck" in told.splitlines()[0]
+
+
+@pytest.mark.parametrize("twin", ["unet", "unet_twin"])
+def test_model_pieces_go_with_any_run(twin, here, capsys):
+    pieces = ["-c", str(ROOT / "configs" / "folder.yaml"), "-c", str(ROOT / "configs" / "model" / f"{twin}.yaml")]
+    with pytest.raises(SystemExit):
+        cli.train(["fit", *pieces, "--print_config"])
+    model = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert model["weights"] is None and model["model_args"]["skips"] == ("concat" if twin == "unet" else "drop")
+
+
+@pytest.mark.slow
+def test_the_demo_learns_and_looks_at_the_shapes(here):
+    scores = cli.train(["fit", "-c", str(cli.DEMO), "--trainer.enable_progress_bar", "false"]).trainer.callback_metrics
+    assert scores["val/accuracy"] >= 0.95
+    assert scores["val/localization_lift/gradcam"] >= 3
+
+
 def test_validate_and_test(trained, config, here):
     cli.train(["validate", "-c", config(), "--ckpt_path", str(trained), "--run", "second"])
     cli.train(["test", "-c", config(), "--ckpt_path", str(trained), "--run", "third"])
@@ -100,7 +131,7 @@ def test_explain_maps_from_a_checkpoint(trained, here, capsys):
     (photos / "broken.jpg").write_bytes(b"no picture")
     cli.explain(["maps", str(photos), "--checkpoint", str(trained), "--methods", "gradcam,cam", "--out", "out"])
     told = capsys.readouterr()
-    assert "3 photos explained, 1 unreadable ones skipped" in told.out and "broken.jpg" in told.err
+    assert "3 photos explained, 1 unreadable skipped" in told.out and "broken.jpg" in told.err
     arrays = np.load(here / "out" / "maps.npz")
     assert arrays["gradcam"].shape == arrays["cam"].shape == (3, 32, 32)
     assert [Path(name).name for name in arrays["files"]] == ["<b>&0.png", "<b>&1.png", "<b>&2.png"]
@@ -178,6 +209,9 @@ def test_wrong_commands(here, capsys):
         (["maps", "photo.png", "--checkpoint", "none.ckpt"], "No checkpoint at none.ckpt"),
         (["maps", "photo.png", "--checkpoint", "photo.png"], "cannot be read as a checkpoint"),
         (["maps", "photo.png", "--methods", "gradcm", "--model", "unet"], "Did you mean gradcam"),
+        (["maps", "photo.png", "--methods", ",", "--model", "unet"], "No method was named"),
+        (["maps", "photo.png", "--methods", "cam,cam", "--model", "unet"], "give one of them another name"),
+        (["maps", "photo.png", "--batch_size", "0", "--model", "unet"], "at least 1, got 0"),
     ],
 )
 def test_wrong_explain_commands(here, capsys, args, sentence):

@@ -1,7 +1,10 @@
 """The command lines: LightningCLI for training, jsonargparse for explaining."""
 
 import inspect
+import logging
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from livecam.explain import Explainer
 from livecam.messages import one_sentence
 from livecam.metrics import ImageMetric
 from livecam.report.html_logger import HTMLLogger
-from livecam.runs import default_loggers, run_name
+from livecam.runs import RUNS, default_loggers, run_name
 
 _ROOT = Path(__file__).resolve().parents[2]
 DEMO = _ROOT / "configs" / "demo.yaml"
@@ -81,7 +84,9 @@ class TrainCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Give the trainer its loggers, and a resumed run its old folder."""
         config = self.config[self.subcommand]
-        config.run = run_name(config.run, config.get("ckpt_path"))
+        # Only a fit goes on in the checkpoint's folder: a validation logs step 0 and would overwrite its beginning.
+        config.run = run_name(config.run, config.get("ckpt_path") if self.subcommand == "fit" else None)
+        config.trainer.default_root_dir = config.trainer.default_root_dir or str(RUNS / config.run)
         config.trainer.logger = default_loggers(config.trainer.logger, config.run)
 
     def after_fit(self) -> None:
@@ -135,6 +140,7 @@ def train(args: list[str] | None = None) -> TrainCLI:
     if args is None and len(sys.argv) == 1:
         args = ["fit", "-c", str(DEMO)]
     torch.set_float32_matmul_precision("high")
+    _speak()
     return TrainCLI(
         Classifier,
         LightningDataModule,
@@ -144,6 +150,20 @@ def train(args: list[str] | None = None) -> TrainCLI:
         auto_configure_optimizers=False,
         args=args,
     )
+
+
+def _speak() -> None:
+    """Let livecam's own one-line messages be seen, once, and silence what others advertise or warn about in vain."""
+    log = logging.getLogger("livecam")
+    if os.environ.get("LOCAL_RANK", "0") == "0" and not log.handlers:
+        log.setLevel(logging.INFO)
+        log.addHandler(logging.StreamHandler())
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
 
 
 def explain(args: list[str] | None = None) -> None:
@@ -161,7 +181,8 @@ def explain(args: list[str] | None = None) -> None:
     command.add_function_arguments(maps, skip={"paths"})
     commands.add_subcommand("maps", command, help="Draw where a network looks in photos.")
     config = parser.parse_args(args)
+    _speak()
     try:
         maps(**config[config.subcommand].as_dict())
-    except (ValueError, KeyError, FileNotFoundError) as error:
+    except (ValueError, KeyError, OSError) as error:
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error), error)

@@ -21,7 +21,9 @@ def one_sentence(message: str, words: Iterable[str] = ()) -> str:
         return f"There is no option {option}.{near(option, words)}"
     if found := re.search(r"arguments are required: (.*)", message):
         names = ", ".join(name.strip().split(".")[-1] for name in found[1].split(","))
-        return f"Missing: {names}. Give a configuration, such as -c configs/demo.yaml, or --{names.split(',')[0]}."
+        return (
+            f"Missing: {names}. Give a configuration, such as -c configs/demo.yaml, or --{names.split(',')[0]} CLASS."
+        )
     if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
         choices = re.findall(r"[\w.]+", found[2])
         return f"There is no command {found[1]!r}: use {', '.join(choices)}.{near(found[1], choices)}"

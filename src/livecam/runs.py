@@ -1,10 +1,13 @@
 """Where a run lives: one folder below ``runs/`` for its page, checkpoints and W&B files."""
 
+import itertools
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 RUNS = Path("runs")
+_SHARED = "LIVECAM_RUN"
 
 
 def run_name(name: str | None, checkpoint: str | Path | None) -> str:
@@ -19,7 +22,14 @@ def run_name(name: str | None, checkpoint: str | Path | None) -> str:
     folder = Path(checkpoint).parent if checkpoint else None
     if folder is not None and folder.name == "checkpoints":
         return folder.parent.name
-    return time.strftime("%Y-%m-%d_%H-%M-%S")
+    # Lightning starts the other ranks as processes of their own: they take the name that the first one chose.
+    if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
+        return os.environ[_SHARED]
+    now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    # A sweep may start several runs in one second.
+    names = itertools.chain([now], (f"{now}_{number}" for number in itertools.count(2)))
+    os.environ[_SHARED] = next(name for name in names if not (RUNS / name).exists())
+    return os.environ[_SHARED]
 
 
 def default_loggers(asked: Any, name: str) -> Any:

@@ -94,7 +94,7 @@ def test_same_samples_after_resume(make_trainer, tmp_path, shapes_module):
 
 def test_a_changed_choice_in_the_checkpoint_is_followed(make_trainer, shapes_module):
     gallery = ExplanationGallery([GradCAM()], samples=2)
-    gallery.load_state_dict({"indices": [7, 11]})
+    gallery.load_state_dict({"validations": 3, "indices": [7, 11]})
     data = PlantedShapesData(image_size=32, train_length=8, val_length=12, batch_size=8)
     make_trainer(callbacks=[gallery], max_epochs=1).fit(shapes_module(), datamodule=data)
     assert gallery.indices == [11, 7] or gallery.indices == [7, 11]
@@ -188,3 +188,26 @@ def test_pictures_on_disk_are_not_black(make_trainer, picture_logger, foreign_mo
     for picture in pictures:
         values = np.asarray(Image.open(picture))
         assert values.mean() > 40 and values.std() > 20
+
+
+@pytest.mark.slow
+def test_tensorboard_gets_the_pictures(make_trainer, foreign_module, foreign_loader, tmp_path):
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(str(tmp_path))
+    gallery = ExplanationGallery([GradCAM()], samples=2)
+    make_trainer(callbacks=[gallery], logger=logger, max_epochs=1).fit(
+        foreign_module, foreign_loader(), foreign_loader()
+    )
+    events = EventAccumulator(logger.log_dir).Reload()
+    shown = events.Images("explanations/gallery/1")
+    assert [image.step for image in shown] == [0, 3] and shown[0].width > shown[0].height
+
+
+def test_every_nth_validation_goes_on_after_a_resume():
+    before = ExplanationGallery([GradCAM()], every_n_validations=3)
+    before._validations = 4
+    after = ExplanationGallery([GradCAM()], every_n_validations=3)
+    after.load_state_dict(before.state_dict())
+    assert after._validations == 4

@@ -140,3 +140,14 @@ def test_a_faint_reference_empties_high_thresholds_of_its_own_image_only():
     first = float((energy[0] * (reference[0] >= 0.7)).sum() / energy[0].sum())
     assert both["at_70"] == pytest.approx((first + alone["at_70"]) / 2, abs=1e-6)
     assert (both["n"], both["undefined"]) == (2, 0)
+
+
+def test_maps_given_as_ground_truth_are_thresholded():
+    energy = torch.zeros(1, 4, 4)
+    energy[0, 0, 0] = energy[0, 3, 3] = 1.0
+    truth = torch.full((1, 4, 4), 0.1)
+    truth[0, 0, 0] = 0.5
+    metric = LocalizationScore()
+    metric.update(energy, truth)
+    found = metric.compute()
+    assert found["localization"] == 0.5 and found["chance"] == 1 / 16

@@ -13,6 +13,7 @@ from livecam.commands.network import Network, load_network
 from livecam.commands.photos import find_photos, stems
 from livecam.data.images import UnreadableImageError
 from livecam.explain import Explainer, Explanation, by_name, explain
+from livecam.explain.explanation import check_names
 from livecam.report.arrays import ArrayFile
 from livecam.report.maps_page import Entry, write_maps_page
 from livecam.report.render import to_uint8
@@ -53,10 +54,15 @@ def maps(
         device: Where to compute; the accelerator by default, where there is one.
     """
     explainers = [by_name(name.strip()) for name in methods.split(",") if name.strip()]
+    if not explainers:
+        raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
+    check_names(explainers)
+    if batch_size < 1:
+        raise ValueError(f"batch_size is the number of photos per pass, at least 1, got {batch_size}.")
     photos = find_photos(paths)
     network = load_network(checkpoint, model, weights, num_classes, image_size, resize)
     wanted = _class_index(target, network.class_names)
-    network.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _move(network.model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = Path(out)
     (folder / "overlays").mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
@@ -68,8 +74,8 @@ def maps(
     title = f"Where {model or Path(checkpoint).stem} looks"
     subtitle = f"{len(entries)} photos · " + ", ".join(explainer.label for explainer in explainers)
     write_maps_page(folder / "index.html", title, subtitle, entries)
-    skipped = f", {len(photos) - len(entries)} unreadable ones skipped" if len(entries) < len(photos) else ""
-    print(f"{len(entries)} photos explained{skipped}: {folder / 'index.html'}")
+    skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
+    print(f"{len(entries)} photo{'s' * (len(entries) > 1)} explained{skipped}: {folder / 'index.html'}")
 
 
 def _explain_chunk(
@@ -113,6 +119,13 @@ def _append(arrays: ArrayFile, files: list[str], found: dict[str, Explanation]) 
     arrays.append("probability", first.probability.cpu().numpy())
     for name, explanation in found.items():
         arrays.append(name, explanation.map.cpu().numpy())
+
+
+def _move(model: torch.nn.Module, device: str) -> None:
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"There is no device {device!r} on this machine: try --device cpu.") from error
 
 
 def _class_index(target: str | None, names: list[str] | None) -> int | None:

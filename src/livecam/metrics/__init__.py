@@ -1,7 +1,14 @@
 """Scores of explanations, as torchmetrics."""
 
 from livecam.metrics.image_metric import ImageMetric
-from livecam.metrics.localization import LocalizationScore, ReferenceLocalizationScore, localization_score
+from livecam.metrics.localization import LocalizationScore, ReferenceLocalizationScore, localization_score, object_mask
 from livecam.metrics.sharpness import Sharpness
 
-__all__ = ["ImageMetric", "LocalizationScore", "ReferenceLocalizationScore", "Sharpness", "localization_score"]
+__all__ = [
+    "ImageMetric",
+    "LocalizationScore",
+    "ReferenceLocalizationScore",
+    "Sharpness",
+    "localization_score",
+    "object_mask",
+]

@@ -10,6 +10,11 @@ from livecam.metrics.image_metric import ImageMetric, check_same_size
 REFERENCE_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 
+def object_mask(masks: Tensor, threshold: float = 0.5) -> Tensor:
+    """Ground truth as bool: bool masks as they are, maps in [0, 1] where they reach the threshold."""
+    return masks if masks.dtype == torch.bool else masks >= threshold
+
+
 def localization_score(energy: Tensor, mask: Tensor) -> Tensor:
     """Share of each map's energy inside the mask: s = sum(A M) / sum(A).
 
@@ -44,8 +49,8 @@ class LocalizationScore(ImageMetric):
     parts: ClassVar[tuple[str, ...]] = ("localization", "chance", "minmax")
 
     def update(self, maps: Tensor, masks: Tensor) -> None:
-        """Add maps ``(N, H, W)`` >= 0 and masks ``(N, H, W)`` bool."""
-        self.add(torch.stack(self._basic(maps, masks.bool())), maps)
+        """Add maps ``(N, H, W)`` >= 0 and masks ``(N, H, W)``, bool or in [0, 1] (then thresholded at 0.5)."""
+        self.add(torch.stack(self._basic(maps, object_mask(masks))), maps)
 
     @staticmethod
     def _basic(maps: Tensor, masks: Tensor) -> list[Tensor]:

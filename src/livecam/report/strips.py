@@ -1,6 +1,5 @@
 """One labelled strip per sample: input, ground truth and one column per method, with the words beside it."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -94,12 +93,11 @@ def printed_names(methods: Sequence[Method]) -> dict[str, str]:
     """Method name -> what a person reads: the label, and where several share it, what sets their names apart."""
     printed = {}
     for method in methods:
-        rivals = [m.name for m in methods if m.label == method.label]
-        shared = os.path.commonprefix(rivals)
-        if shared not in rivals:
-            shared = shared[: shared.rfind("_") + 1]
-        rest = method.name.removeprefix(shared).strip("_").replace("_", " ")
-        printed[method.name] = f"{method.label} {rest}".strip()
+        rivals = [m.name.split("_") for m in methods if m.label == method.label]
+        shared = 0
+        while all(len(words) > shared and words[shared] == rivals[0][shared] for words in rivals):
+            shared += 1
+        printed[method.name] = " ".join([method.label, *method.name.split("_")[shared:]])
     return printed
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class RunFolderWandbLogger(WandbLogger):
             if offline:
                 _log.info("W&B: nobody is logged in, so this run stays offline; `wandb sync` uploads it later.")
         folder = Path(save_dir, name) if name else Path(save_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        if rank_zero_only.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
         super().__init__(
             name=name, save_dir=str(folder), id=name, project=project, offline=offline, resume="allow", **kwargs
         )
