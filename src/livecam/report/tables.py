@@ -8,9 +8,6 @@ from lightning.pytorch.loggers import Logger
 from livecam.report.media import log_table
 from livecam.report.strips import Method, printed_names
 
-# A narrow terminal has room for headlines, chance and lift; loggers get every part.
-_DETAILS = (" n", " undefined", " degenerate", " minmax lift", " hoyer", " area", " edges")
-
 
 def score_rows(
     results: Mapping[str, Mapping[str, float]], methods: Sequence[Method]
@@ -31,29 +28,32 @@ def print_scores(
     from rich.table import Table
 
     accuracy = scalars.get("val/accuracy")
-    title = "Where it looks" + (f", at validation accuracy {float(accuracy):.3f}" if accuracy is not None else "")
-    columns, rows = score_rows(results, methods)
-    shown = [i for i, column in enumerate(columns) if not column.endswith(_DETAILS)]
-    table = Table(title=title, title_justify="left")
-    for i in shown:
-        table.add_column(columns[i], justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*(_cell(row[i]) for i in shown))
-    console = Console()
-    console.print(table)
-    for note in _notes(results):
-        console.print(note, style="dim", highlight=False)
+    console = Console(highlight=False)
+    console.print(
+        "\nWhere it looks" + (f", at validation accuracy {float(accuracy):.3f}" if accuracy is not None else "")
+    )
+    printed = printed_names(methods)
+    # One narrow table per metric: a terminal has no room for all of them side by side.
+    for metric in (key.removesuffix("_n") for key in results if key.endswith("_n")):
+        parts = [part for part in ("chance", "lift") if f"{metric}_{part}" in results]
+        table = Table(
+            "method", metric.replace("_", " "), *parts, caption=_note(results, metric), caption_justify="left"
+        )
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for method in methods:
+            values = (results[key].get(method.name) for key in [metric, *(f"{metric}_{part}" for part in parts)])
+            table.add_row(printed[method.name], *("-" if value is None else f"{value:.3f}" for value in values))
+        console.print(table)
+        console.print(_note(results, metric), style="dim")
 
 
-def _notes(results: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
-    """What the numbers rest on: counts, and what is left out of the means."""
-    for key, values in results.items():
-        if key.endswith("_n") and values:
-            metric = key.removesuffix("_n")
-            undefined = max(results.get(f"{metric}_undefined", {"": 0}).values())
-            flat = max(results.get(f"{metric}_degenerate", {"": 0}).values())
-            odd = f", up to {undefined:.0f} undefined, {flat:.0f} without contrast" if undefined or flat else ""
-            yield f"{metric.replace('_', ' ')}: {max(values.values()):.0f} images{odd}"
+def _note(results: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """What the numbers rest on: how many images, and what is left out of the means."""
+    most = {part: max(results[f"{metric}_{part}"].values()) for part in ("n", "undefined", "degenerate")}
+    left_out = f", up to {most['undefined']:.0f} undefined" if most["undefined"] else ""
+    flat = f", up to {most['degenerate']:.0f} maps without contrast" if most["degenerate"] else ""
+    return f"{most['n']:.0f} images{left_out}{flat}"
 
 
 def log_scores(
@@ -63,7 +63,3 @@ def log_scores(
     columns, rows = score_rows(results, methods)
     for logger in loggers:
         log_table(logger, "explanations/scores", columns, rows)
-
-
-def _cell(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.3f}"
