@@ -3,6 +3,7 @@
 Notation of the papers: A ``(N, K, h, w)`` the layer's activations, g = dS_c/dA, w ``(N, K)`` one weight per channel.
 """
 
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -173,6 +174,12 @@ class GradCAMPlusPlus(LayerExplainer):
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations, gradients = self.activations(recording), self.gradients(recording)
+        if bool((activations < 0).any()):
+            warnings.warn(
+                "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
+                "its ReLU, or pass post_relu=True where the ReLU is in-place.",
+                stacklevel=2,
+            )
         positive = gradients > 0
         denominator = 2 + activations.sum((2, 3), keepdim=True) * gradients
         singular = positive & (denominator <= 1e-3)

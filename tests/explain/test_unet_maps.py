@@ -1,0 +1,47 @@
+"""Maps of U-Net classifiers: full resolution, complete, and read where the head reads."""
+
+import pytest
+import torch
+
+from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, explain, structure_of
+from livecam.models import build_model
+
+
+@pytest.mark.parametrize(
+    ("name", "kw"),
+    [("unet", {"width": 4, "depth": 2}), ("unet", {"width": 4, "depth": 2, "skips": "drop"}), ("unet/resnet18", {})],
+)
+@pytest.mark.parametrize("size", [(64, 64), (50, 71)])
+def test_map_has_the_inputs_size_and_sums_to_the_score(name, kw, size):
+    torch.manual_seed(0)
+    model = build_model(name, 5, **kw).eval()
+    images = torch.randn(2, 3, *size)
+    structure = structure_of(model, images)
+    assert (structure.target_layer, structure.linear) == ("decoder", "head")
+    with torch.no_grad():
+        # Batch norms at rest would leave an untrained net's logits almost constant.
+        model.train()
+        model(torch.randn(8, 3, 64, 64))
+        model.eval()
+        logits = model(images)
+    targets = torch.tensor([1, 3])
+    found = explain(model, images, [CAM(), GradCAM(), GradCAMPlusPlus()], targets)
+    assert all(e.raw.shape == e.map.shape == (2, *size) for e in found.values())
+    # Completeness: the mean of CAM plus the bias is the class score.
+    total = found["cam"].raw.mean((1, 2)) + model.head.bias.detach()[targets]
+    assert torch.allclose(total, logits[torch.arange(2), targets], atol=1e-5, rtol=1e-4)
+    area = size[0] * size[1]
+    assert torch.allclose(found["gradcam"].raw * area, found["cam"].raw.relu(), rtol=1e-3, atol=1e-6)
+
+
+def test_bottleneck_and_decoder_are_names():
+    model = build_model("unet/resnet18", 3).eval()
+    found = explain(model, torch.randn(1, 3, 64, 64), [GradCAM(layer="bottleneck")])
+    assert found["gradcam"].raw.shape == (1, 2, 2)
+
+
+def test_negative_activations_are_warned_about():
+    body = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    model = torch.nn.Sequential(*body, torch.nn.Linear(4, 2))
+    with pytest.warns(UserWarning, match="name the layer after its ReLU"):
+        explain(model, torch.randn(1, 3, 12, 12), [GradCAMPlusPlus(layer="0")])
