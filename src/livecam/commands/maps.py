@@ -71,8 +71,10 @@ def maps(
             entries += _explain_chunk(chunk, network, explainers, wanted, folder, arrays)
         if not entries:
             raise ValueError(f"None of the {len(photos)} photos could be read.")
-    title = f"Where {model or Path(checkpoint).stem} looks"
-    subtitle = f"{len(entries)} photos · " + ", ".join(explainer.label for explainer in explainers)
+    title = f"Where {model or network.model.hparams.model} looks"
+    subtitle = f"{checkpoint or weights} · {len(entries)} photo{'s' * (len(entries) > 1)} · " + ", ".join(
+        explainer.label for explainer in explainers
+    )
     write_maps_page(folder / "index.html", title, subtitle, entries)
     skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
     print(f"{len(entries)} photo{'s' * (len(entries) > 1)} explained{skipped}: {folder / 'index.html'}")
