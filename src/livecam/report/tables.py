@@ -36,9 +36,7 @@ def print_scores(
     # One narrow table per metric: a terminal has no room for all of them side by side.
     for metric in (key.removesuffix("_n") for key in results if key.endswith("_n")):
         parts = [part for part in ("chance", "lift") if f"{metric}_{part}" in results]
-        table = Table(
-            "method", metric.replace("_", " "), *parts, caption=_note(results, metric), caption_justify="left"
-        )
+        table = Table("method", metric.replace("_", " "), *parts)
         for column in table.columns[1:]:
             column.justify = "right"
         for method in methods:
