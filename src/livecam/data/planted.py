@@ -204,7 +204,7 @@ class PlantedShapesData(LightningDataModule):
         val_length: Images of the validation set, and of the test set.
         batch_size: Images per batch.
         shortcut: See :class:`PlantedShapes`; None plants no cue.
-        num_workers: Loader processes; drawing an image takes less than a millisecond.
+        num_workers: Loader processes; drawing is quick, so none are needed as a rule.
         seed: Seed of the images.
     """
 
