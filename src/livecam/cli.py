@@ -175,14 +175,17 @@ def explain(args: list[str] | None = None) -> None:
     from livecam.commands.maps import maps
 
     parser = ExplainParser(prog="explain.py", description="Explain trained classifiers.")
-    commands = parser.add_subcommands()
-    command = ExplainParser(description=inspect.getdoc(maps).split("\n\nArgs:")[0])
-    command.add_argument("paths", nargs="+", help="Photos, or folders of photos.")
-    command.add_function_arguments(maps, skip={"paths"})
-    commands.add_subcommand("maps", command, help="Draw where a network looks in photos.")
+    subcommands = parser.add_subcommands()
+    commands = {command.__name__: command for command in (maps,)}
+    for name, command in commands.items():
+        summary = inspect.getdoc(command).split("\n\nArgs:")[0]
+        inner = ExplainParser(description=summary)
+        inner.add_argument("paths", nargs="+", help="Photos, or folders of photos.")
+        inner.add_function_arguments(command, skip={"paths"})
+        subcommands.add_subcommand(name, inner, help=summary.splitlines()[0])
     config = parser.parse_args(args)
     _speak()
     try:
-        maps(**config[config.subcommand].as_dict())
+        commands[config.subcommand](**config[config.subcommand].as_dict())
     except (ValueError, KeyError, OSError) as error:
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error), error)
