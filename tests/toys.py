@@ -43,6 +43,18 @@ class GapNet(nn.Module):
         return self.fc(self.drop(self.features(images).mean((2, 3))))
 
 
+class StagedNet(GapNet):
+    """A GapNet whose resolution drops in a max pool: default layer ``last``, half of the image's size."""
+
+    def __init__(self, classes: int = 4, inplace: bool = False) -> None:
+        super().__init__(classes, inplace)
+        self.stem.stride = (1, 1)
+        self.pool = nn.MaxPool2d(2)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.last(self.conv(self.pool(self.first(self.norm(self.stem(images))))))
+
+
 class DeepTail(nn.Module):
     """``early`` is followed by a strided conv and ReLU before GAP: its gradient varies over positions."""
 

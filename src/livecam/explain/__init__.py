@@ -1,11 +1,15 @@
 """Visual explanations of image classifiers in pure torch."""
 
-from livecam.explain.cam import CAM, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM
+from livecam.explain.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
+from livecam.explain.grad_cam_pp import GradCAMPlusPlus
+from livecam.explain.gradual import GradualExtrapolation, extrapolate_map
 from livecam.explain.hooks import Capture
-from livecam.explain.names import by_name, methods
+from livecam.explain.names import by_name, by_names, methods
 from livecam.explain.recording import Recording, record
+from livecam.explain.score_cam import ScoreCAM
+from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
 from livecam.explain.structure import Structure, structure_of
 
 __all__ = [
@@ -15,13 +19,18 @@ __all__ = [
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradualExtrapolation",
     "LayerCAM",
     "Recording",
+    "ScoreCAM",
+    "SmoothGradCAMPlusPlus",
     "Structure",
     "WGradCAM",
     "XGradCAM",
     "by_name",
+    "by_names",
     "explain",
+    "extrapolate_map",
     "methods",
     "record",
     "structure_of",

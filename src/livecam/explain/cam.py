@@ -3,7 +3,6 @@
 Notation of the papers: A ``(N, K, h, w)`` the layer's activations, g = dS_c/dA, w ``(N, K)`` one weight per channel.
 """
 
-import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -149,44 +148,3 @@ class LayerCAM(LayerExplainer):
 
     def explain(self, recording: Recording) -> Tensor:
         return (self.gradients(recording).relu() * self.activations(recording)).sum(1).relu()
-
-
-@dataclass(frozen=True)
-class GradCAMPlusPlus(LayerExplainer):
-    """Grad-CAM++ (Chattopadhay et al. 2018): w_k = sum_ij alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
-
-    Computed in the cancelled form alpha = 1 / (2 + sum(A) g) where g > 0: the textbook form with an epsilon is ruined
-    where gradients are small, as at full resolution (methods 2.3). ``details`` counts the positions whose denominator
-    vanishes (``singular``), possible only where activations are negative.
-
-    Args:
-        layer: See :class:`LayerExplainer`.
-        post_relu: See :class:`LayerExplainer`.
-        normalise_alpha: Divide alpha by its sum over the channel's positive positions, as the authors' code does and
-            their equations do not.
-        name: See :class:`Explainer`.
-    """
-
-    method: ClassVar[str] = "gradcam_pp"
-    label: ClassVar[str] = "Grad-CAM++"
-
-    normalise_alpha: bool = False
-
-    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        activations, gradients = self.activations(recording), self.gradients(recording)
-        if bool((activations < 0).any()):
-            warnings.warn(
-                "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
-                "its ReLU, or pass post_relu=True where the ReLU is in-place.",
-                stacklevel=2,
-            )
-        positive = gradients > 0
-        denominator = 2 + activations.sum((2, 3), keepdim=True) * gradients
-        singular = positive & (denominator <= 1e-3)
-        used = positive & ~singular
-        alpha = torch.where(used, 1 / denominator.masked_fill(~used, 1), 0)
-        if self.normalise_alpha:
-            total = alpha.sum((2, 3), keepdim=True)
-            alpha = alpha / total.masked_fill(total == 0, 1)
-        weights = (alpha * gradients.relu()).sum((2, 3))
-        return weighted_sum(weights, activations).relu(), {"singular": singular.sum((1, 2, 3))}

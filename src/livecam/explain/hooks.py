@@ -1,11 +1,17 @@
 """What to keep of a layer, and the hook that keeps it without changing what the network computes."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
+
+_REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "channel_mean": lambda value: value.mean(1, keepdim=True),
+    "positive_mean": lambda value: value.clamp(min=0).mean(1, keepdim=True),
+    "positive_rms": lambda value: value.clamp(min=0).square().mean(1, keepdim=True).sqrt(),
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,8 @@ class Capture:
         layer: Name of the layer; None means the network's default target layer.
         at: Whether the layer's ``output`` or its (first) ``input`` is kept.
         gradient: Whether the gradient of the class score with respect to it is wanted.
-        reduce: ``channel_mean`` keeps ``(N, 1, h, w)`` instead of all channels.
+        reduce: Keep ``(N, 1, h, w)`` instead of all channels: their ``channel_mean``, or the ``positive_mean`` or
+            ``positive_rms`` (root of the mean square) of their positive parts.
         post_relu: The layer is followed by an in-place ReLU, and its value after that ReLU is wanted.
 
     Raises:
@@ -33,8 +40,8 @@ class Capture:
     post_relu: bool = False
 
     def __post_init__(self) -> None:
-        if self.at not in ("output", "input") or self.reduce not in (None, "channel_mean"):
-            raise ValueError(f"Capture has at='output' or 'input' and reduce=None or 'channel_mean', got {self}.")
+        if self.at not in ("output", "input") or self.reduce not in (None, *_REDUCE):
+            raise ValueError(f"Capture has at='output' or 'input' and reduce=None or one of {[*_REDUCE]}, got {self}.")
         if self.gradient and self.reduce:
             raise ValueError("Channel means have no gradient of their own: capture the whole layer.")
 
@@ -99,8 +106,10 @@ class Tap:
         if self.tensor is not None:
             warnings.warn(f"Layer {capture.layer!r} runs several times per forward; its last run counts.", stacklevel=2)
         if not capture.gradient:
-            if capture.reduce == "channel_mean":
-                self.tensor = value.detach().mean(1, keepdim=True)
+            if capture.reduce is not None:
+                # In full precision: squares of half-precision activations overflow.
+                whole = value.detach() if value.dtype == torch.float64 else value.detach().float()
+                self.tensor = _REDUCE[capture.reduce](whole)
                 return value
             if not capture.post_relu:
                 self.tensor = value.detach()

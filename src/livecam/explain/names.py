@@ -1,25 +1,25 @@
 """Explainers by name, for the command line and for configurations that list methods as words."""
 
 import inspect
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from livecam.explain.explainer import Explainer
+from livecam.explain.presets import PRESETS
 
 
 def methods() -> dict[str, type[Explainer]]:
     """Every explainer class that is ready to use, by method name; classes made by users are found too."""
-    found: dict[str, type[Explainer]] = {}
-    waiting = [Explainer]
-    while waiting:
-        parent = waiting.pop()
-        waiting += parent.__subclasses__()
-        if "method" in vars(parent) and not inspect.isabstract(parent):
-            found[parent.method] = parent
-    return dict(sorted(found.items()))
+    return dict(sorted((cls.method, cls) for cls in _classes() if "method" in vars(cls)))
+
+
+def wrappers() -> dict[str, type[Explainer]]:
+    """Every explainer class that works upon another explainer, by the prefix that its name puts before the base's."""
+    return dict(sorted((cls.prefix, cls) for cls in _classes() if "prefix" in vars(cls)))
 
 
 def by_name(name: str) -> Explainer:
-    """Build an explainer with its defaults from its name, such as ``gradcam``.
+    """Build an explainer with its defaults from its name, such as ``gradcam`` or ``gradual_gradcam``.
 
     Raises:
         ValueError: When no method has that name; the message gives near matches.
@@ -27,6 +27,34 @@ def by_name(name: str) -> Explainer:
     known = methods()
     if name in known:
         return known[name]()
-    close = get_close_matches(name, known, 3)
-    hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join(known)}."
+    words = [*known, *(prefix + method for prefix in wrappers() for method in known)]
+    for prefix, wrapper in wrappers().items():
+        if name.startswith(prefix) and (name in words or name.removeprefix(prefix).startswith(tuple(wrappers()))):
+            return wrapper(by_name(name.removeprefix(prefix)))
+    close = get_close_matches(name, [*words, *PRESETS], 3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")
+
+
+def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
+    """Build explainers from names of methods and of presets, in order; explainers among them stay as they are.
+
+    Raises:
+        ValueError: When a name is unknown.
+    """
+    built: list[Explainer] = []
+    for name in names:
+        if isinstance(name, Explainer):
+            built.append(name)
+        else:
+            built += PRESETS[name]() if name in PRESETS else [by_name(name)]
+    return built
+
+
+def _classes() -> Iterable[type[Explainer]]:
+    waiting: list[type[Explainer]] = [Explainer]
+    while waiting:
+        parent = waiting.pop()
+        waiting += parent.__subclasses__()
+        if not inspect.isabstract(parent):
+            yield parent

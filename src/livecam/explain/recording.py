@@ -22,7 +22,8 @@ class Recording:
         images: Model input ``(N, 3, H, W)``.
         targets: Explained class of each sample, ``(N,)``.
         logits: ``(N, K)``, detached.
-        activations: Tensor ``(N, C, h, w)`` of each capture (``(N, 1, h, w)`` for channel means), float32 or float64.
+        activations: Tensor ``(N, C, h, w)`` of each capture, float32 or float64; ``(N, 1, h, w)`` where it reduces
+            channels.
         gradients: d score / d activation of each capture that asked for it, same shape and type.
         input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked.
         model: The explained network.

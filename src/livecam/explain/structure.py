@@ -1,7 +1,7 @@
 """What a dry run tells about a network: where to look by default, its resolution stages, its GAP+linear head."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -19,17 +19,22 @@ _CACHED_SIZES = 8
 
 @dataclass(frozen=True)
 class Stage:
-    """A point where resolution drops: the *input* of ``layer``, the first leaf module that reduces that size.
+    """A point where resolution drops: the last tensor of a size, read as the *input* of the first module to reduce it.
+
+    Where a bare convolution precedes the reducing module (DenseNet's transitions), its output is no activation: the
+    *output* of the last ReLU of that size is taken instead.
 
     Args:
-        layer: Full name of the reducing module.
-        size: Height and width of its input.
-        started: Position of the module's start in the order of execution.
+        layer: Full name of the module to read.
+        size: Height and width of the tensor.
+        started: Position of the reducing module's start in the order of execution.
+        at: Whether ``layer``'s ``input`` or ``output`` is meant.
     """
 
     layer: str
     size: tuple[int, int]
     started: int
+    at: str = "input"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Structure:
             the post-ReLU tensor is the one to read (methods 0.5).
         finished: Position of each executed module's (last) end in the order of execution.
         stages: Resolution stages in order of execution.
+        strided: MaxPool2d modules and strided Conv2d modules in order of execution.
         linear: Name of the linear layer that turns the pooled target layer into the logits; None without such a head.
     """
 
@@ -52,6 +58,7 @@ class Structure:
     post_relu: bool
     finished: dict[str, int]
     stages: tuple[Stage, ...]
+    strided: tuple[str, ...]
     linear: str | None
 
     def resolve(self, layer: str | None) -> str:
@@ -126,6 +133,9 @@ class _DryRun:
         self.events: list[_Event] = []
         self.finished: dict[str, int] = {}
         self.stages: dict[tuple[int, int], Stage] = {}
+        self.strided: dict[str, None] = {}
+        self.rectifiers: dict[tuple[int, ...], str] = {}
+        self.convolved: tuple[Tensor, int] | None = None
         self.linears: list[tuple[str, nn.Linear, Tensor]] = []
         self.starts: dict[str, int] = {}
 
@@ -148,6 +158,7 @@ class _DryRun:
             post_relu=post_relu,
             finished=self.finished,
             stages=tuple(self.stages.values()),
+            strided=tuple(self.strided),
             linear=self._linear(target, logits) if target else None,
         )
 
@@ -170,6 +181,12 @@ class _DryRun:
                 self.linears.append((name, module, given.clone()))
             if given is not None and not any(True for _ in module.children()):
                 self._note_stage(name, module, given, output)
+            if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.stride > (1, 1)):
+                self.strided[name] = None
+            if isinstance(module, nn.Conv2d):
+                self.convolved = output, output._version
+            elif isinstance(module, nn.ReLU | nn.ReLU6):
+                self.rectifiers[tuple(output.shape[2:])] = name
 
         return hook
 
@@ -181,8 +198,13 @@ class _DryRun:
             # Channels-last networks (ConvNeXt, Swin): what shrinks or moves is the channel dimension.
             return
         # 1.5 and not 1: an unpadded 3x3 convolution is no stage; 1x1 outputs are squeeze-and-excitation or pooling.
-        if small_h * small_w > 1 and (small_h * 1.5 <= h or small_w * 1.5 <= w):
-            self.stages.setdefault((h, w), Stage(name, (h, w), self.starts[name]))
+        if small_h * small_w == 1 or (small_h * 1.5 > h and small_w * 1.5 > w) or (h, w) in self.stages:
+            return
+        stage = Stage(name, (h, w), self.starts[name])
+        bare = self.convolved is not None and given is self.convolved[0] and given._version == self.convolved[1]
+        if bare and (h, w) in self.rectifiers:
+            stage = replace(stage, layer=self.rectifiers[h, w], at="output")
+        self.stages[h, w] = stage
 
     def _target(self) -> _Event | None:
         """The outermost module that returns the last unpooled 4-D tensor."""

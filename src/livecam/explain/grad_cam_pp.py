@@ -1,0 +1,66 @@
+"""Grad-CAM++, and the weight alpha of a position that its smoothed version shares."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from livecam.explain.cam import LayerExplainer, weighted_sum
+from livecam.explain.recording import Recording
+
+
+def plus_plus_alpha(activations: Tensor, slope: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the cancelled form 1 / (2 + sum(A) D3/D2).
+
+    The textbook form with an epsilon is ruined where gradients are small, as at full resolution (methods 2.3).
+
+    Args:
+        activations: A ``(N, K, h, w)``.
+        slope: D3/D2 ``(N, K, h, w)``; without noise that is the gradient g.
+        counted: Positions ``(N, K, h, w)`` that may weigh anything; alpha is 0 elsewhere.
+
+    Returns:
+        alpha ``(N, K, h, w)``, and per image ``(N,)`` how many positions it left out because their denominator
+        vanishes, which only negative activations or noise can cause.
+    """
+    if bool((activations < 0).any()):
+        warnings.warn(
+            "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
+            "its ReLU, or pass post_relu=True where the ReLU is in-place.",
+            stacklevel=3,
+        )
+    denominator = 2 + activations.sum((2, 3), keepdim=True) * slope
+    singular = counted & (denominator <= 1e-3)
+    used = counted & ~singular
+    return torch.where(used, 1 / denominator.masked_fill(~used, 1), 0), singular.sum((1, 2, 3))
+
+
+@dataclass(frozen=True)
+class GradCAMPlusPlus(LayerExplainer):
+    """Grad-CAM++ (Chattopadhay et al. 2018): w_k = sum_ij alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
+
+    ``details`` counts the positions whose denominator vanishes (``singular``).
+
+    Args:
+        layer: See :class:`LayerExplainer`.
+        post_relu: See :class:`LayerExplainer`.
+        normalise_alpha: Divide alpha by its sum over the channel's positive positions, as the authors' code does and
+            their equations do not.
+        name: See :class:`Explainer`.
+    """
+
+    method: ClassVar[str] = "gradcam_pp"
+    label: ClassVar[str] = "Grad-CAM++"
+
+    normalise_alpha: bool = False
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        activations, gradients = self.activations(recording), self.gradients(recording)
+        alpha, singular = plus_plus_alpha(activations, gradients, gradients > 0)
+        if self.normalise_alpha:
+            total = alpha.sum((2, 3), keepdim=True)
+            alpha = alpha / total.masked_fill(total == 0, 1)
+        weights = (alpha * gradients.relu()).sum((2, 3))
+        return weighted_sum(weights, activations).relu(), {"singular": singular}

@@ -1,0 +1,56 @@
+"""The papers' settings by name: ``s1``, ``s2``, ``s4``, each a list of explainers that live side by side.
+
+Layer names are those of the papers' networks; on other networks name a layer of your own with the classes themselves.
+"""
+
+from collections.abc import Callable
+
+from livecam.explain.cam import GradCAM
+from livecam.explain.explainer import Explainer
+from livecam.explain.grad_cam_pp import GradCAMPlusPlus
+from livecam.explain.gradual import GradualExtrapolation
+from livecam.explain.score_cam import ScoreCAM
+from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
+
+
+def gradual_extrapolation_paper() -> list[Explainer]:
+    """S1 (Szandala 2021): Grad-CAM at VGG-16's last convolution, sharpened as the text says and as the code does."""
+    base = GradCAM(layer="features.28", name="s1_gradcam")
+    return [
+        base,
+        GradualExtrapolation(base, name="s1_gradual"),
+        GradualExtrapolation(base, layers="reference", name="s1_gradual_reference"),
+    ]
+
+
+def smooth_grad_cam_paper() -> list[Explainer]:
+    """S2 (Omeiza et al. 2019), section 3.7: five noisy images; the layer, one feature map of it, neurons of that map.
+
+    The neurons are those of a 14 x 14 layer, as VGG-16 has at 224 px.
+    """
+    noise = {"nsamples": 5, "std_dev": 0.3}
+    return [
+        SmoothGradCAMPlusPlus(**noise, name="s2_layer"),
+        SmoothGradCAMPlusPlus(**noise, filters=(0,), name="s2_map"),
+        SmoothGradCAMPlusPlus(**noise, filters=(0,), region=True, subset=((0, 10), (12, 12)), name="s2_neurons"),
+    ]
+
+
+def high_resolution_paper() -> list[Explainer]:
+    """S4 (Mascolini et al. 2022): Grad-CAM, Grad-CAM++ and Score-CAM with its logit difference; Score-CAM's own beside.
+
+    The paper's 16 x 16 maps of VGG-16 imply images of 256 px.
+    """
+    return [
+        GradCAM(name="s4_gradcam"),
+        GradCAMPlusPlus(name="s4_gradcam_pp"),
+        ScoreCAM(weighting="logit_diff", name="s4_scorecam_logit_diff"),
+        ScoreCAM(name="s4_scorecam_softmax_logit"),
+    ]
+
+
+PRESETS: dict[str, Callable[[], list[Explainer]]] = {
+    "s1": gradual_extrapolation_paper,
+    "s2": smooth_grad_cam_paper,
+    "s4": high_resolution_paper,
+}

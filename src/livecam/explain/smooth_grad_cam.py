@@ -1,0 +1,180 @@
+"""Smooth Grad-CAM++: Grad-CAM++ from derivatives averaged over noisy images; chosen feature maps and neurons."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from livecam.explain.cam import LayerExplainer, weighted_sum
+from livecam.explain.grad_cam_pp import plus_plus_alpha
+from livecam.explain.hooks import Capture
+from livecam.explain.naming import check_count, check_option
+from livecam.explain.progress import chunks
+from livecam.explain.recording import Recording
+from livecam.explain.structure import Structure
+
+
+@dataclass(frozen=True)
+class SmoothGradCAMPlusPlus(LayerExplainer):
+    """Smooth Grad-CAM++ (Omeiza et al. 2019): L = relu(sum_k w_k A_k) over the chosen maps k, at the chosen neurons.
+
+    w_k = sum_ij alpha relu(D1) and alpha = D2 / (2 D2 + sum(A) D3), where D1, D2 and D3 are the means of g, g^2 and g^3
+    over the noisy images; A and its sum are the clean image's. Without noise this is Grad-CAM++, and where everything
+    behind the layer is linear (GAP heads) noise changes nothing. Costs ``nsamples`` forwards and backwards.
+
+    Every image of a batch gets the same noise, scaled by its own range, so that a map does not depend on its
+    neighbours; it comes from a generator of its own on the CPU, so that every device draws the same.
+
+    ``details``: ``singular`` ``(N,)`` as in Grad-CAM++; with ``per_filter`` also ``per_filter`` ``(N, F, h, w)``, the
+    map of each of ``filters`` alone, not summed.
+
+    Args:
+        layer: See :class:`LayerExplainer`.
+        post_relu: See :class:`LayerExplainer`.
+        nsamples: Noisy copies per image; 0 takes the clean image alone, otherwise the clean image is not among them.
+        std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
+        filters: Feature maps to combine; None takes all.
+        per_filter: Give each of ``filters`` (or of all) a map of its own in ``details`` too.
+        region: Whether ``subset`` holds two corners of a rectangle, both inside it, instead of single neurons.
+        subset: (row, column) of the neurons to show, from 0, at the layer's resolution; all others become 0.
+        numerator: ``second`` puts D2 into alpha's numerator, as Grad-CAM++ does; ``first`` puts D1, as the paper's
+            equation 7 is printed.
+        noise: ``range`` reads ``std_dev`` as above, ``absolute`` in units of the model's input.
+        weighting: ``mean`` averages powers of g; ``exp`` weighs each noisy image by exp(score), which the derivatives
+            of exp(score) carry and which cancels for one image only.
+        seed: Seed of the noise.
+        chunk: Noisy images per pass; bounds memory.
+        name: See :class:`Explainer`.
+
+    Raises:
+        ValueError: When an option is unknown or out of range.
+    """
+
+    method: ClassVar[str] = "smooth_gradcam_pp"
+    label: ClassVar[str] = "Smooth Grad-CAM++"
+
+    nsamples: int = 0
+    std_dev: float = 0.15
+    filters: tuple[int, ...] | None = None
+    per_filter: bool = False
+    region: bool = False
+    subset: tuple[tuple[int, int], ...] | None = None
+    numerator: Literal["second", "first"] = "second"
+    noise: Literal["range", "absolute"] = "range"
+    weighting: Literal["mean", "exp"] = "mean"
+    seed: int = 0
+    chunk: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("nsamples", self.nsamples, 0)
+        check_count("chunk", self.chunk)
+        check_option("numerator", self.numerator, ("second", "first"))
+        check_option("noise", self.noise, ("range", "absolute"))
+        check_option("weighting", self.weighting, ("mean", "exp"))
+        if self.std_dev < 0:
+            raise ValueError(f"std_dev is a standard deviation, at least 0, got {self.std_dev}.")
+        if self.filters is not None:
+            # Each map once, however often it is named: twice would count it double.
+            object.__setattr__(self, "filters", tuple(dict.fromkeys(self.filters)))
+            if not self.filters:
+                raise ValueError("filters names no feature map: leave it out to take all.")
+        if self.subset is not None:
+            object.__setattr__(self, "subset", tuple((int(row), int(column)) for row, column in self.subset))
+        if self.region and (self.subset is None or len(self.subset) != 2):
+            raise ValueError(f"With region=True, subset is two corners (row, column), got {self.subset}.")
+
+    def capture(self, structure: Structure) -> Capture:
+        return replace(super().capture(structure), gradient=self.nsamples == 0)
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        activations = self.activations(recording)
+        shown = _neurons(self.subset, self.region, tuple(activations.shape[2:])).to(activations)
+        filters = _checked_filters(self.filters, activations.shape[1])
+        if self.nsamples == 0:
+            first = slope = self.gradients(recording)
+            ratio = 1 / first
+        else:
+            first, slope, ratio = self._averages(recording, activations.shape)
+        alpha, singular = plus_plus_alpha(activations, slope, first > 0)
+        if self.numerator == "first":
+            alpha = torch.where(alpha != 0, alpha * ratio, 0)
+        weights = (alpha * first.relu()).sum((2, 3))
+        details: dict[str, Any] = {"singular": singular}
+        if self.per_filter:
+            single = weights[:, filters, None, None] * activations[:, filters]
+            details["per_filter"] = single.relu() * shown
+        return weighted_sum(weights[:, filters], activations[:, filters]).relu() * shown, details
+
+    def _averages(self, recording: Recording, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
+        """D1, D3/D2 and D1/D2 over the noisy images, each ``(N, K, h, w)``."""
+        images = recording.images
+        capture = replace(self.capture(recording.structure), gradient=True)
+        spread = self.std_dev * torch.ones_like(images[:, :1, :1, :1])
+        if self.noise == "range":
+            low, high = images.flatten(1).aminmax(dim=1)
+            spread = spread * (high - low)[:, None, None, None]
+        clean = recording.head.score(recording.logits, recording.targets)
+        # In units of 1/Z, or cubes of gradients at full resolution would leave float32's range.
+        unit = shape[2] * shape[3]
+        first = second = third = 0
+        for part in chunks(self.label, self.nsamples * len(images), self.chunk):
+            index = torch.arange(part.start, part.stop, device=images.device)
+            sample, owner = index // len(images), index % len(images)
+            noisy = images[owner] + spread[owner] * self._noise(sample, images)
+            found = recording.again(noisy, owner, [capture])
+            share = F.one_hot(owner, len(images)).T.to(found.gradients[capture])
+            if self.weighting == "exp":
+                # Relative to the clean score, and no further than float32 carries: a common factor means nothing.
+                gain = found.head.score(found.logits, found.targets) - clean[owner]
+                share = share * gain.clamp(max=80).exp().to(share)
+            g = found.gradients[capture] * unit
+            first, second, third = (
+                total + torch.einsum("nm,mkhw->nkhw", share, power)
+                for total, power in ((first, g), (second, g**2), (third, g**3))
+            )
+        some = second > 0
+        safe = second.masked_fill(~some, 1)
+        return (
+            first / (self.nsamples * unit),
+            torch.where(some, third / safe, 0) / unit,
+            torch.where(some, first / safe, 0) * unit,
+        )
+
+    def _noise(self, samples: Tensor, like: Tensor) -> Tensor:
+        """Standard normal noise ``(M, C, H, W)`` of the samples with these numbers ``(M,)``."""
+        # A seed per sample: what a sample draws depends on no chunk, and runs with other seeds share nothing.
+        seeds = torch.randint(2**62, (self.nsamples,), generator=torch.Generator().manual_seed(self.seed)).tolist()
+        numbers = samples.tolist()
+        drawn = {
+            number: torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(seeds[number]))
+            for number in dict.fromkeys(numbers)
+        }
+        return torch.stack([drawn[number] for number in numbers]).to(like)
+
+
+def _neurons(subset: tuple[tuple[int, int], ...] | None, region: bool, size: tuple[int, int]) -> Tensor:
+    """1 at the neurons to show and 0 elsewhere, ``(h, w)``."""
+    if subset is None:
+        return torch.ones(size)
+    for row, column in subset:
+        if not (0 <= row < size[0] and 0 <= column < size[1]):
+            raise ValueError(f"Neuron ({row}, {column}) lies outside of this layer's {size[0]} x {size[1]} map.")
+    shown = torch.zeros(size)
+    if region:
+        rows, columns = zip(*subset)
+        shown[min(rows) : max(rows) + 1, min(columns) : max(columns) + 1] = 1
+    else:
+        for neuron in subset:
+            shown[neuron] = 1
+    return shown
+
+
+def _checked_filters(filters: tuple[int, ...] | None, channels: int) -> list[int]:
+    chosen = list(range(channels)) if filters is None else list(filters)
+    wrong = [index for index in chosen if not 0 <= index < channels]
+    if wrong:
+        raise ValueError(f"Feature map {wrong[0]} does not exist: this layer has {channels}, 0 to {channels - 1}.")
+    return chosen
