@@ -3,8 +3,10 @@
 import inspect
 import logging
 import os
+import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ DEMO = _ROOT / "configs" / "demo.yaml"
 # What a data module says of itself and the model takes over, so that it is written in one place.
 _FROM_DATA = ("num_classes", "head", "class_names", "image_size", "mean", "std", "resize")
 
+# Options of commands that may be given several values, or several times.
+_LIST = list[str] | None
+
 
 class OneSentence:
     """Makes a parser's errors one sentence with near matches, not a page of usage."""
@@ -45,6 +50,30 @@ class Parser(OneSentence, LightningArgumentParser):
 
 class ExplainParser(OneSentence, ArgumentParser):
     """Parser of ``explain.py``."""
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        """Say what probably became of the photos where none is left."""
+        if re.search(r"arguments are required: \S*\bpaths$", message):
+            message = (
+                "No photo or folder is left: put the photos first, as in explain.py maps photo.jpg folder/ "
+                "--checkpoint FILE, because an option may take all that follows it."
+            )
+        super().error(message, ex)
+
+    def add_command(self, command: Callable[..., None]) -> None:
+        """Add the arguments of a function; those that are lists (``list[str] | None``) take one value or several.
+
+        Args:
+            command: Its first argument is ``paths``.
+        """
+        several = [name for name, given in inspect.signature(command).parameters.items() if given.annotation == _LIST]
+        described = ArgumentParser()
+        described.add_function_arguments(command)
+        told = {action.dest: action.help for action in described._actions}
+        self.add_argument("paths", nargs="+", help=told["paths"])
+        for name in several:
+            self.add_argument(f"--{name}", type=str, nargs="+", action="extend", metavar=name.upper(), help=told[name])
+        self.add_function_arguments(command, skip={"paths", *several})
 
 
 class SaveConfig(SaveConfigCallback):
@@ -180,8 +209,7 @@ def explain(args: list[str] | None = None) -> None:
     for name, command in commands.items():
         summary = inspect.getdoc(command).split("\n\nArgs:")[0]
         inner = ExplainParser(description=summary)
-        inner.add_argument("paths", nargs="+", help="Photos, or folders of photos.")
-        inner.add_function_arguments(command, skip={"paths"})
+        inner.add_command(command)
         subcommands.add_subcommand(name, inner, help=summary.splitlines()[0])
     config = parser.parse_args(args)
     _speak()

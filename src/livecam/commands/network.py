@@ -1,15 +1,20 @@
 """The network that a command explains, with all that is needed to show it a photo."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from PIL import Image
 from torch import Tensor, nn
 
 from livecam.checkpoint import load_classifier
 from livecam.data.images import read_image
 from livecam.data.transforms import prepare_image
+from livecam.messages import near
 from livecam.models import build_model
 from livecam.normalisation import IMAGENET, Normalisation
+
+_ABLATED = {"drop": ", no skips", "zero": ", skips zeroed"}
 
 
 @dataclass
@@ -19,24 +24,59 @@ class Network:
     Args:
         model: In eval mode.
         head: ``softmax``, ``binary`` or ``multilabel``.
+        num_classes: How many classes it tells apart.
         class_names: In the order of class indices; None when unknown.
         image_size: Side of the model input in pixels.
         resize: ``crop`` or ``stretch``.
         normalisation: Tie between pixels and model input.
+        label: What people call it, such as ``unet, no skips``.
+        source: Where its weights come from: a file, or the name of published ones.
     """
 
     model: nn.Module
     head: str
+    num_classes: int
     class_names: list[str] | None
     image_size: int
     resize: Literal["crop", "stretch"]
     normalisation: Normalisation
+    label: str
+    source: str
+
+    @property
+    def slug(self) -> str:
+        """The label as part of file names and keys: lower case letters, digits and underscores."""
+        slug = re.sub(r"\W+", "_", self.label.lower()).strip("_")
+        # Both ends of a long one: what sets networks apart comes last.
+        return slug if len(slug) <= 60 else f"{slug[:30]}_{slug[-29:]}"
 
     def read(self, path: str) -> Tensor:
         """Model input ``(3, S, S)`` of one photo."""
-        return prepare_image(
-            read_image(path), self.image_size, self.resize, self.normalisation.mean, self.normalisation.std
-        )
+        return self.prepare(read_image(path))
+
+    def prepare(self, photo: Image.Image) -> Tensor:
+        """Model input ``(3, S, S)`` of an RGB photo."""
+        return prepare_image(photo, self.image_size, self.resize, self.normalisation.mean, self.normalisation.std)
+
+    def class_index(self, target: str | None) -> int | None:
+        """Index of a class that is given by name or by index; None stays None.
+
+        Raises:
+            ValueError: When this network has no such class.
+        """
+        if target is None:
+            return None
+        if target.isdecimal():
+            if int(target) >= self.num_classes:
+                raise ValueError(
+                    f"Class {target} is out of range: {self.label} has {self.num_classes} classes, "
+                    f"0 to {self.num_classes - 1}."
+                )
+            return int(target)
+        names = self.class_names or []
+        if target not in names:
+            raise ValueError(f"{self.label} has no class {target!r}.{near(target, names)} An index works too.")
+        return names.index(target)
 
 
 def load_network(
@@ -63,10 +103,13 @@ def load_network(
         return Network(
             classifier,
             classifier.head.name,
+            known.num_classes,
             known.class_names,
             known.image_size,
             known.resize,
             Normalisation(known.mean, known.std),
+            known.model + _ABLATED.get((known.model_args or {}).get("skips"), ""),
+            checkpoint,
         )
     if weights is None:
         raise ValueError(
@@ -74,8 +117,17 @@ def load_network(
             "can be downloaded."
         )
     net = build_model(model, num_classes, weights).eval()
-    head = "binary" if num_classes == 1 else "softmax"
-    return Network(net, head, _imagenet_names() if num_classes == 1000 else None, image_size, resize, IMAGENET)
+    return Network(
+        net,
+        "binary" if num_classes == 1 else "softmax",
+        max(num_classes, 2),
+        _imagenet_names() if num_classes == 1000 else None,
+        image_size,
+        resize,
+        IMAGENET,
+        model,
+        weights,
+    )
 
 
 def _imagenet_names() -> list[str]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from livecam.report.colour import colourise
+from livecam.report.lettering import FAINT, INK, fit, font, width_of
 
-_INK, _FAINT, _PAPER = (28, 32, 38), (104, 112, 122), (255, 255, 255)
+_PAPER = (255, 255, 255)
 _GOOD, _BAD = (46, 125, 80), (196, 56, 48)
 _GAP, _FRAME = 6, 4
 
@@ -79,7 +79,7 @@ def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = Non
     pictures = [_enlarge(panel.pixels, height) for panel in panels]
     tall, wide = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
     # At least wide enough for the titles, which name the methods.
-    cell = max(wide, *(int(_font(15).getlength(panel.title)) + 8 for panel in panels))
+    cell = max(wide, *(width_of(panel.title, 15) + 8 for panel in panels))
     head, foot = 24, (20 if any(panel.note for panel in panels) else 4)
     below = 26 if caption else 0
     canvas = Image.new("RGB", (_GAP + (cell + _GAP) * len(panels), head + tall + foot + below + _GAP), _PAPER)
@@ -87,38 +87,24 @@ def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = Non
     for column, (panel, picture) in enumerate(zip(panels, pictures)):
         left = _GAP + column * (cell + _GAP)
         middle = left + cell // 2
-        draw.text((middle, head // 2 + 1), panel.title, _INK, _font(15), anchor="mm")
+        draw.text((middle, head // 2 + 1), panel.title, INK, font(15), anchor="mm")
         x = left + (cell - picture.shape[1]) // 2
         canvas.paste(Image.fromarray(picture), (x, head))
         if column == 0 and correct is not None:
             box = (x, head, x + picture.shape[1] - 1, head + picture.shape[0] - 1)
             draw.rectangle(box, outline=_GOOD if correct else _BAD, width=_FRAME)
         if panel.note:
-            draw.text((middle, head + tall + 11), _fit(panel.note, cell, 13), _FAINT, _font(13), anchor="mm")
+            draw.text((middle, head + tall + 11), fit(panel.note, cell, 13), FAINT, font(13), anchor="mm")
     if caption:
-        colour = _BAD if correct is False else _INK
+        colour = _BAD if correct is False else INK
         y = head + tall + foot + below // 2
-        draw.text((_GAP + 2, y), _fit(caption, canvas.width - 2 * _GAP, 15), colour, _font(15), anchor="lm")
+        draw.text((_GAP + 2, y), fit(caption, canvas.width - 2 * _GAP, 15), colour, font(15), anchor="lm")
     return np.asarray(canvas)
 
 
 def _enlarge(pixels: Tensor, height: int) -> np.ndarray:
     factor = max(1, round(height / pixels.shape[1]))
     return to_uint8(F.interpolate(pixels[None].float(), scale_factor=factor, mode="nearest")[0])
-
-
-def _fit(text: str, width: int, size: int) -> str:
-    text = " ".join(text.split())
-    if _font(size).getlength(text) <= width:
-        return text
-    while text and _font(size).getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
 
 
 def signed_display(raw: Tensor) -> Tensor:

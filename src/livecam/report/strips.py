@@ -11,14 +11,19 @@ from torch import Tensor
 from livecam.report.render import Panel, outline, overlay, signed_display, strip
 
 
-class Explained(Protocol):
-    """What is read of an explanation of N images."""
+class Answered(Protocol):
+    """What is read of a network's answer to N images."""
 
-    map: Tensor
-    raw: Tensor
     target: Tensor
     predicted: Tensor
     probability: Tensor
+
+
+class Explained(Answered, Protocol):
+    """What is read of an explanation of N images; a ``note`` among its ``details``, if it has any, is shown."""
+
+    map: Tensor
+    raw: Tensor
     degenerate: Tensor
 
 
@@ -64,14 +69,18 @@ class Sample:
         return None if self.label is None else self.label == self.predicted
 
     @property
+    def answers(self) -> list[str]:
+        """What was predicted and, where that is another class, what is explained; the latter with its probability."""
+        sure = f" {self.probability:.2f}"
+        if self.predicted == self.explained:
+            return [f"predicted {self.predicted}{sure}"]
+        return [f"predicted {self.predicted}", f"explained {self.explained}{sure}"]
+
+    @property
     def caption(self) -> str:
         """One line for people."""
-        parts = [self.name] + ([f"true {self.label}"] if self.label is not None else [])
-        sure = f" {self.probability:.2f}"
-        parts.append(f"predicted {self.predicted}" + (sure if self.predicted == self.explained else ""))
-        if self.predicted != self.explained:
-            parts.append(f"explained {self.explained}{sure}")
-        return " · ".join(parts)
+        true = [f"true {self.label}"] if self.label is not None else []
+        return " · ".join([self.name, *true, *self.answers])
 
     def strip(self, with_truth: bool, with_caption: bool = False) -> np.ndarray:
         """Draw the strip, uint8 ``(h, w, 3)``; mistakes are framed red.
@@ -120,12 +129,14 @@ def samples_of(
     masks: Tensor | None = None,
     has_mask: Tensor | None = None,
     inside: Mapping[str, Tensor] | None = None,
+    answer: Answered | None = None,
+    printed: Mapping[str, str] | None = None,
 ) -> list[Sample]:
     """Describe a batch of explained images.
 
     Args:
         pixels: RGB ``(N, 3, H, W)`` in [0, 1].
-        explanations: By method name; a method that failed is missing.
+        explanations: By method name; a method that failed or does not fit is missing.
         methods: In the order of columns.
         names: Name of each sample.
         class_names: Names in the order of class indices; None writes ``class 3``.
@@ -133,6 +144,8 @@ def samples_of(
         masks: Ground truth ``(N, H, W)``.
         has_mask: Which samples have ground truth, ``(N,)``.
         inside: Share ``(N,)`` of each method's energy inside the ground truth.
+        answer: What the network answered; needed only where there may be no explanation to take it from.
+        printed: What a person reads for each method; by default what tells those apart that are explained.
     """
 
     def word(index: Tensor) -> str:
@@ -140,24 +153,26 @@ def samples_of(
         return str(class_names[int(index)]) if known else f"class {int(index)}"
 
     columns = [m for m in methods if m.name in explanations]
-    printed = printed_names(columns)
+    printed = printed or printed_names(columns)
     drawn = {m.name: overlay(pixels, shown(explanations[m.name], m.signed), m.signed) for m in columns}
-    first = explanations[columns[0].name]
+    answer = answer or explanations[columns[0].name]
     samples = []
     for i, name in enumerate(names):
         annotated = masks is not None and bool(has_mask[i])
         shares = {m.name: float(inside[m.name][i]) for m in columns} if annotated and inside else {}
         notes = {
-            m.name: "no evidence" if bool(explanations[m.name].degenerate[i]) else _share(shares.get(m.name))
+            m.name: "no evidence"
+            if bool(explanations[m.name].degenerate[i])
+            else _share(shares.get(m.name)) or _own_note(explanations[m.name])
             for m in columns
         }
         samples.append(
             Sample(
                 name=name,
                 pixels=pixels[i],
-                predicted=word(first.predicted[i]),
-                explained=word(first.target[i]),
-                probability=float(first.probability[i]),
+                predicted=word(answer.predicted[i]),
+                explained=word(answer.target[i]),
+                probability=float(answer.probability[i]),
                 overlays={printed[m.name]: drawn[m.name][i] for m in columns},
                 notes={printed[m.name]: notes[m.name] for m in columns},
                 label=None if labels is None or labels.ndim > 1 else word(labels[i]),
@@ -170,3 +185,7 @@ def samples_of(
 
 def _share(value: float | None) -> str:
     return "" if value is None or value != value else f"{value:.0%} inside"
+
+
+def _own_note(explanation: Explained) -> str:
+    return str(getattr(explanation, "details", {}).get("note") or "")

@@ -1,0 +1,133 @@
+"""What networks make of a batch of photos, by those methods that fit them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from livecam.commands.network import Network
+from livecam.commands.reading import Photo
+from livecam.explain import Explainer, Explanation, record, structure_of
+from livecam.explain.explanation import explain_recording
+from livecam.explain.guard import undisturbed
+from livecam.report.strips import Sample, printed_names, samples_of
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Answer:
+    """What a network says of N photos.
+
+    Args:
+        target: Explained class ``(N,)``.
+        predicted: Most probable class ``(N,)``.
+        probability: Probability of the explained class ``(N,)``.
+    """
+
+    target: Tensor
+    predicted: Tensor
+    probability: Tensor
+
+
+@dataclass
+class View:
+    """How one network sees a batch of N photos.
+
+    Args:
+        network: The network.
+        answer: What it says.
+        explanations: Where it looks, by name of those methods that fit it.
+        samples: The same for people, one for each photo.
+    """
+
+    network: Network
+    answer: Answer
+    explanations: dict[str, Explanation]
+    samples: list[Sample]
+
+
+class Viewers:
+    """Networks that are asked for the same methods and the same class, batch after batch.
+
+    Args:
+        networks: One or several.
+        explainers: Methods, in the order in which they are shown.
+        target: Class to explain, by name or index; None takes the one that each network predicts.
+
+    Raises:
+        ValueError: When a network has no such class.
+    """
+
+    def __init__(self, networks: Sequence[Network], explainers: Sequence[Explainer], target: str | None) -> None:
+        self.networks = networks
+        self.explainers = explainers
+        self.printed = printed_names(explainers)
+        self._targets = [network.class_index(target) for network in networks]
+        self._fitting = [list(explainers) for _ in networks]
+        self._misfits: dict[str, dict[str, Exception]] = {explainer.name: {} for explainer in explainers}
+        self._settled = len(networks) == 1
+
+    def look(self, photos: Sequence[Photo]) -> list[View]:
+        """Show photos to every network, which costs each one recorded pass and what its methods ask for beyond it.
+
+        Of several networks, the first batch tells which methods fit which; what does not is said on standard error.
+
+        Args:
+            photos: At least one, read for these networks.
+
+        Raises:
+            ValueError: When a method fits none of the networks, or fails at a later batch.
+            KeyError: When a method names a layer that none of them has.
+        """
+        names = [photo.path.name for photo in photos]
+        views = [
+            self._view(number, torch.stack([photo.inputs[number] for photo in photos]), names)
+            for number in range(len(self.networks))
+        ]
+        if not self._settled:
+            self._report()
+            self._settled = True
+        return views
+
+    def _view(self, number: int, images: Tensor, names: Sequence[str]) -> View:
+        network = self.networks[number]
+        images = images.to(next(network.model.parameters()).device)
+        structure = structure_of(network.model, images)
+        asked = self._attempt(number, lambda explainer: explainer.captures(structure)).values()
+        settings = {"head": network.head, "normalisation": network.normalisation, "structure": structure}
+        captures = [capture for captures in asked for capture in captures]
+        recording = record(network.model, images, self._targets[number], captures, **settings)
+        with undisturbed(network.model, images.device):
+            found = self._attempt(number, lambda explainer: explain_recording(explainer, recording))
+        head, logits, targets = recording.head, recording.logits, recording.targets
+        answer = Answer(targets, head.predict(logits), head.probability(logits, targets).float())
+        pixels = network.normalisation.to_pixels(images).clamp(0, 1)
+        words = {"class_names": network.class_names, "printed": self.printed}
+        samples = samples_of(pixels, found, self.explainers, names, answer=answer, **words)
+        return View(network, answer, found, samples)
+
+    def _attempt(self, number: int, action: Callable[[Explainer], Result]) -> dict[str, Result]:
+        """What the methods that fit a network give, by name; one that refuses is left out from then on."""
+        done = {}
+        for explainer in self._fitting[number]:
+            try:
+                done[explainer.name] = action(explainer)
+            except (ValueError, KeyError) as error:
+                # Later on it would leave a gap in arrays and pictures that nothing explains.
+                if self._settled:
+                    raise
+                self._misfits[explainer.name][self.networks[number].label] = error
+        self._fitting[number] = [explainer for explainer in self._fitting[number] if explainer.name in done]
+        return done
+
+    def _report(self) -> None:
+        for explainer in self.explainers:
+            misfits = self._misfits[explainer.name]
+            if len(misfits) == len(self.networks):
+                raise next(iter(misfits.values()))
+            for label, reason in misfits.items():
+                print(f"{explainer.label} does not fit {label}: {reason.args[0]}", file=sys.stderr)
