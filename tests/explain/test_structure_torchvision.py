@@ -5,7 +5,7 @@ import torch
 import torchvision
 from toys import build
 
-from livecam.explain import CAM, Capture, GradCAM, explain, record, structure_of
+from livecam.explain import CAM, Capture, GradCAM, GradualExtrapolation, explain, record, structure_of
 
 # Target layer, size there, name in the specification, GAP+linear head.
 TARGETS = {
@@ -27,11 +27,12 @@ STAGES = {
     "resnet50": {"maxpool": 112, "layer2.0.conv2": 56, "layer3.0.conv2": 28, "layer4.0.conv2": 14},
     "mobilenet_v2": {f"features.{i}.conv.1.0": side for i, side in ((2, 112), (4, 56), (7, 28), (14, 14))},
     "efficientnet_b0": {f"features.{i}.0.block.1.0": side for i, side in ((2, 112), (3, 56), (4, 28), (6, 14))},
+    # Transitions pool what a bare convolution returns; the ReLU before it is taken instead.
     "densenet121": {
         "features.pool0": 112,
-        "features.transition1.pool": 56,
-        "features.transition2.pool": 28,
-        "features.transition3.pool": 14,
+        "features.transition1.relu": 56,
+        "features.transition2.relu": 28,
+        "features.transition3.relu": 14,
     },
     "googlenet": {"maxpool1": 112, "maxpool2": 56, "maxpool3": 28, "maxpool4": 14},
     "convnext_tiny": {"features.2.1": 56, "features.4.1": 28, "features.6.1": 14},
@@ -45,6 +46,8 @@ STAGES = {
     "vgg16": {"features.4": 224, "features.9": 112, "features.16": 56, "features.23": 28},
     "vgg19": {"features.4": 224, "features.9": 112, "features.18": 56, "features.27": 28},
 }
+# Their activations have small negative parts.
+SIGNED = {"efficientnet_b0", "convnext_tiny"}
 SLOW = {"inception_v3", "vgg16", "vgg19", "resnet50", "convnext_tiny", "efficientnet_b0", "densenet121", "googlenet"}
 NETS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TARGETS]
 
@@ -67,9 +70,23 @@ def test_tables_of_the_specification(name):
         assert list(stages.items()) == [(layer, (size, size)) for layer, size in STAGES[name].items()]
     started = [stage.started for stage in structure.stages]
     assert started == sorted(started)
+    if name in STAGES:
+        check_gradual(net, images, name, [stage for stage in structure.stages if stage.size[0] > side])
     if linear is None:
         with pytest.raises(ValueError, match=r"GAP\+linear"):
             explain(net, images, [CAM()])
+
+
+def check_gradual(net, images, name, stages):
+    """Gradual Extrapolation takes these stages, from deep to shallow, and what it reads there is activation."""
+    captures = [Capture(stage.layer, at=stage.at) for stage in stages]
+    kept = record(net, images, captures=captures).activations
+    for stage, capture in zip(stages, captures):
+        assert kept[capture].shape[2:] == stage.size
+        assert kept[capture].min() >= 0 or name in SIGNED, stage
+    found = explain(net, images, [GradualExtrapolation(GradCAM())])["gradual_gradcam"]
+    assert found.details["layers"] == [f"{stage.layer} {stage.at}" for stage in reversed(stages)]
+    assert found.raw.shape[1:] == stages[0].size
 
 
 def small_vit():

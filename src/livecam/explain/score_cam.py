@@ -74,9 +74,9 @@ class ScoreCAM(LayerExplainer):
         elif self.weighting == "prob":
             weights = scores
         else:
-            blank = torch.zeros_like(recording.images)
-            owner = torch.arange(len(blank), device=blank.device)
-            weights = (scores - recording.score(blank, owner).to(scores)[:, None]).masked_fill(~live, 0)
+            # In the precision of the others, so that its rounding cancels.
+            blank = self._run(recording, torch.zeros_like(recording.images), torch.arange(len(live)), self.precision)
+            weights = (scores - blank.to(scores)[:, None]).masked_fill(~live, 0)
         mass = weights.abs().sum(1)
         details = {
             "convention": f"{self.weighting}, {self.mask_order}",
@@ -88,18 +88,21 @@ class ScoreCAM(LayerExplainer):
     def _scores(self, recording: Recording, activations: Tensor, chosen: Tensor, precision: str) -> Tensor:
         """Score of the images under the masks that ``chosen`` ``(N, K)`` names; zero elsewhere."""
         scores = torch.zeros_like(activations[:, :, 0, 0])
-        score = recording.probability if self.weighting == "prob" else recording.score
         owners, channels = chosen.nonzero(as_tuple=True)
-        with torch.autocast(recording.images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            for part in chunks(self.label, len(owners), self.chunk):
-                owner, channel = owners[part], channels[part]
-                images = recording.images[owner]
-                masks = self._masks(activations[owner, channel], tuple(images.shape[-2:]))
-                masked = images * masks[:, None].to(images)
-                if precision == "bf16":
-                    masked = masked.contiguous(memory_format=torch.channels_last)
-                scores[owner, channel] = score(masked, owner).to(scores)
+        for part in chunks(self.label, len(owners), self.chunk):
+            owner, channel = owners[part], channels[part]
+            images = recording.images[owner]
+            masks = self._masks(activations[owner, channel], tuple(images.shape[-2:]))
+            masked = images * masks[:, None].to(images)
+            scores[owner, channel] = self._run(recording, masked, owner, precision).to(scores)
         return scores
+
+    def _run(self, recording: Recording, images: Tensor, owner: Tensor, precision: str) -> Tensor:
+        score = recording.probability if self.weighting == "prob" else recording.score
+        if precision == "full":
+            return score(images, owner)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return score(images.contiguous(memory_format=torch.channels_last), owner)
 
     def _refined(self, recording: Recording, activations: Tensor, live: Tensor, scores: Tensor) -> Tensor:
         """Scores of half precision, where those that matter most are replaced by scores of full precision.

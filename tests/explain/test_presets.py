@@ -1,0 +1,70 @@
+"""The papers' settings by name, and names that wrap other names."""
+
+import pytest
+import torch
+import torchvision
+from toys import StagedNet, build, pictures
+
+from livecam.explain import CAM, GradCAM, GradualExtrapolation, ScoreCAM, by_name, by_names, explain
+from livecam.explain.explanation import check_names
+from livecam.explain.presets import PRESETS
+
+
+def test_presets_live_side_by_side():
+    check_names(by_names(["gradcam", *PRESETS]))
+
+
+def test_s4_is_what_the_paper_compares():
+    gradcam, plus_plus, difference, softmax = by_names(["s4"])
+    assert (gradcam.method, plus_plus.method) == ("gradcam", "gradcam_pp")
+    assert (difference.weighting, softmax.weighting) == ("logit_diff", "softmax_logit")
+    found = explain(build(StagedNet), pictures(), by_names(["s4"]))
+    assert list(found) == ["s4_gradcam", "s4_gradcam_pp", "s4_scorecam_logit_diff", "s4_scorecam_softmax_logit"]
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    return build(torchvision.models.vgg16, weights=None), pictures(1, (224, 224))
+
+
+@pytest.mark.slow
+def test_s1_on_the_papers_network(vgg16):
+    base, text, code = explain(*vgg16, by_names(["s1"]), 5).values()
+    assert base.raw.shape == (1, 14, 14) and text.raw.shape == code.raw.shape == (1, 224, 224)
+    assert text.details["layers"] == [f"features.{i} input" for i in (23, 16, 9, 4)]
+    assert code.details["layers"] == [f"features.{i} output" for i in (30, 23, 16, 9, 4)] + ["features.4 input"]
+
+
+@pytest.mark.slow
+def test_s2_on_the_papers_network(vgg16):
+    layer, one, neurons = (found.raw for found in explain(*vgg16, by_names(["s2"]), 5).values())
+    assert layer.shape == (1, 14, 14) and not torch.equal(layer, one)
+    shown = torch.zeros(14, 14)
+    shown[0:13, 10:13] = 1
+    assert torch.equal(neurons, one * shown)
+
+
+def test_a_preset_of_another_network_says_which_layer_it_misses():
+    with pytest.raises(KeyError, match=r"no layer 'features\.28'"):
+        explain(build(StagedNet), pictures(), by_names(["s1"]))
+
+
+def test_prefixes_wrap_any_method_by_name():
+    assert by_name("gradual_gradcam") == GradualExtrapolation(GradCAM())
+    assert by_name("gradual_gradual_cam").base == GradualExtrapolation(CAM())
+    assert by_names(["cam", ScoreCAM(chunk=2), "gradual_cam"]) == [CAM(), ScoreCAM(chunk=2), by_name("gradual_cam")]
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("gradual_gradcm", "Did you mean gradual_gradcam"),
+        ("gradual_", "gradual_cam"),
+        ("gradul_gradcam", "Did you mean gradual_gradcam"),
+        ("s3", "s[124]"),
+        ("scorcam", "scorecam"),
+    ],
+)
+def test_misspelt_names(written, hint):
+    with pytest.raises(ValueError, match=f"Unknown method '{written}'.*{hint}"):
+        by_names([written])
