@@ -14,9 +14,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.batch import Batch
-from livecam.explain import Explainer, Explanation, record, structure_of
+from livecam.explain import Explainer, Explanation, by_names, record, structure_of
 from livecam.explain.explanation import check_names, explain_recording
 from livecam.explain.guard import undisturbed
+from livecam.explain.progress import quietly
 from livecam.heads import HEADS
 from livecam.normalisation import IMAGENET, Normalisation
 
@@ -32,7 +33,8 @@ class LiveExplanation(Callback):
     """Base of callbacks that explain a model during validation.
 
     Args:
-        explainers: Methods, each under its own name.
+        explainers: Methods, each under its own name; words such as ``gradual_gradcam`` and ``s4`` stand for methods
+            with their defaults and for presets.
         target: Whether the ``predicted`` class or the true ``label`` is explained.
         every_n_validations: Act on every n-th validation of a fit.
         head: ``softmax``, ``binary``, ``multilabel``, or ``auto``: the module's own ``head`` where it has one, else
@@ -42,24 +44,24 @@ class LiveExplanation(Callback):
         strict: Raise when an explainer fails, instead of reporting it once and going on without it.
 
     Raises:
-        ValueError: When two explainers share a name.
+        ValueError: When two explainers share a name, or a word is no method.
     """
 
     def __init__(
         self,
-        explainers: Sequence[Explainer],
+        explainers: Sequence[Explainer | str],
         target: Target,
         every_n_validations: int = 1,
         head: str = "auto",
         normalisation: Normalisation | None = None,
         strict: bool = False,
     ) -> None:
-        check_names(explainers)
+        self.explainers = by_names(explainers)
+        check_names(self.explainers)
         if target not in ("predicted", "label"):
             raise ValueError(f"target={target!r}: explain the 'predicted' class or the true 'label'.")
         if every_n_validations < 1:
             raise ValueError(f"every_n_validations counts from 1, got {every_n_validations}.")
-        self.explainers = list(explainers)
         self.target = target
         self.every_n_validations = every_n_validations
         self.head = head
@@ -116,7 +118,7 @@ class LiveExplanation(Callback):
                 normalisation=normalisation,
                 structure=structure,
             )
-            with undisturbed(pl_module, batch.image.device):
+            with undisturbed(pl_module, batch.image.device), quietly():
                 found = {e.name: self._attempt(e, lambda e=e: explain_recording(e, recording)) for e in ready}
             return {name: explanation for name, explanation in found.items() if explanation is not None}
 

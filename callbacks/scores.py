@@ -41,7 +41,7 @@ class ExplanationScores(LiveExplanation):
 
     def __init__(
         self,
-        explainers: Sequence[Explainer],
+        explainers: Sequence[Explainer | str],
         metrics: Sequence[ImageMetric] | None = None,
         batches: int | None = None,
         reference: MaskSource | None = None,

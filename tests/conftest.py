@@ -1,8 +1,10 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hypothesis import settings
 
 pytest_plugins = ["pytester", "required_oracles"]
@@ -21,3 +23,45 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("LIVECAM_DATA is not set: no real photos and weights")
     return Path(folder)
+
+
+TINY = {
+    "data": {
+        "class_path": "PlantedShapesData",
+        "init_args": {"image_size": 32, "train_length": 16, "val_length": 12, "batch_size": 8},
+    },
+    "model": {"model": "unet", "model_args": {"width": 4, "depth": 1}},
+    "trainer": {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "devices": 1,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        "callbacks": [
+            {"class_path": "ExplanationGallery", "init_args": {"explainers": [{"class_path": "GradCAM"}], "samples": 2}}
+        ],
+    },
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder, without W&B."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    return tmp_path
+
+
+@pytest.fixture
+def config(here):
+    """Writes the configuration of a tiny run, changed by a function, and tells its path."""
+
+    def write(change=None) -> str:
+        settings = json.loads(json.dumps(TINY))
+        if change:
+            change(settings)
+        (here / "run.yaml").write_text(yaml.safe_dump(settings))
+        return str(here / "run.yaml")
+
+    return write

@@ -13,43 +13,6 @@ from livecam import cli
 from livecam.messages import near, one_sentence
 
 ROOT = Path(__file__).parents[1]
-TINY = {
-    "data": {
-        "class_path": "PlantedShapesData",
-        "init_args": {"image_size": 32, "train_length": 16, "val_length": 12, "batch_size": 8},
-    },
-    "model": {"model": "unet", "model_args": {"width": 4, "depth": 1}},
-    "trainer": {
-        "max_epochs": 1,
-        "accelerator": "cpu",
-        "devices": 1,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "log_every_n_steps": 1,
-        "callbacks": [
-            {"class_path": "ExplanationGallery", "init_args": {"explainers": [{"class_path": "GradCAM"}], "samples": 2}}
-        ],
-    },
-}
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    return tmp_path
-
-
-@pytest.fixture
-def config(here):
-    def write(change=None) -> str:
-        settings = json.loads(json.dumps(TINY))
-        if change:
-            change(settings)
-        (here / "run.yaml").write_text(yaml.safe_dump(settings))
-        return str(here / "run.yaml")
-
-    return write
 
 
 def refused(capsys, *args: str, command=cli.train) -> str:

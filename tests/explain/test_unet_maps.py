@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, explain, structure_of
+from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, ScoreCAM, by_names, explain, structure_of
 from livecam.models import build_model
 
 
@@ -32,6 +32,44 @@ def test_map_has_the_inputs_size_and_sums_to_the_score(name, kw, size):
     assert torch.allclose(total, logits[torch.arange(2), targets], atol=1e-5, rtol=1e-4)
     area = size[0] * size[1]
     assert torch.allclose(found["gradcam"].raw * area, found["cam"].raw.relu(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("skips", ["concat", "drop"])
+def test_score_cam_at_full_resolution(skips):
+    torch.manual_seed(0)
+    model = build_model("unet", 3, width=4, depth=2, skips=skips).eval()
+    images = torch.randn(2, 3, 40, 56)
+    found = explain(model, images, [ScoreCAM(chunk=3)])["scorecam"]
+    assert found.raw.shape == (2, 40, 56) and not found.degenerate.any()
+    # Masks are the channels themselves: nothing is resized on the way.
+    channels = model.decoder(*decoder_inputs(model, images[:1]))[0].detach()
+    low, high = (value[:, None, None] for value in channels.flatten(1).aminmax(dim=1))
+    live = (high > low).flatten()
+    with torch.no_grad():
+        logits = model(images[:1] * ((channels - low) / (high - low))[live][:, None])
+    weights = logits[:, found.target[0]].softmax(0)
+    torch.testing.assert_close(found.raw[0], torch.einsum("k,khw->hw", weights, channels[live]).relu())
+
+
+def decoder_inputs(model, images):
+    """What the decoder is called with."""
+    kept = []
+    handle = model.decoder.register_forward_pre_hook(lambda module, args: kept.append(args))
+    model(images)
+    handle.remove()
+    return kept[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skips", ["concat", "drop"])
+@pytest.mark.parametrize(("name", "kw"), [("unet", {"width": 8}), ("unet/resnet18", {})])
+def test_512_pixels(name, kw, skips):
+    torch.manual_seed(0)
+    model = build_model(name, 3, skips=skips, **kw).eval()
+    methods = by_names(["cam", "gradcam", "gradcam_pp"]) + [ScoreCAM(chunk=8)] * (name == "unet")
+    found = explain(model, torch.randn(1, 3, 512, 512), methods, 1)
+    for name, explanation in found.items():
+        assert explanation.raw.shape == (1, 512, 512) and explanation.map.isfinite().all(), name
 
 
 def test_bottleneck_and_decoder_are_names():
