@@ -1,6 +1,7 @@
 """Lightning callbacks that explain a classifier while it trains."""
 
+from livecam.callbacks.feature_maps import FeatureMapGallery
 from livecam.callbacks.gallery import ExplanationGallery
 from livecam.callbacks.scores import ExplanationScores
 
-__all__ = ["ExplanationGallery", "ExplanationScores"]
+__all__ = ["ExplanationGallery", "ExplanationScores", "FeatureMapGallery"]

@@ -201,11 +201,12 @@ def explain(args: list[str] | None = None) -> None:
     Args:
         args: Command line; None takes the process's.
     """
+    from livecam.commands.features import features
     from livecam.commands.maps import maps
 
     parser = ExplainParser(prog="explain.py", description="Explain trained classifiers.")
     subcommands = parser.add_subcommands()
-    commands = {command.__name__: command for command in (maps,)}
+    commands = {command.__name__: command for command in (maps, features)}
     for name, command in commands.items():
         summary = inspect.getdoc(command).split("\n\nArgs:")[0]
         inner = ExplainParser(description=summary)

@@ -11,7 +11,7 @@ import pytest
 from lightning import Trainer
 from PIL import Image
 
-from livecam.callbacks import ExplanationGallery, ExplanationScores
+from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
 from livecam.classifier import Classifier
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM
@@ -36,7 +36,7 @@ def history(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_one_row_per_validation_holds_gallery_and_scores(tmp_path):
+def test_one_row_per_validation_holds_galleries_and_scores(tmp_path):
     import wandb
 
     logger = RunFolderWandbLogger(str(tmp_path), "run")
@@ -46,7 +46,7 @@ def test_one_row_per_validation_holds_gallery_and_scores(tmp_path):
         accelerator="cpu",
         devices=1,
         logger=logger,
-        callbacks=[ExplanationGallery(methods, samples=3), ExplanationScores(methods)],
+        callbacks=[ExplanationGallery(methods, samples=3), FeatureMapGallery(samples=2), ExplanationScores(methods)],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
@@ -61,6 +61,8 @@ def test_one_row_per_validation_holds_gallery_and_scores(tmp_path):
     scored = [row for row in rows if "val/localization/gradcam" in row]
     assert len(galleries) == 3  # untrained, and after each epoch
     assert len(scored) == 2 and all("explanations/gallery._type" in row for row in scored)
+    assert [row for row in rows if "explanations/features._type" in row] == galleries
+    assert all(row["explanations/features.count"] == 2 for row in galleries)
     assert galleries[0]["trainer/global_step"] == 0 and "val/loss" not in galleries[0]
     assert [row["trainer/global_step"] for row in scored] == [1, 3]
     for row in scored:

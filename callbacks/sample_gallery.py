@@ -1,0 +1,212 @@
+"""What all galleries share: the same few samples at every validation, chosen once, kept over a resume."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from livecam.batch import Batch, read_batch
+from livecam.callbacks.live import LiveExplanation, first_loader
+from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
+from livecam.explain import Explainer
+from livecam.report.media import log_images
+
+
+class SampleGallery(LiveExplanation, ABC):
+    """Base of callbacks that log one picture per fixed sample at each validation.
+
+    The first gallery of a fit shows the untrained network, at step 0. A new kind of gallery defines :meth:`pictures`.
+
+    Args:
+        explainers: Methods, each under its own name; none for galleries of something else.
+        samples: Number of images.
+        class_names: Names in the order of class indices; None asks the datamodule, the module, the data set.
+        key: Media key; each gallery of a trainer has its own.
+        settings: Of :class:`LiveExplanation`.
+
+    Raises:
+        ValueError: When ``samples`` is not in 1..108.
+    """
+
+    def __init__(
+        self,
+        explainers: Sequence[Explainer | str],
+        samples: int,
+        class_names: Sequence[str] | None,
+        key: str,
+        **settings: Any,
+    ) -> None:
+        super().__init__(explainers, **settings)
+        if not 1 <= samples <= 108:
+            raise ValueError(f"A gallery holds 1 to 108 samples (W&B shows no more), got samples={samples}.")
+        self.samples = samples
+        self.class_names = list(class_names) if class_names is not None else None
+        self.key = key
+        self.indices: list[int] | None = None
+        """Positions of the samples in the validation set; None when they were taken from batches."""
+        self._batch: Batch | None = None
+        self._gathered: list[Batch] = []
+        self._shown = False
+
+    @abstractmethod
+    def pictures(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> list[tuple[np.ndarray, str]]:
+        """Draw the samples.
+
+        Every rank calls this, since sharded models need the same forward everywhere; only rank zero's pictures count.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The watched module.
+            batch: The samples, on the module's device.
+
+        Returns:
+            uint8 picture ``(h, w, 3)`` and caption of each sample; nothing when there is nothing to show.
+        """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse two galleries under one key.
+
+        Raises:
+            ValueError: Since each would replace the other's pictures.
+        """
+        super().setup(trainer, pl_module, stage)
+        if sum(gallery.key == self.key for gallery in self._galleries(trainer)) > 1:
+            raise ValueError(
+                f"Two galleries log pictures under {self.key!r}, where the later one replaces the earlier: "
+                f"give one of them another key, such as key='{self.key}_2'."
+            )
+
+    @property
+    def state_key(self) -> str:
+        """Identity in checkpoints: galleries of other methods, size or key keep their own state."""
+        return f"{super().state_key}[{self.key}, {self.samples}]"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which samples are shown, so that a resumed run goes on with them."""
+        return super().state_dict() | {"indices": self.indices}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the samples of the interrupted run."""
+        super().load_state_dict(state_dict)
+        self.indices = state_dict["indices"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the untrained network, in a row that all galleries share."""
+        if trainer.global_step > 0:
+            return
+        with self.harmless("the gallery of the untrained network"):
+            self._shown = self._show(trainer, pl_module)
+        galleries = self._galleries(trainer)
+        if self is galleries[-1] and any(gallery._shown for gallery in galleries):
+            for logger in trainer.loggers:
+                logger.log_metrics({"val/explanation_seconds": 0.0, "epoch": 0}, step=0)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget batches of the last validation."""
+        self._gathered = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first samples of streams, which cannot be asked for a sample again."""
+        if self._batch is None and dataloader_idx == 0 and not trainer.sanity_checking:
+            loader = first_loader(trainer)
+            if loader is not None and not is_indexable(loader.dataset):
+                with self.harmless("choosing samples"):
+                    self._gather(read_batch(batch))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain and show the samples."""
+        if not self.due(trainer):
+            return
+        with self.harmless("the gallery"):
+            self._show(trainer, pl_module)
+        self.log_seconds(pl_module)
+
+    def pixels_of(self, trainer: Trainer, batch: Batch) -> Tensor:
+        """The samples as people see them: RGB ``(N, 3, H, W)`` in [0, 1]."""
+        return self.normalisation_of(trainer).to_pixels(batch.image.float()).clamp(0, 1)
+
+    def names_of(self, batch: Batch) -> list[str]:
+        """What each sample is called: its position in the validation set, or in the stream."""
+        return [f"#{number}" for number in self.indices or range(len(batch))]
+
+    def class_names_of(self, trainer: Trainer, pl_module: LightningModule) -> list[str] | None:
+        """Class names from whoever knows them; None when nobody does."""
+        loader = first_loader(trainer)
+        dataset = getattr(loader, "dataset", None)
+        sources = (
+            self.class_names,
+            getattr(getattr(trainer, "datamodule", None), "class_names", None),
+            getattr(pl_module, "class_names", None) or pl_module.hparams.get("class_names"),
+            getattr(dataset, "classes", None) or getattr(getattr(dataset, "dataset", None), "classes", None),
+        )
+        return next((list(names) for names in sources if names), None)
+
+    @staticmethod
+    def _galleries(trainer: Trainer) -> list["SampleGallery"]:
+        return [callback for callback in trainer.callbacks if isinstance(callback, SampleGallery)]
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule) -> bool:
+        batch = self._samples(trainer)
+        drawn = [] if batch is None else self.pictures(trainer, pl_module, batch)
+        if not drawn or not trainer.is_global_zero:
+            return False
+        # Private, but the step of Lightning's own scalars: pictures and scores of one validation share it.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        pictures, captions = zip(*drawn)
+        for logger in trainer.loggers:
+            log_images(logger, self.key, pictures, captions, step)
+        return True
+
+    def _samples(self, trainer: Trainer) -> Batch | None:
+        if self._batch is None:
+            loader = first_loader(trainer)
+            if loader is None:
+                return None
+            if is_indexable(loader.dataset):
+                with untouched_rng():
+                    self._batch = self._fetch(trainer, loader)
+            elif self._gathered:
+                self._batch = _concatenate(self._gathered, self.samples)
+        return self._batch
+
+    def _fetch(self, trainer: Trainer, loader: DataLoader) -> Batch:
+        dataset = loader.dataset
+        classes = class_indices(dataset) or [0] * len(dataset)
+        if self.indices is None or max(self.indices, default=0) >= len(dataset):
+            self.indices = balanced(classes, self.samples)
+        samples = {index: dataset[index] for index in self.indices}
+        for index in [index for index, sample in samples.items() if sample is None]:
+            # A file that cannot be read: another of its class takes the place, for good.
+            del samples[index]
+            others = (i for i, label in enumerate(classes) if label == classes[index] and i not in samples)
+            found = next(((i, sample) for i in others if (sample := dataset[i]) is not None), None)
+            samples |= [found] if found else []
+        self.indices = sorted(samples, key=lambda index: (classes[index], index))
+        raw = (loader.collate_fn or default_collate)([samples[index] for index in self.indices])
+        # The datamodule's own transfer hooks run too: some data are normalised there.
+        return read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
+
+    def _gather(self, batch: Batch) -> None:
+        if sum(len(part) for part in self._gathered) < self.samples:
+            self._gathered.append(batch)
+
+
+def _concatenate(batches: list[Batch], count: int) -> Batch:
+    def join(name: str) -> Tensor | None:
+        parts = [getattr(batch, name) for batch in batches]
+        return None if parts[0] is None else torch.cat(parts)[:count].clone()
+
+    return Batch(**{name: join(name) for name in ("image", "label", "mask", "has_mask", "index")})
