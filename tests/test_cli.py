@@ -174,7 +174,7 @@ def test_wrong_commands(here, capsys):
         (["maps", "photo.png", "--methods", "gradcm", "--model", "unet"], "Did you mean gradcam"),
         (["maps", "photo.png", "--methods", ",", "--model", "unet"], "No method was named"),
         (["maps", "photo.png", "--methods", "cam,cam", "--model", "unet"], "give one of them another name"),
-        (["maps", "photo.png", "--batch_size", "0", "--model", "unet"], "at least 1, got 0"),
+        (["maps", "photo.png", "--batch_size", "0", "--model", "unet"], "batch_size is a whole number from 1, got 0"),
     ],
 )
 def test_wrong_explain_commands(here, capsys, args, sentence):

@@ -239,6 +239,21 @@ def test_a_decoder_block_is_sharpened_by_the_finer_encoder_stages():
     assert found.details["layers"] == ["pools.1 input", "pools.0 input"] and found.raw.shape == (1, 32, 32)
 
 
+def test_an_expensive_base_runs_once_for_itself_and_all_that_build_upon_it():
+    net, images = build(StagedNet), pictures(2)
+    runs = []
+    net.register_forward_hook(lambda module, args, output: runs.append(len(output)))
+    base = ScoreCAM(chunk=3)
+    alone = explain(net, images, [base])
+    passes = sum(runs) - 1  # the dry run is remembered from here on
+    runs.clear()
+    gradual = [GradualExtrapolation(base), GradualExtrapolation(base, layers="reference", name="reference")]
+    together = explain(net, images, [*gradual, base])
+    assert sum(runs) == passes == 2 + 16
+    assert torch.equal(together["scorecam"].raw, alone["scorecam"].raw)
+    assert "layers" not in together["scorecam"].details
+
+
 def test_wrapping_a_method_that_runs_many_passes():
     net, images = build(StagedNet), pictures(2)
     found = explain(net, images, [GradualExtrapolation(ScoreCAM(chunk=3))])["gradual_scorecam"]

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import torch
 
+from livecam.explain.progress import reporting_to
+
 
 def listed(text: str) -> list[str]:
     """Values of an option that takes several, separated by commas."""
@@ -28,11 +30,19 @@ def to_device(model: torch.nn.Module, device: str | None) -> torch.device:
 
 
 def progress(label: str, items: list, size: int) -> Iterator[list]:
-    """Chunks of at most ``size`` items, under a progress bar."""
+    """Chunks of at most ``size`` items, under a progress bar with the time left.
+
+    Methods of many passes show how far they are below it.
+    """
     from rich.progress import Progress, TimeRemainingColumn
 
     with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn()) as bar:
-        task = bar.add_task(label, total=len(items))
-        for start in range(0, len(items), size):
-            yield items[start : start + size]
-            bar.advance(task, len(items[start : start + size]))
+        whole, inner = bar.add_task(label, total=len(items)), bar.add_task("", visible=False)
+
+        def report(method: str, done: int, total: int) -> None:
+            bar.update(inner, description=f"  {method}", completed=done, total=total, visible=done < total)
+
+        with reporting_to(report):
+            for start in range(0, len(items), size):
+                yield items[start : start + size]
+                bar.advance(whole, len(items[start : start + size]))

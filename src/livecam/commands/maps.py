@@ -1,19 +1,19 @@
 """``explain.py maps``: where trained networks look in given photos."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-
+from livecam.commands.common import listed, progress, to_device
 from livecam.commands.lineup import load_networks
 from livecam.commands.network import Network
 from livecam.commands.photos import find_photos, stems
 from livecam.commands.pictures import append_arrays, write_pictures
 from livecam.commands.reading import read_photos
 from livecam.commands.views import Viewers
-from livecam.explain import by_name
+from livecam.explain import by_names
 from livecam.explain.explanation import check_names
+from livecam.explain.naming import check_count
 from livecam.report.arrays import ArrayFile
 from livecam.report.maps_page import Entry, write_maps_page
 
@@ -45,7 +45,7 @@ def maps(
         checkpoint: Checkpoints of train.py, one or several.
         model: Networks by name instead, or beside them, such as torchvision/resnet50 or timm/convnext_tiny.
         weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
-        methods: Names separated by commas, such as gradcam,cam.
+        methods: Names separated by commas, such as gradcam,gradual_gradcam, or presets such as s4.
         target: Class to explain, by name or index; by default the one that each network predicts.
         out: Folder to write to.
         batch_size: Photos per pass.
@@ -54,23 +54,22 @@ def maps(
         resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
         device: Where to compute; the accelerator by default, where there is one.
     """
-    explainers = [by_name(name.strip()) for name in methods.split(",") if name.strip()]
+    explainers = by_names(listed(methods))
     if not explainers:
         raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
     check_names(explainers)
-    if batch_size < 1:
-        raise ValueError(f"batch_size is the number of photos per pass, at least 1, got {batch_size}.")
+    check_count("batch_size", batch_size)
     photos = find_photos(paths)
     networks = load_networks(checkpoint or [], model or [], weights or [], num_classes, image_size, resize)
     viewers = Viewers(networks, explainers, target)
     for network in networks:
-        _move(network.model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        to_device(network.model, device)
     rows = list(viewers.printed.values())
     folder = Path(out)
     (folder / "overlays").mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
     with ArrayFile(folder / "maps.npz") as arrays:
-        for chunk in _progress(list(zip(photos, stems(photos))), batch_size):
+        for chunk in progress("explaining", list(zip(photos, stems(photos))), batch_size):
             if read := read_photos(chunk, networks):
                 views = viewers.look(read)
                 append_arrays(arrays, read, views)
@@ -89,20 +88,3 @@ def _title(networks: Sequence[Network]) -> str:
     if len(networks) == 1:
         return f"Where {networks[0].label} looks"
     return "Side by side: " + " | ".join(network.label for network in networks)
-
-
-def _move(model: torch.nn.Module, device: str) -> None:
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"There is no device {device!r} on this machine: try --device cpu.") from error
-
-
-def _progress(items: list, size: int) -> Iterator[list]:
-    from rich.progress import Progress, TimeRemainingColumn
-
-    with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn()) as bar:
-        task = bar.add_task("explaining", total=len(items))
-        for start in range(0, len(items), size):
-            yield items[start : start + size]
-            bar.advance(task, len(items[start : start + size]))

@@ -49,6 +49,16 @@ class Explainer(ABC):
         """What of the recorded pass this method reads; the default is nothing."""
         return []
 
+    def result(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        """Raw maps and details; computed once per recording, however many methods build upon this one."""
+        # By equality and not by hash: a user's explainer may hold a list.
+        for known, found in recording.results:
+            if known == self:
+                return found
+        made = self.explain(recording)
+        recording.results.append((self, made if isinstance(made, tuple) else (made, {})))
+        return recording.results[-1][1]
+
     @abstractmethod
     def explain(self, recording: Recording) -> Tensor | tuple[Tensor, dict[str, Any]]:
         """Compute the raw maps.

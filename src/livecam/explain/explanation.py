@@ -83,8 +83,7 @@ def explain(
 
 def explain_recording(explainer: Explainer, recording: Recording) -> Explanation:
     """Explain by one method from a pass that has been recorded for it already."""
-    result = explainer.explain(recording)
-    raw, details = result if isinstance(result, tuple) else (result, {})
+    raw, details = explainer.result(recording)
     size = tuple(recording.images.shape[-2:])
     return Explanation(
         map=minmax(resize(raw, size)).float(),

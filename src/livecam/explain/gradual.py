@@ -112,8 +112,7 @@ class GradualExtrapolation(Explainer):
         return [*base, *contributions_to(structure, base, self.layers, self.q)]
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        result = self.base.explain(recording)
-        maps, details = result if isinstance(result, tuple) else (result, {})
+        maps, details = self.base.result(recording)
         sources = contributions_to(recording.structure, self.base.captures(recording.structure), self.layers, self.q)
         sharp, used = sharpen(maps, sources, recording, self.layers)
         found = {"layers": used, "identity": not used}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ class Recording:
         head: How its logits are read.
         normalisation: Tie between model input and pixels; None when the caller gave none.
         structure: The network's default layer, stages and head.
+        results: Explainers, and what each has made of this recording already.
     """
 
     images: Tensor
@@ -43,6 +45,7 @@ class Recording:
     normalisation: Normalisation | None
     structure: Structure
     _layers: dict[str, nn.Module] = field(repr=False)
+    results: list[tuple[Any, tuple[Tensor, dict[str, Any]]]] = field(default_factory=list, repr=False)
 
     def layer(self, name: str) -> nn.Module:
         """The module with this full name."""
