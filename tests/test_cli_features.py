@@ -15,12 +15,6 @@ from livecam.explain.feature_maps import feature_maps
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def checkpoint(here):
     return save_unet(here / "net.ckpt")
 
@@ -125,16 +119,11 @@ def test_wrong_photos(here, checkpoint, photos, capsys):
     assert not list(here.rglob("*.npz"))
 
 
-def test_the_gallery_is_known_to_configurations(here, capsys):
+def test_the_gallery_is_known_to_configurations(config, capsys):
     gallery = {"class_path": "FeatureMapGallery", "init_args": {"layers": ["bottleneck"], "channels": [0, 1]}}
-    settings = {
-        "data": {"class_path": "PlantedShapesData"},
-        "model": {"model": "unet"},
-        "trainer": {"callbacks": [gallery]},
-    }
-    (here / "run.yaml").write_text(yaml.safe_dump(settings))
+    run = config(lambda settings: settings["trainer"].update(callbacks=[gallery]))
     with pytest.raises(SystemExit):
-        cli.train(["fit", "-c", "run.yaml", "--print_config"])
+        cli.train(["fit", "-c", run, "--print_config"])
     (parsed,) = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
     assert parsed["class_path"].endswith("FeatureMapGallery")
     assert parsed["init_args"]["channels"] == [0, 1] and parsed["init_args"]["samples"] == 4
