@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset,
 from livecam.callbacks import ExplanationGallery
 from livecam.callbacks.samples import balanced, class_indices
 from livecam.data.planted import PlantedShapesData
-from livecam.explain import CAM, GradCAM, LayerCAM
+from livecam.explain import CAM, GradCAM, GradualExtrapolation, LayerCAM
 from livecam.report.html_logger import HTMLLogger
 
 
@@ -211,3 +211,21 @@ def test_every_nth_validation_goes_on_after_a_resume():
     after = ExplanationGallery([GradCAM()], every_n_validations=3)
     after.load_state_dict(before.state_dict())
     assert after._validations == 4
+
+
+def test_a_map_that_is_another_method_s_says_so_beside_its_share(make_trainer, picture_logger, shapes_module):
+    data = PlantedShapesData(image_size=32, train_length=16, val_length=12, batch_size=8)
+    methods = [GradCAM(), GradualExtrapolation(GradCAM()), GradualExtrapolation(GradCAM("bottleneck"), name="sharp")]
+    gallery = ExplanationGallery(methods, samples=2)
+    trainer = make_trainer(callbacks=[gallery], logger=picture_logger, max_epochs=1)
+    with pytest.warns(UserWarning, match="Gradual Grad-CAM is Grad-CAM itself here"):
+        trainer.fit(shapes_module(), datamodule=data)
+    notes = [list(sample.notes.values()) for sample in gallery._last if not sample.notes["Grad-CAM"] == "no evidence"]
+    assert notes and all(same == f"{plain}, same as Grad-CAM" for plain, same, _ in notes)
+    assert not any("same" in sharp for _, _, sharp in notes)
+
+
+def test_methods_may_be_words():
+    assert ExplanationGallery(["gradcam", "gradual_cam"]).explainers == [GradCAM(), GradualExtrapolation(CAM())]
+    with pytest.raises(ValueError, match=r"Unknown method 'gradcm'\. Did you mean gradcam"):
+        ExplanationGallery(["gradcm"])

@@ -224,13 +224,14 @@ def test_u_nets(skips):
     net = build(build_model, "unet", 3, width=4, depth=2, skips=skips)
     images = pictures(2, (32, 48))
     full, bottleneck = GradualExtrapolation(GradCAM()), GradualExtrapolation(GradCAM("bottleneck"), name="bottleneck")
-    found = explain(net, images, [GradCAM(), full, bottleneck])
+    with pytest.warns(UserWarning, match=r"Gradual Grad-CAM is Grad-CAM itself here.*layer='bottleneck'"):
+        found = explain(net, images, [GradCAM(), full, bottleneck])
     assert found["bottleneck"].raw.shape == (2, 32, 48)
     assert found["bottleneck"].details["layers"] == ["pools.1 input", "pools.0 input"]
     # The decoder's map is as fine as the image: nothing to sharpen, and it says so.
     assert torch.equal(found["gradual_gradcam"].raw, found["gradcam"].raw)
     assert found["gradual_gradcam"].details["identity"]
-    assert found["gradual_gradcam"].details["note"] == "as Grad-CAM: already fine"
+    assert found["gradual_gradcam"].details["note"] == "same as Grad-CAM"
 
 
 def test_a_decoder_block_is_sharpened_by_the_finer_encoder_stages():
@@ -287,5 +288,6 @@ def test_names_labels_and_options():
 
 
 def test_a_network_without_stages_is_told_as_identity():
-    found = explain(build(GapNet), pictures(1), [GradualExtrapolation(GradCAM())])["gradual_gradcam"]
+    with pytest.warns(UserWarning, match="no earlier layer is finer"):
+        found = explain(build(GapNet), pictures(1), [GradualExtrapolation(GradCAM())])["gradual_gradcam"]
     assert found.details["identity"] and found.details["layers"] == []

@@ -1,5 +1,6 @@
 """Gradual Extrapolation: a coarse map is led back towards the image through the activations it came from."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -117,7 +118,12 @@ class GradualExtrapolation(Explainer):
         sharp, used = sharpen(maps, sources, recording, self.layers)
         found = {"layers": used, "identity": not used}
         if not used:
-            found["note"] = f"as {self.base.label}: already fine"
+            found["note"] = f"same as {self.base.label}"
+            warnings.warn(
+                f"{self.label} is {self.base.label} itself here: no earlier layer is finer than its map. "
+                "Give the base a coarser layer, such as a U-Net's layer='bottleneck'.",
+                stacklevel=2,
+            )
         return sharp, details | found
 
 

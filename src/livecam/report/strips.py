@@ -160,12 +160,7 @@ def samples_of(
     for i, name in enumerate(names):
         annotated = masks is not None and bool(has_mask[i])
         shares = {m.name: float(inside[m.name][i]) for m in columns} if annotated and inside else {}
-        notes = {
-            m.name: "no evidence"
-            if bool(explanations[m.name].degenerate[i])
-            else _share(shares.get(m.name)) or _own_note(explanations[m.name])
-            for m in columns
-        }
+        notes = {m.name: _note(explanations[m.name], i, shares.get(m.name)) for m in columns}
         samples.append(
             Sample(
                 name=name,
@@ -183,9 +178,10 @@ def samples_of(
     return samples
 
 
-def _share(value: float | None) -> str:
-    return "" if value is None or value != value else f"{value:.0%} inside"
-
-
-def _own_note(explanation: Explained) -> str:
-    return str(getattr(explanation, "details", {}).get("note") or "")
+def _note(explanation: Explained, number: int, share: float | None) -> str:
+    """What is said below one map: that it is empty, or how much of it lies inside the truth and the method's remark."""
+    if bool(explanation.degenerate[number]):
+        return "no evidence"
+    inside = "" if share is None or share != share else f"{share:.0%} inside"
+    remark = str(getattr(explanation, "details", {}).get("note") or "")
+    return ", ".join(part for part in (inside, remark) if part)
