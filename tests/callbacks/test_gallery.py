@@ -220,7 +220,7 @@ def test_a_map_that_is_another_method_s_says_so_beside_its_share(make_trainer, p
     trainer = make_trainer(callbacks=[gallery], logger=picture_logger, max_epochs=1)
     with pytest.warns(UserWarning, match="Gradual Grad-CAM is Grad-CAM itself here"):
         trainer.fit(shapes_module(), datamodule=data)
-    notes = [list(sample.notes.values()) for sample in gallery._last if not sample.notes["Grad-CAM"] == "no evidence"]
+    notes = [list(sample.notes.values()) for sample in gallery._last if sample.notes["Grad-CAM"] != "no evidence"]
     assert notes and all(same == f"{plain}, same as Grad-CAM" for plain, same, _ in notes)
     assert not any("same" in sharp for _, _, sharp in notes)
 
