@@ -27,6 +27,7 @@ class FeatureMapGallery(SampleGallery):
         strongest: How many channels that is.
         samples: Number of images; W&B shows at most 108 per key.
         every_n_validations: See :class:`LiveExplanation`.
+        head: See :class:`LiveExplanation`.
         normalisation: See :class:`LiveExplanation`.
         class_names: Names in the order of class indices; None asks the datamodule, the module, the data set.
         key: Media key; each gallery of a trainer has its own.
@@ -43,6 +44,7 @@ class FeatureMapGallery(SampleGallery):
         strongest: int = 8,
         samples: int = 4,
         every_n_validations: int = 1,
+        head: str = "auto",
         normalisation: Normalisation | None = None,
         class_names: Sequence[str] | None = None,
         key: str = "explanations/features",
@@ -55,6 +57,7 @@ class FeatureMapGallery(SampleGallery):
             key,
             target="predicted",
             every_n_validations=every_n_validations,
+            head=head,
             normalisation=normalisation,
             strict=strict,
         )

@@ -42,7 +42,7 @@ class SampleGallery(LiveExplanation, ABC):
         **settings: Any,
     ) -> None:
         super().__init__(explainers, **settings)
-        if not 1 <= samples <= 108:
+        if not isinstance(samples, int) or not 1 <= samples <= 108:
             raise ValueError(f"A gallery holds 1 to 108 samples (W&B shows no more), got samples={samples}.")
         self.samples = samples
         self.class_names = list(class_names) if class_names is not None else None

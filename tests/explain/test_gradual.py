@@ -288,6 +288,23 @@ def test_names_labels_and_options():
 
 
 def test_a_network_without_stages_is_told_as_identity():
-    with pytest.warns(UserWarning, match="no earlier layer is finer"):
+    with pytest.warns(UserWarning, match="no earlier layer can sharpen its map"):
         found = explain(build(GapNet), pictures(1), [GradualExtrapolation(GradCAM())])["gradual_gradcam"]
     assert found.details["identity"] and found.details["layers"] == []
+
+
+def test_the_published_code_finds_nothing_either_where_nothing_is_strided():
+    net = build(GapNet)
+    net.stem.stride = (1, 1)
+    with pytest.warns(UserWarning, match="Gradual Grad-CAM is Grad-CAM itself"):
+        found = explain(net, pictures(1), [GradCAM(), GradualExtrapolation(GradCAM(), layers="reference")])
+    assert found["gradual_gradcam"].details["identity"]
+    assert torch.equal(found["gradual_gradcam"].raw, found["gradcam"].raw)
+
+
+def test_the_base_may_be_a_word():
+    assert GradualExtrapolation("gradcam") == GradualExtrapolation(GradCAM())
+    with pytest.raises(ValueError, match="Did you mean gradcam"):
+        GradualExtrapolation("gradcm")
+    with pytest.raises(ValueError, match=r"such as GradCAM\(\), or a name such as 'gradcam', not None"):
+        GradualExtrapolation(None)

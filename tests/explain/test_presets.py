@@ -55,6 +55,24 @@ def test_prefixes_wrap_any_method_by_name():
     assert by_names(["cam", ScoreCAM(chunk=2), "gradual_cam"]) == [CAM(), ScoreCAM(chunk=2), by_name("gradual_cam")]
 
 
+def test_explain_takes_words_too():
+    assert list(explain(build(StagedNet), pictures(), ["cam", GradCAM()])) == ["cam", "gradcam"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("gradcam", r"Methods come as a list, such as \['gradcam'\]"),
+        (GradCAM(), "Methods come as a list"),
+        ([GradCAM], r"such as GradCAM\(\), or a name"),
+        ([3], r"such as GradCAM\(\), or a name"),
+    ],
+)
+def test_what_is_no_list_of_methods(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        by_names(wrong)
+
+
 @pytest.mark.parametrize(
     ("written", "hint"),
     [

@@ -110,6 +110,35 @@ def test_chunks_change_nothing(varying, chunk):
     torch.testing.assert_close(part.raw, whole.raw, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_chunks_change_nothing_under_exponential_weights(varying, chunk):
+    net, images = varying
+    whole = smooth(net, images, layer="early", nsamples=5, std_dev=0.3, weighting="exp")
+    part = smooth(net, images, layer="early", nsamples=5, std_dev=0.3, weighting="exp", chunk=chunk)
+    torch.testing.assert_close(minmax(part.raw), minmax(whole.raw), rtol=0, atol=1e-9)
+
+
+def test_exponential_weights_of_huge_scores_are_finite():
+    net, images = build(DeepTail, seed=3), pictures(2, (12, 16))
+    with torch.no_grad():
+        net.fc.weight.mul_(3000)
+    assert net(images).abs().max() > 100
+    found = smooth(net, images, layer="early", nsamples=4, std_dev=0.3, weighting="exp")
+    assert found.raw.isfinite().all() and not found.degenerate.any()
+
+
+@pytest.mark.parametrize("weighting", ["mean", "exp"])
+def test_what_is_not_finite_in_one_image_stays_there(varying, weighting):
+    net, images = varying
+    settings = {"layer": "early", "nsamples": 3, "std_dev": 0.2, "weighting": weighting}
+    expected = smooth(net, images, **settings).raw
+    images = images.clone()
+    images[0, 0, 0, 0] = torch.nan
+    found = smooth(net, images, **settings).raw
+    assert not found[0].isfinite().all()
+    torch.testing.assert_close(found[1], expected[1])
+
+
 def test_full_resolution_gradients_do_not_underflow():
     # g = w/Z = 2e-13 at 224 px: its cube is no float32.
     net, images = build(GapNet), pictures(1, (672, 672))
@@ -199,7 +228,15 @@ def test_absolute_noise_does_not_grow_with_the_image(varying):
         ({"nsamples": -1}, "nsamples is a whole number from 0"),
         ({"chunk": 0}, "chunk is a whole number from 1"),
         ({"std_dev": -0.1}, "std_dev"),
-        ({"filters": []}, "names no feature map"),
+        ({"nsamples": 1.5}, "nsamples is a whole number from 0, got 1.5"),
+        ({"chunk": "8"}, "chunk is a whole number from 1, got '8'"),
+        ({"std_dev": float("nan")}, "std_dev"),
+        ({"filters": []}, "filters is a list of feature map numbers"),
+        ({"filters": 5}, "filters is a list of feature map numbers"),
+        ({"filters": [1.5]}, "filters is a list of feature map numbers"),
+        ({"subset": []}, r"subset is a list of \(row, column\)"),
+        ({"subset": (0, 0)}, r"subset is a list of \(row, column\)"),
+        ({"subset": [(0, 1.7)]}, r"subset is a list of \(row, column\)"),
         ({"region": True}, "two corners"),
         ({"region": True, "subset": [(0, 0), (1, 1), (2, 2)]}, "two corners"),
         ({"numerator": "third"}, "numerator='third'"),

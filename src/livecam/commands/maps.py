@@ -45,7 +45,7 @@ def maps(
         checkpoint: Checkpoints of train.py, one or several.
         model: Networks by name instead, or beside them, such as torchvision/resnet50 or timm/convnext_tiny.
         weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
-        methods: Names separated by commas, such as gradcam,gradual_gradcam, or presets such as s4.
+        methods: Names separated by commas, such as gradcam,gradual_gradcam, or presets (s4; s1 and s2 for VGG-16).
         target: Class to explain, by name or index; by default the one that each network predicts.
         out: Folder to write to.
         batch_size: Photos per pass.

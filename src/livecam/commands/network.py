@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from livecam.checkpoint import load_classifier
 from livecam.data.images import read_image
 from livecam.data.transforms import prepare_image
+from livecam.explain.naming import check_count
 from livecam.messages import near
 from livecam.models import build_model
 from livecam.normalisation import IMAGENET, Normalisation
@@ -95,6 +96,7 @@ def load_network(
     Raises:
         ValueError: When neither or both of ``checkpoint`` and ``model`` are given, or ``model`` has no weights.
     """
+    check_count("image_size", image_size)
     if (checkpoint is None) == (model is None):
         raise ValueError("Say what to explain: either --checkpoint FILE, or --model NAME with --weights.")
     if checkpoint is not None:

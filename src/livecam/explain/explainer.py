@@ -53,7 +53,7 @@ class Explainer(ABC):
         """Raw maps and details; computed once per recording, however many methods build upon this one."""
         # By equality and not by hash: a user's explainer may hold a list.
         for known, found in recording.results:
-            if known == self:
+            if known is self or known == self:
                 return found
         made = self.explain(recording)
         recording.results.append((self, made if isinstance(made, tuple) else (made, {})))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from livecam.explain.explainer import Explainer
 from livecam.explain.guard import undisturbed
 from livecam.explain.maps import is_degenerate, minmax, resize
+from livecam.explain.names import by_names
 from livecam.explain.recording import Recording, record
 from livecam.explain.structure import structure_of
 from livecam.normalisation import Normalisation
@@ -45,7 +46,7 @@ class Explanation:
 def explain(
     model: nn.Module,
     images: Tensor,
-    explainers: Sequence[Explainer],
+    explainers: Sequence[Explainer | str],
     targets: Tensor | int | None = None,
     *,
     head: str = "auto",
@@ -59,7 +60,7 @@ def explain(
     Args:
         model: Classifier whose forward takes images and returns logits ``(N, K)``.
         images: Model input ``(N, 3, H, W)``.
-        explainers: Methods, each under its own name.
+        explainers: Methods, or their names, each under its own name.
         targets: Class per image ``(N,)``, one class for all, or None for the predicted class.
         head: ``softmax``, ``binary``, ``multilabel`` or ``auto``.
         normalisation: Tie between model input and pixels, for methods that work in pixel space.
@@ -71,6 +72,7 @@ def explain(
         ValueError: When two explainers share a name, a target is out of range or a method does not fit the network.
         KeyError: When a layer name fits no layer or several.
     """
+    explainers = by_names(explainers)
     check_names(explainers)
     structure = structure_of(model, images)
     captures = [capture for explainer in explainers for capture in explainer.captures(structure)]

@@ -93,11 +93,14 @@ def check_choice(layers: Sequence[str] | None, channels: Sequence[int] | None, s
         ValueError: With the remedy.
     """
     check_count("strongest", strongest)
-    if layers is not None and not len(layers):
-        raise ValueError("No layer is named: name at least one, or leave layers out to see every resolution.")
-    if channels is not None and (not len(channels) or min(channels) < 0 or len(set(channels)) < len(channels)):
+    if layers is not None and (isinstance(layers, str) or not len(layers)):
         raise ValueError(
-            f"channels={list(channels)}: name at least one, counted from 0, each once, or leave channels out to see "
+            f"No layer is named by layers={layers!r}: list at least one, or leave it out to see all sizes."
+        )
+    sound = channels is None or (isinstance(channels, Sequence) and all(isinstance(index, int) for index in channels))
+    if not sound or (channels is not None and (not channels or min(channels) < 0 or len({*channels}) < len(channels))):
+        raise ValueError(
+            f"channels={channels!r}: name at least one, counted from 0, each once, or leave channels out to see "
             "the strongest ones of each image."
         )
 

@@ -73,7 +73,7 @@ class GradualExtrapolation(Explainer):
     ``details``: those of the base, ``layers`` that were used from deep to shallow, ``identity``.
 
     Args:
-        base: The method to sharpen; its raw map must be at its layer's resolution.
+        base: The method to sharpen, or its name; its raw map must be at its layer's resolution.
         layers: ``auto``: one activation per resolution, the input of the module that reduces it, where that lies before
             the base's layer and is finer than the base map. ``reference``: what the published code uses, that is the
             outputs of all max pools and strided convolutions and the input of the first of them, with its scaling.
@@ -82,16 +82,20 @@ class GradualExtrapolation(Explainer):
         name: Key of the method; None makes it ``gradual_<base>``.
 
     Raises:
-        ValueError: When an option is unknown or no layer is named.
+        ValueError: When the base or an option is unknown, or no layer is named.
     """
 
     prefix: ClassVar[str] = "gradual_"
 
-    base: Explainer
+    base: Explainer | str
     layers: Layers = "auto"
     q: Literal["mean", "l2"] = "mean"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.base, Explainer):
+            from livecam.explain.names import by_name
+
+            object.__setattr__(self, "base", by_name(self.base))
         if self.name is None:
             object.__setattr__(self, "name", f"{self.prefix}{self.base.name}")
         super().__post_init__()
@@ -120,7 +124,7 @@ class GradualExtrapolation(Explainer):
         if not used:
             found["note"] = f"same as {self.base.label}"
             warnings.warn(
-                f"{self.label} is {self.base.label} itself here: no earlier layer is finer than its map. "
+                f"{self.label} is {self.base.label} itself here: no earlier layer can sharpen its map. "
                 "Give the base a coarser layer, such as a U-Net's layer='bottleneck'.",
                 stacklevel=2,
             )
@@ -148,6 +152,8 @@ def sharpen(maps: Tensor, sources: Sequence[Capture], recording: Recording, laye
     means = {source: recording.activations[source][:, 0].to(maps) for source in sources}
     if layers == "auto":
         means = {source: mean for source, mean in means.items() if mean[0].numel() > maps[0].numel()}
+    if not means:
+        return maps.relu(), []
     run = reference_extrapolate if layers == "reference" else extrapolate
     return run(maps.relu(), list(means.values())), [f"{source.layer} {source.at}" for source in means]
 

@@ -24,6 +24,8 @@ def by_name(name: str) -> Explainer:
     Raises:
         ValueError: When no method has that name; the message gives near matches.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
     known = methods()
     if name in known:
         return known[name]()
@@ -40,14 +42,17 @@ def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
     """Build explainers from names of methods and of presets, in order; explainers among them stay as they are.
 
     Raises:
-        ValueError: When a name is unknown.
+        ValueError: When a name is unknown, or this is no list.
     """
+    if isinstance(names, str | Explainer):
+        raise ValueError(f"Methods come as a list, such as [{names!r}].")
     built: list[Explainer] = []
     for name in names:
         if isinstance(name, Explainer):
             built.append(name)
         else:
-            built += PRESETS[name]() if name in PRESETS else [by_name(name)]
+            preset = PRESETS.get(name) if isinstance(name, str) else None
+            built += preset() if preset else [by_name(name)]
     return built
 
 

@@ -55,10 +55,10 @@ def check_option(option: str, value: str, known: Iterable[str]) -> None:
 
 
 def check_count(option: str, value: int, least: int = 1) -> None:
-    """Refuse a number below ``least``.
+    """Refuse what is no whole number, or one below ``least``.
 
     Raises:
         ValueError: With the number.
     """
-    if value < least:
-        raise ValueError(f"{option} is a whole number from {least}, got {value}.")
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{option} is a whole number from {least}, got {value!r}.")

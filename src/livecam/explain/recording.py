@@ -55,17 +55,17 @@ class Recording:
         """Target logit of M further inputs; differentiable when grad mode is on.
 
         Args:
-            images: Model input ``(M, 3, H, W)``.
+            images: Model input ``(M, 3, H, W)``; a single one is scored for every owner, from one forward.
             owner: LongTensor ``(M,)``: the sample of this recording whose target each input is scored for.
 
         Returns:
             Scores ``(M,)``.
         """
-        return self.head.score(as_logits(self.model(images)), self.targets[owner])
+        return self.head.score(as_logits(self.model(images)).expand(len(owner), -1), self.targets[owner])
 
     def probability(self, images: Tensor, owner: Tensor) -> Tensor:
         """Target probability in [0, 1] of M further inputs; see :meth:`score`."""
-        return self.head.probability(as_logits(self.model(images)), self.targets[owner])
+        return self.head.probability(as_logits(self.model(images)).expand(len(owner), -1), self.targets[owner])
 
     def again(
         self,

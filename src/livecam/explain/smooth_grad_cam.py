@@ -1,10 +1,10 @@
 """Smooth Grad-CAM++: Grad-CAM++ from derivatives averaged over noisy images; chosen feature maps and neurons."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from livecam.explain.cam import LayerExplainer, weighted_sum
@@ -74,15 +74,16 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         check_option("numerator", self.numerator, ("second", "first"))
         check_option("noise", self.noise, ("range", "absolute"))
         check_option("weighting", self.weighting, ("mean", "exp"))
-        if self.std_dev < 0:
+        if not self.std_dev >= 0:
             raise ValueError(f"std_dev is a standard deviation, at least 0, got {self.std_dev}.")
         if self.filters is not None:
             # Each map once, however often it is named: twice would count it double.
-            object.__setattr__(self, "filters", tuple(dict.fromkeys(self.filters)))
-            if not self.filters:
-                raise ValueError("filters names no feature map: leave it out to take all.")
+            chosen = tuple(dict.fromkeys(self.filters)) if isinstance(self.filters, Sequence) else ()
+            if not chosen or not all(isinstance(index, int) for index in chosen):
+                raise ValueError(f"filters is a list of feature map numbers, such as [0, 32], got {self.filters!r}.")
+            object.__setattr__(self, "filters", chosen)
         if self.subset is not None:
-            object.__setattr__(self, "subset", tuple((int(row), int(column)) for row, column in self.subset))
+            object.__setattr__(self, "subset", _as_neurons(self.subset))
         if self.region and (self.subset is None or len(self.subset) != 2):
             raise ValueError(f"With region=True, subset is two corners (row, column), got {self.subset}.")
 
@@ -116,25 +117,27 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         if self.noise == "range":
             low, high = images.flatten(1).aminmax(dim=1)
             spread = spread * (high - low)[:, None, None, None]
-        clean = recording.head.score(recording.logits, recording.targets)
         # In units of 1/Z, or cubes of gradients at full resolution would leave float32's range.
         unit = shape[2] * shape[3]
-        first = second = third = 0
+        sums = torch.zeros(3, *shape, dtype=self.activations(recording).dtype, device=images.device)
+        top = torch.full_like(recording.logits[:, 0], -torch.inf)
         for part in chunks(self.label, self.nsamples * len(images), self.chunk):
             index = torch.arange(part.start, part.stop, device=images.device)
             sample, owner = index // len(images), index % len(images)
             noisy = images[owner] + spread[owner] * self._noise(sample, images)
             found = recording.again(noisy, owner, [capture])
-            share = F.one_hot(owner, len(images)).T.to(found.gradients[capture])
-            if self.weighting == "exp":
-                # Relative to the clean score, and no further than float32 carries: a common factor means nothing.
-                gain = found.head.score(found.logits, found.targets) - clean[owner]
-                share = share * gain.clamp(max=80).exp().to(share)
             g = found.gradients[capture] * unit
-            first, second, third = (
-                total + torch.einsum("nm,mkhw->nkhw", share, power)
-                for total, power in ((first, g), (second, g**2), (third, g**3))
-            )
+            gain = torch.ones(len(owner), device=g.device)
+            if self.weighting == "exp":
+                scores = found.head.score(found.logits, found.targets)
+                # Relative to the highest score so far, as exp(score) leaves any float; a common factor means nothing.
+                highest = top.scatter_reduce(0, owner, scores, "amax")
+                sums *= torch.where(top == highest, 1, (top - highest).exp())[:, None, None, None].to(sums)
+                gain, top = (scores - highest[owner]).exp(), highest
+            # One by one: in a matrix product, what is not finite in one image would reach all.
+            for i, n in enumerate(owner.tolist()):
+                sums[:, n] += gain[i].to(g) * torch.stack([g[i], g[i] ** 2, g[i] ** 3])
+        first, second, third = sums
         some = second > 0
         safe = second.masked_fill(~some, 1)
         return (
@@ -155,13 +158,28 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         return torch.stack([drawn[number] for number in numbers]).to(like)
 
 
+def _as_neurons(subset: Any) -> tuple[tuple[int, int], ...]:
+    """Neurons as pairs of whole numbers."""
+    pairs = tuple(map(tuple, subset)) if isinstance(subset, Sequence) and all(map(_is_pair, subset)) else ()
+    if not pairs:
+        raise ValueError(f"subset is a list of (row, column), such as [(0, 10), (12, 12)], got {subset!r}.")
+    return pairs
+
+
+def _is_pair(neuron: Any) -> bool:
+    return isinstance(neuron, Sequence) and len(neuron) == 2 and all(isinstance(number, int) for number in neuron)
+
+
 def _neurons(subset: tuple[tuple[int, int], ...] | None, region: bool, size: tuple[int, int]) -> Tensor:
     """1 at the neurons to show and 0 elsewhere, ``(h, w)``."""
     if subset is None:
         return torch.ones(size)
     for row, column in subset:
         if not (0 <= row < size[0] and 0 <= column < size[1]):
-            raise ValueError(f"Neuron ({row}, {column}) lies outside of this layer's {size[0]} x {size[1]} map.")
+            raise ValueError(
+                f"Neuron ({row}, {column}) lies outside of this layer's {size[0]} x {size[1]} map (rows 0 to "
+                f"{size[0] - 1}, columns 0 to {size[1] - 1}): choose others with subset=, or a finer layer=."
+            )
     shown = torch.zeros(size)
     if region:
         rows, columns = zip(*subset)
