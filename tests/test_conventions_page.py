@@ -17,6 +17,7 @@ from livecam.explain.presets import PRESETS
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "conventions.md").read_text()
 COMMANDS = re.findall(r"uv run [^`\n]*pytest[^`\n]*", PAGE)
+SCRIPTS = re.findall(r"uv run (?:--group \w+ )?(\S+\.py)", PAGE)
 DEFAULT = "not slow and not oracle"
 
 
@@ -81,7 +82,11 @@ def test_every_command_runs_a_test(command):
 
 
 def test_there_are_commands_and_each_takes_a_line_of_its_own():
-    assert len(COMMANDS) == PAGE.count("uv run") - 1 > 20, "one command prints versions"
+    assert len(COMMANDS) + len(SCRIPTS) == PAGE.count("uv run") - 1 > 20, "one command prints versions"
+
+
+def test_every_script_exists():
+    assert SCRIPTS and all((ROOT / script).is_file() for script in SCRIPTS)
 
 
 @pytest.mark.parametrize(

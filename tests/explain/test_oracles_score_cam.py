@@ -154,9 +154,9 @@ def test_a_trained_network_in_double_precision(squeezenet, photos_at):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_half_precision_on_trained_networks(name, photos_at, request):
-    # Two photos at 128 px, each recognised by one network at least; 224 px would cost minutes. Smaller photos leave a
-    # map of so few cells that half precision may shift one by more.
-    net, (images, targets) = request.getfixturevalue(name), photos_at(128, (2, 11))
+    # True labels at 128 px, as 224 px would cost minutes: MobileNetV2 gives photos 0 and 3 a probability near zero, and
+    # there half precision alone is off by more than 0.02.
+    net, (images, targets) = request.getfixturevalue(name), photos_at(128, (0, 3, 11))
     full, half = (ours(net, images, targets, "features", precision=precision) for precision in ("full", "bf16"))
     assert decided_by_few(full)
     assert 0 < far(full.map, half.map) < 0.02

@@ -27,8 +27,8 @@ class LayerExplainer(Explainer):
 
     Args:
         layer: Full name or unique suffix; None takes the last feature map before global pooling.
-        post_relu: Read the layer after the in-place ReLU that follows it; None decides for the default layer
-            (methods 0.5) and reads a named layer as it is.
+        post_relu: Read the layer after the in-place ReLU that follows it; None does so for the default layer, named or
+            not, where such a ReLU follows (DenseNet), and reads any other layer as it is.
         name: See :class:`Explainer`.
     """
 

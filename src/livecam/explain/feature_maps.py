@@ -94,9 +94,7 @@ def check_choice(layers: Sequence[str] | None, channels: Sequence[int] | None, s
     """
     check_count("strongest", strongest)
     if layers is not None and (isinstance(layers, str) or not len(layers)):
-        raise ValueError(
-            f"No layer is named by layers={layers!r}: list at least one, or leave it out to see all sizes."
-        )
+        raise ValueError(f"No layer is named in layers={layers!r}: name at least one in a list, or leave layers out.")
     sound = channels is None or (isinstance(channels, Sequence) and all(isinstance(index, int) for index in channels))
     if not sound or (channels is not None and (not channels or min(channels) < 0 or len({*channels}) < len(channels))):
         raise ValueError(

@@ -14,7 +14,7 @@ from livecam.explain.recording import Recording
 def plus_plus_alpha(activations: Tensor, slope: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the cancelled form 1 / (2 + sum(A) D3/D2).
 
-    The textbook form with an epsilon is ruined where gradients are small, as at full resolution (methods 2.3).
+    The textbook form with an epsilon is ruined where gradients are small, as at full resolution.
 
     Args:
         activations: A ``(N, K, h, w)``.

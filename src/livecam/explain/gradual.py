@@ -68,7 +68,7 @@ class GradualExtrapolation(Explainer):
 
     Signed activations count by their positive part. A base map that is as fine as every earlier stage cannot be
     sharpened: it is returned as it is, and ``details`` say so. Its support may grow by about one coarse cell, as that
-    of successive bilinear steps does (methods C7).
+    of successive bilinear steps does.
 
     ``details``: those of the base, ``layers`` that were used from deep to shallow, ``identity``.
 
@@ -142,7 +142,7 @@ def contributions_to(structure: Structure, base: Sequence[Capture], layers: Laye
         names = sorted(map(structure.resolve, layers), key=lambda name: -structure.finished.get(name, 0))
         return [Capture(name, reduce=reduce) for name in names]
     ends = [structure.finished.get(structure.resolve(capture.layer), 0) for capture in base]
-    # "Before" means that the stage's tensor is there before the base's layer has finished (methods C24).
+    # "Before" means that the stage's tensor is there before the base's layer has finished.
     before = [stage for stage in structure.stages if ends and stage.started < max(ends)]
     return [Capture(stage.layer, at=stage.at, reduce=reduce) for stage in reversed(before)]
 
