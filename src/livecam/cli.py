@@ -34,6 +34,8 @@ _FROM_DATA = ("num_classes", "head", "class_names", "image_size", "mean", "std",
 # Options of commands that may be given several values, or several times.
 _LIST = list[str] | None
 
+_format = warnings.formatwarning
+
 
 class OneSentence:
     """Makes a parser's errors one sentence with near matches, not a page of usage."""
@@ -189,6 +191,12 @@ def _speak() -> None:
         log.addHandler(logging.StreamHandler())
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.formatwarning = _one_line
+
+
+def _one_line(message: Warning | str, category: type[Warning], file: str, *rest: Any) -> str:
+    """Our own warnings without the line of code that they come from."""
+    return f"{message}\n" if Path(__file__).parent in Path(file).parents else _format(message, category, file, *rest)
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
