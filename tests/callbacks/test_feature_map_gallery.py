@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import ForeignModule
+from foreign import ForeignModule
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader, IterableDataset
 

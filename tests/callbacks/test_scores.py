@@ -155,7 +155,7 @@ def test_padding_of_a_distributed_sampler_is_dropped(length, with_index):
 
 def test_watching_does_not_disturb(make_trainer, foreign_loader):
     """Weights, losses and optimiser state are bit-identical with every callback and with none."""
-    from conftest import ForeignModule
+    from foreign import ForeignModule
 
     from livecam.callbacks import ExplanationGallery
 

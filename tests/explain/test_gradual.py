@@ -23,7 +23,6 @@ from livecam.explain import (
     structure_of,
 )
 from livecam.explain.gradual import extrapolate, reference_extrapolate
-from livecam.models import build_model
 
 
 class Stages(nn.Module):
@@ -217,27 +216,6 @@ def test_the_class_independent_part_is_what_a_constant_map_leaves():
     found = explain(net, images, [GradualExtrapolation(Constant(name="constant"))], 1)["gradual_constant"]
     other = explain(net, images, [GradualExtrapolation(Constant(name="constant"))], 2)["gradual_constant"]
     assert torch.equal(found.raw, other.raw) and not found.degenerate.any()
-
-
-@pytest.mark.parametrize("skips", ["concat", "drop"])
-def test_u_nets(skips):
-    net = build(build_model, "unet", 3, width=4, depth=2, skips=skips)
-    images = pictures(2, (32, 48))
-    full, bottleneck = GradualExtrapolation(GradCAM()), GradualExtrapolation(GradCAM("bottleneck"), name="bottleneck")
-    with pytest.warns(UserWarning, match=r"Gradual Grad-CAM is Grad-CAM itself here.*layer='bottleneck'"):
-        found = explain(net, images, [GradCAM(), full, bottleneck])
-    assert found["bottleneck"].raw.shape == (2, 32, 48)
-    assert found["bottleneck"].details["layers"] == ["pools.1 input", "pools.0 input"]
-    # The decoder's map is as fine as the image: nothing to sharpen, and it says so.
-    assert torch.equal(found["gradual_gradcam"].raw, found["gradcam"].raw)
-    assert found["gradual_gradcam"].details["identity"]
-    assert found["gradual_gradcam"].details["note"] == "same as Grad-CAM"
-
-
-def test_a_decoder_block_is_sharpened_by_the_finer_encoder_stages():
-    net = build(build_model, "unet", 3, width=4, depth=3)
-    found = explain(net, pictures(1, (32, 32)), [GradualExtrapolation(GradCAM("decoder.blocks.0"))])["gradual_gradcam"]
-    assert found.details["layers"] == ["pools.1 input", "pools.0 input"] and found.raw.shape == (1, 32, 32)
 
 
 def test_an_expensive_base_runs_once_for_itself_and_all_that_build_upon_it():
