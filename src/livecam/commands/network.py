@@ -8,7 +8,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from livecam.checkpoint import load_classifier
-from livecam.data.images import read_image
 from livecam.data.transforms import prepare_image
 from livecam.explain.naming import check_count
 from livecam.messages import near
@@ -50,10 +49,6 @@ class Network:
         slug = re.sub(r"\W+", "_", self.label.lower()).strip("_")
         # Both ends of a long one: what sets networks apart comes last.
         return slug if len(slug) <= 60 else f"{slug[:30]}_{slug[-29:]}"
-
-    def read(self, path: str) -> Tensor:
-        """Model input ``(3, S, S)`` of one photo."""
-        return self.prepare(read_image(path))
 
     def prepare(self, photo: Image.Image) -> Tensor:
         """Model input ``(3, S, S)`` of an RGB photo."""

@@ -29,11 +29,12 @@ def by_name(name: str) -> Explainer:
     known = methods()
     if name in known:
         return known[name]()
-    words = [*known, *(prefix + method for prefix in wrappers() for method in known)]
-    for prefix, wrapper in wrappers().items():
-        if name.startswith(prefix) and (name in words or name.removeprefix(prefix).startswith(tuple(wrappers()))):
-            return wrapper(by_name(name.removeprefix(prefix)))
-    close = get_close_matches(name, [*words, *PRESETS], 3)
+    prefixes = wrappers()
+    for prefix, wrapper in prefixes.items():
+        base = name.removeprefix(prefix)
+        if base != name and (base in known or base.startswith(tuple(prefixes))):
+            return wrapper(by_name(base))
+    close = get_close_matches(name, [*known, *(prefix + base for prefix in prefixes for base in known), *PRESETS], 3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")
 
