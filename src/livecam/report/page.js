@@ -121,7 +121,7 @@ async function show(step) {
     sections.galleries.set(gallery.key, view);
     const { images, step: own } = entryAt(gallery, step);
     view.heading.title = own === step ? "" : `pictures of ${momentOf(own)}`;
-    view.grid.classList.toggle("wide", images.some((picture) => picture.width > 2.5 * picture.height));
+    view.grid.classList.toggle("wide", images.some(({ width, height }) => width > 2.5 * height || width > 900));
     while (view.figures.length < images.length) view.figures.push(buildFigure(gallery.key, view.figures.length));
     const shown = view.figures.slice(0, images.length);
     if (view.grid.childElementCount !== shown.length) view.grid.replaceChildren(...shown);
