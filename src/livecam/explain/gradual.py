@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.hooks import Capture
+from livecam.explain.hooks import IMAGES, Capture
 from livecam.explain.maps import minmax, resize
 from livecam.explain.naming import check_option
 from livecam.explain.recording import Recording, record
@@ -141,7 +141,7 @@ def contributions_to(structure: Structure, base: Sequence[Capture], layers: Laye
     if layers != "auto":
         names = sorted(map(structure.resolve, layers), key=lambda name: -structure.finished.get(name, 0))
         return [Capture(name, reduce=reduce) for name in names]
-    ends = [structure.finished.get(structure.resolve(capture.layer), 0) for capture in base]
+    ends = [structure.finished.get(structure.resolve(c.layer), 0) for c in base if c != IMAGES]
     # "Before" means that the stage's tensor is there before the base's layer has finished.
     before = [stage for stage in structure.stages if ends and stage.started < max(ends)]
     return [Capture(stage.layer, at=stage.at, reduce=reduce) for stage in reversed(before)]

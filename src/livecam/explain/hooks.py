@@ -46,6 +46,10 @@ class Capture:
             raise ValueError("Channel means have no gradient of their own: capture the whole layer.")
 
 
+IMAGES = Capture("", at="input", gradient=True)
+"""Asks for the gradient of the class score with respect to the images: :attr:`Recording.input_gradient`."""
+
+
 def merge(captures: Iterable[Capture]) -> list[Capture]:
     """Keep equal captures once, with a gradient if any of them asks for one."""
     merged: dict[Capture, bool] = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from livecam.explain.guard import as_input, check_images, ordinary, undisturbed
-from livecam.explain.hooks import Capture, Tap, merge
+from livecam.explain.hooks import IMAGES, Capture, Tap, merge
 from livecam.explain.structure import Structure, named_layers, structure_of
 from livecam.heads import Head, as_logits, get_head
 from livecam.normalisation import Normalisation
@@ -26,7 +26,8 @@ class Recording:
         activations: Tensor ``(N, C, h, w)`` of each capture, float32 or float64; ``(N, 1, h, w)`` where it reduces
             channels.
         gradients: d score / d activation of each capture that asked for it, same shape and type.
-        input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked.
+        input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked (by ``input_gradient=True``, or by
+            the capture ``IMAGES``).
         model: The explained network.
         head: How its logits are read.
         normalisation: Tie between model input and pixels; None when the caller gave none.
@@ -146,18 +147,20 @@ def _record(
 ) -> Recording:
     images = as_input(model, images).detach()
     layers = named_layers(model)
-    taps = [Tap(layers[structure.resolve(capture.layer)], capture) for capture in merge(captures)]
+    input_gradient = input_gradient or IMAGES in captures
+    captures = merge(capture for capture in captures if capture != IMAGES)
+    taps = [Tap(layers[structure.resolve(capture.layer)], capture) for capture in captures]
     wants_gradient = input_gradient or any(tap.capture.gradient for tap in taps)
     with torch.no_grad(), context:
         leaf = images.detach().requires_grad_(True) if input_gradient else images
-        logits = _forward(model, leaf, taps, grad=input_gradient)
+        logits = forward(model, leaf, taps, grad=input_gradient)
         head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
         goal = _as_targets(targets, logits, head)
         kept = {tap.capture: tap.result() for tap in taps}
         found = _gradients(head, logits, goal, taps, leaf) if wants_gradient else []
         if any(gradient is None for gradient in found):
             # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
-            found = _gradients(head, _forward(model, leaf, taps, grad=True), goal, taps, leaf)
+            found = _gradients(head, forward(model, leaf, taps, grad=True), goal, taps, leaf)
             _check_connected(found, taps)
     slopes = {tap.capture: _at_least_float(g) for tap, g in zip((t for t in taps if t.capture.gradient), found)}
     return Recording(
@@ -175,7 +178,8 @@ def _record(
     )
 
 
-def _forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) -> Tensor:
+def forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) -> Tensor:
+    """Logits of ``images``; the taps keep what they are made for, and their hooks are gone afterwards."""
     handles = []
     try:
         handles += [tap.attach() for tap in taps]

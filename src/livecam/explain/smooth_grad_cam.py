@@ -11,6 +11,7 @@ from livecam.explain.cam import LayerExplainer, weighted_sum
 from livecam.explain.grad_cam_pp import plus_plus_alpha
 from livecam.explain.hooks import Capture
 from livecam.explain.naming import check_count, check_option
+from livecam.explain.noise import NOISES, Noise
 from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
@@ -72,7 +73,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         check_count("nsamples", self.nsamples, 0)
         check_count("chunk", self.chunk)
         check_option("numerator", self.numerator, ("second", "first"))
-        check_option("noise", self.noise, ("range", "absolute"))
+        check_option("noise", self.noise, NOISES)
         check_option("weighting", self.weighting, ("mean", "exp"))
         if not self.std_dev >= 0:
             raise ValueError(f"std_dev is a standard deviation, at least 0, got {self.std_dev}.")
@@ -113,10 +114,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         """D1, D3/D2 and D1/D2 over the noisy images, each ``(N, K, h, w)``."""
         images = recording.images
         capture = replace(self.capture(recording.structure), gradient=True)
-        spread = self.std_dev * torch.ones_like(images[:, :1, :1, :1])
-        if self.noise == "range":
-            low, high = images.flatten(1).aminmax(dim=1)
-            spread = spread * (high - low)[:, None, None, None]
+        noise = Noise(images, self.nsamples, self.std_dev, self.noise, self.seed)
         # In units of 1/Z, or cubes of gradients at full resolution would leave float32's range.
         unit = shape[2] * shape[3]
         sums = torch.zeros(3, *shape, dtype=self.activations(recording).dtype, device=images.device)
@@ -124,8 +122,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         for part in chunks(self.label, self.nsamples * len(images), self.chunk):
             index = torch.arange(part.start, part.stop, device=images.device)
             sample, owner = index // len(images), index % len(images)
-            noisy = images[owner] + spread[owner] * self._noise(sample, images)
-            found = recording.again(noisy, owner, [capture])
+            found = recording.again(noise.added(sample, owner), owner, [capture])
             g = found.gradients[capture] * unit
             gain = torch.ones(len(owner), device=g.device)
             if self.weighting == "exp":
@@ -145,17 +142,6 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
             torch.where(some, third / safe, 0) / unit,
             torch.where(some, first / safe, 0) * unit,
         )
-
-    def _noise(self, samples: Tensor, like: Tensor) -> Tensor:
-        """Standard normal noise ``(M, C, H, W)`` of the samples with these numbers ``(M,)``."""
-        # A seed per sample: what a sample draws depends on no chunk, and runs with other seeds share nothing.
-        seeds = torch.randint(2**62, (self.nsamples,), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        numbers = samples.tolist()
-        drawn = {
-            number: torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(seeds[number]))
-            for number in dict.fromkeys(numbers)
-        }
-        return torch.stack([drawn[number] for number in numbers]).to(like)
 
 
 def _as_neurons(subset: Any) -> tuple[tuple[int, int], ...]:
