@@ -4,10 +4,12 @@ from livecam.explain.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
 from livecam.explain.grad_cam_pp import GradCAMPlusPlus
+from livecam.explain.gradients import InputXGradient, IntegratedGradients, Saliency, SmoothGrad, VarGrad
 from livecam.explain.gradual import GradualExtrapolation, extrapolate_map
 from livecam.explain.hooks import Capture
 from livecam.explain.names import by_name, by_names, methods
 from livecam.explain.recording import Recording, record
+from livecam.explain.rectifiers import Deconvnet, GuidedBackprop
 from livecam.explain.score_cam import ScoreCAM
 from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
 from livecam.explain.structure import Structure, structure_of
@@ -15,16 +17,23 @@ from livecam.explain.structure import Structure, structure_of
 __all__ = [
     "CAM",
     "Capture",
+    "Deconvnet",
     "Explainer",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradualExtrapolation",
+    "GuidedBackprop",
+    "InputXGradient",
+    "IntegratedGradients",
     "LayerCAM",
     "Recording",
+    "Saliency",
     "ScoreCAM",
+    "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "Structure",
+    "VarGrad",
     "WGradCAM",
     "XGradCAM",
     "by_name",

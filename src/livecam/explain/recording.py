@@ -26,8 +26,8 @@ class Recording:
         activations: Tensor ``(N, C, h, w)`` of each capture, float32 or float64; ``(N, 1, h, w)`` where it reduces
             channels.
         gradients: d score / d activation of each capture that asked for it, same shape and type.
-        input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked (by ``input_gradient=True``, or by
-            the capture ``IMAGES``).
+        input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked (by ``input_gradient=True``, or
+            by the capture ``IMAGES``).
         model: The explained network.
         head: How its logits are read.
         normalisation: Tie between model input and pixels; None when the caller gave none.

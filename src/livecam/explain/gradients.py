@@ -1,0 +1,270 @@
+"""Methods that read the gradient of the class score with respect to the image's own pixels.
+
+All maps have the size of the image. ``details["gradient"]`` keeps what the channels held, ``(N, 3, H, W)``, signed.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from livecam.explain.explainer import Explainer
+from livecam.explain.fills import Fill, check_fill, filled, gaussian_blur
+from livecam.explain.hooks import IMAGES, Capture
+from livecam.explain.naming import check_count, check_option
+from livecam.explain.noise import NOISES, Noise
+from livecam.explain.progress import chunks
+from livecam.explain.recording import Recording
+from livecam.explain.structure import Structure
+
+Reduce = Literal["max", "sum", "l2"]
+_MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda value: value.abs().amax(1),
+    "sum": lambda value: value.abs().sum(1),
+    "l2": lambda value: value.square().sum(1).sqrt(),
+}
+
+
+@dataclass(frozen=True)
+class PixelGradient(Explainer):
+    """A method whose map is the magnitude, over channels, of something like a gradient.
+
+    Args:
+        reduce: ``max`` of the channels' magnitudes, their ``sum``, or their ``l2`` norm.
+        smooth: Standard deviation of a Gaussian over the map, as a share of the image's longer side; 0 leaves it as it
+            is, TorchRay uses 0.02 for the pointing game.
+        name: See :class:`Explainer`.
+    """
+
+    reduce: Reduce = "max"
+    smooth: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_option("reduce", self.reduce, _MAGNITUDES)
+        if not self.smooth >= 0:
+            raise ValueError(f"smooth is a share of the image's longer side, at least 0, got {self.smooth}.")
+
+    @abstractmethod
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        """What is shown, ``(N, 3, H, W)``, and further details."""
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        gradient, details = self.gradient(recording)
+        maps = _MAGNITUDES[self.reduce](gradient)
+        if self.smooth:
+            maps = gaussian_blur(maps[:, None], self.smooth * max(maps.shape[1:]))[:, 0]
+        return maps, {"gradient": gradient} | details
+
+
+@dataclass(frozen=True)
+class Saliency(PixelGradient):
+    """Saliency (Simonyan et al. 2014): max over channels of |dS_c/dx|.
+
+    It has no sign: both classes of a one-logit network get the same map. Costs one forward and one backward, shared
+    with all methods of the call.
+    """
+
+    method: ClassVar[str] = "saliency"
+    label: ClassVar[str] = "Saliency"
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return [IMAGES]
+
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        return recording.input_gradient, {}
+
+
+@dataclass(frozen=True)
+class InputXGradient(Explainer):
+    """Input x gradient (Shrikumar et al. 2016): sum over channels of x dS_c/dx.
+
+    Signed. x is the model's input, so zero is the data's mean colour. For networks without biases its sum is the class
+    score. Costs one forward and one backward, shared with all methods of the call.
+    """
+
+    method: ClassVar[str] = "input_x_gradient"
+    label: ClassVar[str] = "Input x gradient"
+    signed: ClassVar[bool] = True
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return [IMAGES]
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        gradient = recording.input_gradient
+        return (recording.images.to(gradient) * gradient).sum(1), {"gradient": gradient}
+
+
+def gradients_at(
+    recording: Recording, label: str, count: int, chunk: int, inputs: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Gradients of the class score at ``count`` variants of every image, in chunks of whole variants.
+
+    Args:
+        recording: The shared pass.
+        label: What is being done, for people.
+        count: Variants per image.
+        chunk: Most images per pass; at least one variant of every image is run.
+        inputs: Makes model input ``(M, 3, H, W)`` from variant numbers and owners, both ``(M,)``.
+
+    Yields:
+        ``(variants, N, 3, H, W)``.
+    """
+    images = recording.images
+    # Whole variants, so that sums over them need no scattering, which is not repeatable on a GPU.
+    for part in chunks(label, count, max(1, chunk // len(images))):
+        variants = torch.arange(part.start, part.stop, device=images.device)
+        variant = variants.repeat_interleave(len(images))
+        owner = torch.arange(len(images), device=images.device).repeat(len(variants))
+        found = recording.again(inputs(variant, owner), owner, input_gradient=True).input_gradient
+        yield found.unflatten(0, (len(variants), len(images)))
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Explainer):
+    """Integrated gradients (Sundararajan et al. 2017): (x - x') times the mean gradient on the way from x' to x.
+
+    Signed: its sum is the score at the image minus the score at the baseline, up to the error of the quadrature, which
+    ``details["convergence_delta"]`` ``(N,)`` reports in units of the score. The quadrature takes the midpoints of
+    ``steps`` equal parts. Costs ``steps`` forwards and backwards and one forward for every baseline.
+
+    ``details``: ``convergence_delta``; ``attribution`` ``(N, 3, H, W)``.
+
+    Args:
+        steps: Parts of the way.
+        baseline: Where the way begins, see :func:`livecam.explain.fills.filled`; several in a tuple are averaged.
+        reduce: ``sum`` over channels, or their signed ``max`` as in PAIR's XRAI.
+        chunk: Images per pass; bounds memory.
+        name: See :class:`Explainer`.
+
+    Raises:
+        ValueError: When an option is unknown or a number is not positive.
+    """
+
+    method: ClassVar[str] = "integrated_gradients"
+    label: ClassVar[str] = "Integrated gradients"
+    signed: ClassVar[bool] = True
+
+    steps: int = 50
+    baseline: Fill | tuple[Fill, ...] = "zero_normalised"
+    reduce: Literal["sum", "max"] = "sum"
+    chunk: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        check_count("chunk", self.chunk)
+        check_option("reduce", self.reduce, ("sum", "max"))
+        if isinstance(self.baseline, list):
+            object.__setattr__(self, "baseline", tuple(self.baseline))
+        for baseline in self._baselines():
+            check_fill("baseline", baseline)
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        images, baselines = recording.images, self._baselines()
+        starts = torch.stack([filled(images, baseline, recording.normalisation) for baseline in baselines])
+
+        def inputs(variant: Tensor, owner: Tensor) -> Tensor:
+            share = (variant % self.steps + 0.5).to(images) / self.steps
+            start = starts[variant.div(self.steps, rounding_mode="floor"), owner]
+            return start + share[:, None, None, None] * (images[owner] - start)
+
+        mean = torch.zeros_like(starts)
+        done = 0
+        for found in gradients_at(recording, self.label, len(baselines) * self.steps, self.chunk, inputs):
+            for gradient in found:
+                mean[done // self.steps] += gradient.to(mean) / self.steps
+                done += 1
+        attribution = ((images - starts) * mean).mean(0)
+        owner = torch.arange(len(images), device=images.device)
+        score = recording.head.score(recording.logits, recording.targets)
+        gained = score - torch.stack([recording.score(start, owner) for start in starts]).mean(0)
+        maps = attribution.sum(1) if self.reduce == "sum" else attribution.amax(1)
+        delta = attribution.sum((1, 2, 3)) - gained.to(attribution)
+        return maps, {"convergence_delta": delta, "attribution": attribution}
+
+    def _baselines(self) -> tuple[Fill, ...]:
+        one = isinstance(self.baseline, str) or any(isinstance(value, float | int) for value in self.baseline)
+        return (self.baseline,) if one else self.baseline
+
+
+@dataclass(frozen=True)
+class NoisyGradient(PixelGradient):
+    """A statistic of the gradients of noisy copies of an image.
+
+    Costs ``nsamples`` forwards and backwards. Every image of a batch gets the same noise, scaled by its own range.
+
+    Args:
+        nsamples: Noisy copies per image.
+        std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
+        noise: ``range`` reads ``std_dev`` so, ``absolute`` in units of the model's input.
+        seed: Seed of the noise.
+        chunk: Images per pass; bounds memory.
+        name: See :class:`Explainer`.
+    """
+
+    nsamples: int = 25
+    std_dev: float = 0.15
+    noise: Literal["range", "absolute"] = "range"
+    seed: int = 0
+    chunk: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("nsamples", self.nsamples)
+        check_count("chunk", self.chunk)
+        check_option("noise", self.noise, NOISES)
+        if not self.std_dev >= 0:
+            raise ValueError(f"std_dev is a standard deviation, at least 0, got {self.std_dev}.")
+
+    def samples(self, recording: Recording) -> Iterator[Tensor]:
+        """The gradient ``(N, 3, H, W)`` at each noisy copy, one after the other."""
+        noise = Noise(recording.images, self.nsamples, self.std_dev, self.noise, self.seed)
+        for found in gradients_at(recording, self.label, self.nsamples, self.chunk, noise.added):
+            yield from found
+
+
+@dataclass(frozen=True)
+class SmoothGrad(NoisyGradient):
+    """SmoothGrad (Smilkov et al. 2017): the mean gradient of noisy copies, then the magnitude over channels.
+
+    Args:
+        average: What is averaged: ``signed`` gradients, their ``square`` (SmoothGrad-squared, PAIR's ``magnitude``), or
+            their ``abs``.
+    """
+
+    method: ClassVar[str] = "smoothgrad"
+    label: ClassVar[str] = "SmoothGrad"
+
+    average: Literal["signed", "square", "abs"] = "signed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_option("average", self.average, ("signed", "square", "abs"))
+
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        read = {"signed": lambda g: g, "square": torch.square, "abs": torch.abs}[self.average]
+        return sum(read(gradient) for gradient in self.samples(recording)) / self.nsamples, {}
+
+
+@dataclass(frozen=True)
+class VarGrad(NoisyGradient):
+    """VarGrad (Adebayo et al. 2018): the variance of the gradient over noisy copies, of the population.
+
+    Where the network is linear around the image it is zero.
+    """
+
+    method: ClassVar[str] = "vargrad"
+    label: ClassVar[str] = "VarGrad"
+
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        mean = squares = 0
+        for number, gradient in enumerate(self.samples(recording)):
+            # Welford: a difference of large squares would leave nothing but rounding.
+            step = gradient - mean
+            mean = mean + step / (number + 1)
+            squares = squares + step * (gradient - mean)
+        return squares / self.nsamples, {}
