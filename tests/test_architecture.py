@@ -27,7 +27,7 @@ ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich jsonargpa
 
 # Packages at the top, single modules (and one file with rights of its own) below; longest name wins.
 RULES = {
-    "explain": May("heads normalisation", "torch", "skimage rich"),
+    "explain": May("heads normalisation", "torch", "skimage rich captum numpy"),
     "metrics": May("heads normalisation", "torch torchmetrics"),
     "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
     "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools"),

@@ -1,6 +1,7 @@
 """Visual explanations of image classifiers in pure torch."""
 
 from livecam.explain.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
+from livecam.explain.excitation import ContrastiveExcitationBackprop, ExcitationBackprop
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
 from livecam.explain.grad_cam_pp import GradCAMPlusPlus
@@ -17,7 +18,9 @@ from livecam.explain.structure import Structure, structure_of
 __all__ = [
     "CAM",
     "Capture",
+    "ContrastiveExcitationBackprop",
     "Deconvnet",
+    "ExcitationBackprop",
     "Explainer",
     "Explanation",
     "GradCAM",

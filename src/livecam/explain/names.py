@@ -2,8 +2,11 @@
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import fields
 from difflib import get_close_matches
 
+# Not called here: a class is found by its name once its module is loaded.
+import livecam.explain.captum  # noqa: F401
 from livecam.explain.explainer import Explainer
 from livecam.explain.presets import PRESETS
 
@@ -15,11 +18,11 @@ def methods() -> dict[str, type[Explainer]]:
 
 def wrappers() -> dict[str, type[Explainer]]:
     """Every explainer class that works upon another explainer, by the prefix that its name puts before the base's."""
-    return dict(sorted((cls.prefix, cls) for cls in _classes() if "prefix" in vars(cls)))
+    return {prefix: cls for prefix, cls in _prefixed().items() if "base" in {field.name for field in fields(cls)}}
 
 
 def by_name(name: str) -> Explainer:
-    """Build an explainer with its defaults from its name, such as ``gradcam`` or ``gradual_gradcam``.
+    """Build an explainer with its defaults from its name, such as ``gradcam``, ``gradual_gradcam`` or ``captum_deep_lift``.
 
     Raises:
         ValueError: When no method has that name; the message gives near matches.
@@ -29,12 +32,16 @@ def by_name(name: str) -> Explainer:
     known = methods()
     if name in known:
         return known[name]()
-    prefixes = wrappers()
-    for prefix, wrapper in prefixes.items():
-        base = name.removeprefix(prefix)
-        if base != name and (base in known or base.startswith(tuple(prefixes))):
-            return wrapper(by_name(base))
-    close = get_close_matches(name, [*known, *(prefix + base for prefix in prefixes for base in known), *PRESETS], 3)
+    prefixes, upon = _prefixed(), wrappers()
+    for prefix, cls in prefixes.items():
+        word = name.removeprefix(prefix)
+        if word == name:
+            continue
+        if prefix not in upon:
+            return cls(word)
+        if word in known or word.startswith(tuple(prefixes)):
+            return cls(by_name(word))
+    close = get_close_matches(name, [*known, *(prefix + base for prefix in upon for base in known), *PRESETS], 3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")
 
@@ -55,6 +62,11 @@ def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
             preset = PRESETS.get(name) if isinstance(name, str) else None
             built += preset() if preset else [by_name(name)]
     return built
+
+
+def _prefixed() -> dict[str, type[Explainer]]:
+    """Every explainer class whose name is a prefix and a word: another method's, or one that the class looks up."""
+    return dict(sorted((cls.prefix, cls) for cls in _classes() if "prefix" in vars(cls)))
 
 
 def _classes() -> Iterable[type[Explainer]]:

@@ -50,6 +50,8 @@ class Structure:
         finished: Position of each executed module's (last) end in the order of execution.
         stages: Resolution stages in order of execution.
         strided: MaxPool2d modules and strided Conv2d modules in order of execution.
+        excitation_layer: Where a top-down pass is read by default: the last layer that all evidence passes and that is
+            finer than the target layer; in networks as fine as their image, the first feature map.
         linear: Name of the linear layer that turns the pooled target layer into the logits; None without such a head.
     """
 
@@ -59,6 +61,7 @@ class Structure:
     finished: dict[str, int]
     stages: tuple[Stage, ...]
     strided: tuple[str, ...]
+    excitation_layer: str | None
     linear: str | None
 
     def resolve(self, layer: str | None) -> str:
@@ -138,6 +141,7 @@ class _DryRun:
         self.convolved: tuple[Tensor, int] | None = None
         self.linears: list[tuple[str, nn.Linear, Tensor]] = []
         self.starts: dict[str, int] = {}
+        self.first_stage: str | None = None
 
     def run(self, image: Tensor) -> Structure:
         self.image = image
@@ -159,6 +163,7 @@ class _DryRun:
             finished=self.finished,
             stages=tuple(self.stages.values()),
             strided=tuple(self.strided),
+            excitation_layer=self._excitation(target) if target else None,
             linear=self._linear(target, logits) if target else None,
         )
 
@@ -200,6 +205,8 @@ class _DryRun:
         # 1.5 and not 1: an unpadded 3x3 convolution is no stage; 1x1 outputs are squeeze-and-excitation or pooling.
         if small_h * small_w == 1 or (small_h * 1.5 > h and small_w * 1.5 > w) or (h, w) in self.stages:
             return
+        if not self.stages:
+            self.first_stage = next((event.name for event in reversed(self.events) if event.tensor is given), None)
         stage = Stage(name, (h, w), self.starts[name])
         bare = self.convolved is not None and given is self.convolved[0] and given._version == self.convolved[1]
         if bare and (h, w) in self.rectifiers:
@@ -227,6 +234,37 @@ class _DryRun:
             found = None if tokens else event
             break
         return found
+
+    def _excitation(self, target: _Event) -> str:
+        maps = {event.name: event.tensor for event in self.events if event.tensor.ndim == 4}
+        trunk = self._trunk("")
+        while len(trunk) == 1:  # a wrapper, such as a LightningModule around its network
+            trunk = self._trunk(trunk[0] + ".") or [target.name]
+            if trunk == [target.name]:
+                break
+        before = [name for name in trunk if name in maps and self.finished[name] < self.finished[target.name]]
+        finer = [name for name in before if maps[name].shape[2:].numel() > target.tensor.shape[2:].numel()]
+        if not finer:
+            return self.first_stage or target.name
+        # An activation rather than a bare convolution of that size (DenseNet's transitions).
+        alike = [name for name in finer if maps[name].shape[2:] == maps[finer[-1]].shape[2:]]
+        return next((name for name in reversed(alike) if bool((maps[name] >= 0).all())), finer[-1])
+
+    def _trunk(self, prefix: str) -> list[str]:
+        """Modules that run one after the other below ``prefix``, in order; of sequences, their parts.
+
+        The last part of a sequence goes by the name of the sequence, whose output is the same.
+        """
+        names = []
+        inside = self.model.get_submodule(prefix.rstrip(".")) if prefix else self.model
+        for child, module in inside.named_children():
+            name = prefix + child
+            if isinstance(module, nn.Sequential) and name in self.finished:
+                parts = self._trunk(name + ".")
+                names += [*parts[:-1], name]
+            elif name in self.finished:
+                names.append(name)
+        return sorted(names, key=self.finished.__getitem__)
 
     def _linear(self, target: _Event, logits: Tensor) -> str | None:
         """The layer for which ``linear(mean of target) == logits``; compared by its input, so any weights will do."""
