@@ -7,42 +7,21 @@ a word here. Toys take the part of networks; formulas are tested elsewhere.
 import copy
 import random
 import warnings
-from dataclasses import MISSING, fields
-from functools import partial
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
+from every_method import METHODS, every_method
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import NormTail, StagedNet, build, pictures
 
-from livecam.explain import GradCAM, ScoreCAM, SmoothGradCAMPlusPlus, explain, methods, structure_of
-from livecam.explain.names import wrappers
+from livecam.explain import (
+    explain,
+    structure_of,
+)
 from livecam.normalisation import IMAGENET
-
-
-def ready(cls):
-    """Whether a class can be built without arguments."""
-    return all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(cls) if f.init)
-
-
-def ours(classes):
-    return {name: cls for name, cls in classes.items() if cls.__module__.startswith("livecam.")}
-
-
-METHODS = {name: cls for name, cls in ours(methods()).items() if ready(cls)}
-# A method that works upon another one is checked upon Grad-CAM.
-METHODS |= {f"{prefix}gradcam": partial(cls, GradCAM()) for prefix, cls in ours(wrappers()).items()}
-# Settings that take other paths through the code than the defaults do.
-METHODS |= {
-    "smooth_gradcam_pp, noisy": partial(SmoothGradCAMPlusPlus, nsamples=3, std_dev=0.2, chunk=4),
-    "smooth_gradcam_pp, exp": partial(SmoothGradCAMPlusPlus, nsamples=2, weighting="exp", numerator="first"),
-    "scorecam, logit_diff": partial(ScoreCAM, weighting="logit_diff", chunk=5),
-    "scorecam, prob": partial(ScoreCAM, weighting="prob", mask_order="scale_first"),
-    "gradual_gradcam, reference": partial(wrappers()["gradual_"], GradCAM(), layers="reference"),
-}
-every_method = pytest.mark.parametrize("method", list(METHODS))
 
 
 def run(net, images, explainer, targets=None, **kwargs):
@@ -63,6 +42,8 @@ def same(one, other, atol=1e-6):
 
 def test_the_family_of_this_version_is_covered():
     family = {"cam", "gradcam", "gradcam_pp", "xgradcam", "layercam", "wgradcam", "smooth_gradcam_pp", "scorecam"}
+    family |= {"saliency", "input_x_gradient", "integrated_gradients", "smoothgrad", "vargrad", "guided_backprop"}
+    family |= {"deconvnet", "excitation_backprop", "contrastive_excitation_backprop", "occlusion", "rise", "xrai"}
     assert family | {"gradual_gradcam"} <= set(METHODS)
 
 

@@ -1,6 +1,7 @@
 """Visual explanations of image classifiers in pure torch."""
 
 from livecam.explain.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
+from livecam.explain.captum import CaptumExplainer
 from livecam.explain.excitation import ContrastiveExcitationBackprop, ExcitationBackprop
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
@@ -9,14 +10,20 @@ from livecam.explain.gradients import InputXGradient, IntegratedGradients, Salie
 from livecam.explain.gradual import GradualExtrapolation, extrapolate_map
 from livecam.explain.hooks import Capture
 from livecam.explain.names import by_name, by_names, methods
+from livecam.explain.occlusion import Occlusion
 from livecam.explain.recording import Recording, record
 from livecam.explain.rectifiers import Deconvnet, GuidedBackprop
+from livecam.explain.rise import RISE
 from livecam.explain.score_cam import ScoreCAM
 from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
 from livecam.explain.structure import Structure, structure_of
+from livecam.explain.xrai import XRAI
 
 __all__ = [
     "CAM",
+    "RISE",
+    "XRAI",
+    "CaptumExplainer",
     "Capture",
     "ContrastiveExcitationBackprop",
     "Deconvnet",
@@ -30,6 +37,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "LayerCAM",
+    "Occlusion",
     "Recording",
     "Saliency",
     "ScoreCAM",

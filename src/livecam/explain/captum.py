@@ -1,11 +1,9 @@
 """Any attribution of the Captum library as an explanation method."""
 
-import random
 import re
 import warnings
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -23,6 +21,7 @@ from livecam.explain.naming import check_count, check_option
 from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure, named_layers
+from livecam.explain.untouched import randomness_kept, seed_all, untouched
 from livecam.heads import Binary, Head, as_logits
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -33,7 +32,8 @@ _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
 # Bases that compute nothing themselves, and permutations, which give one image the pixels of another.
 _UNFIT = re.compile(r".*(Attribution|Permutation)")
 # What the explainer itself says, and what would make two results of one.
-_TAKEN = {"self", "inputs", "target", "additional_forward_args", "return_convergence_delta", "layer", "device_ids"}
+_TAKEN = {"self", "forward_func", "model", "layer", "device_ids", "inputs", "target", "additional_forward_args"}
+_TAKEN |= {"return_convergence_delta"}
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _CAPTUMS = r"captum\."
 _GATES = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.hardtanh_}
@@ -115,16 +115,17 @@ class CaptumExplainer(Explainer):
     def explain(self, recording: Recording) -> Tensor:
         cls = _attribution(self.attribution)
         device, count = recording.images.device, len(recording.images)
-        with _untouched(recording.model), _randomness_kept(device), torch.enable_grad(), warnings.catch_warnings():
-            _warn_of_overlooked(cls.__name__, recording)
+        with untouched(recording.model), randomness_kept(device), torch.enable_grad(), warnings.catch_warnings():
+            _check_reach(cls.__name__, recording)
             # Captum tells of every hook that it sets and takes away again.
             warnings.filterwarnings("ignore", module=_CAPTUMS)
             scores = _Scores(recording.model, recording.head).eval()
             maps = []
             for part in chunks(self.label, count, 1 if _one_by_one(cls) else count):
-                _seed(self.seed, device)
+                seed_all(self.seed, device)
                 maps.append(self._reduced(self._attribute(cls, scores, recording, part), len(recording.targets[part])))
-        return torch.cat(maps)
+        # Captum's surrogate models answer in single precision whatever they are asked in.
+        return torch.cat(maps).to(recording.images.dtype)
 
     def _attribute(self, cls: type, scores: nn.Module, recording: Recording, part: slice) -> Any:
         images = recording.images[part].detach()
@@ -132,7 +133,10 @@ class CaptumExplainer(Explainer):
         inits = {key: options.pop(key) for key in _parameters(cls).keys() & options.keys()}
         if "layer" in _parameters(cls):
             inits["layer"] = recording.layer(recording.structure.resolve(self.layer))
-        return cls(scores, **inits).attribute(images.requires_grad_(), target=recording.targets[part], **options)
+        if "target" in _parameters(cls.attribute):
+            # A layer's activation and a neuron's evidence are of no class.
+            options["target"] = recording.targets[part]
+        return cls(scores, **inits).attribute(images.requires_grad_(), **options)
 
     def _baselines(self, cls: type, images: Tensor, recording: Recording) -> dict[str, Tensor]:
         given, distribution = self.options.get("baselines"), _wants_distribution(cls)
@@ -191,7 +195,8 @@ def _attribution(word: str) -> type:
     key = str(word).replace("_", "").lower()
     if key not in known:
         close = [known[name].__name__ for name in get_close_matches(key, known, 3)]
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"It may be {", ".join(sorted(cls.__name__ for cls in known.values()))}."
+        every = ", ".join(sorted(cls.__name__ for cls in known.values()))
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"It may be {every}."
         raise ValueError(f"CaptumExplainer knows no attribution {word!r}. {hint}")
     return known[key]
 
@@ -222,55 +227,6 @@ def _one_by_one(cls: type) -> bool:
 def _as_tuple(value: Any) -> Any:
     """Captum wants tuples, YAML has lists only."""
     return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Activations work out of place inside; hooks, attributes, flags, weights and gradients are put back after."""
-    modules = [(vars(module), dict(vars(module))) for module in model.modules()]
-    # The dicts of hooks, parameters and so on get their content back and stay the same objects: handles refer to them.
-    inner = [(v, v.copy()) for _, saved in modules for v in saved.values() if type(v) in (dict, OrderedDict)]
-    weights = [(weight, weight.data, weight.requires_grad, weight.grad) for weight in model.parameters()]
-    try:
-        for live, _ in modules:
-            if live.get("inplace") is True:
-                live["inplace"] = False
-        yield
-    finally:
-        for live, saved in [*modules, *inner]:
-            live.clear()
-            live.update(saved)
-        for weight, data, wanted, gradient in weights:
-            if weight.data_ptr() != data.data_ptr():
-                weight.data = data
-            if weight.requires_grad != wanted:
-                weight.requires_grad_(wanted)
-            if weight.grad is not gradient:
-                weight.grad = gradient
-
-
-@contextmanager
-def _randomness_kept(device: torch.device) -> Iterator[None]:
-    import numpy
-
-    states = numpy.random.get_state(), random.getstate()
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        numpy.random.set_state(states[0])
-        random.setstate(states[1])
-
-
-def _seed(seed: int, device: torch.device) -> None:
-    """Seed what Captum draws from, and of several GPUs only the one in use."""
-    import numpy
-
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(seed)
-    numpy.random.seed(seed % 2**32)
-    random.seed(seed)
 
 
 class _Census(TorchFunctionMode):
@@ -311,26 +267,28 @@ class _Census(TorchFunctionMode):
         self.depth -= 1
 
 
-def _warn_of_overlooked(name: str, recording: Recording) -> None:
-    """Say where Captum's hooks on modules do not reach; costs one forward of one image, where it uses such hooks."""
+def _check_reach(name: str, recording: Recording) -> None:
+    """Say where Captum's hooks on modules do not reach; costs one forward of one image, where it uses such hooks.
+
+    Raises:
+        ValueError: When DeepLift meets a module that runs several times, where Captum would fail half-way.
+    """
     deep = "DeepLift" in name
-    guided = name.endswith(("GuidedBackprop", "GuidedGradCam", "Deconvolution"))
-    if not deep and not guided:
+    if not deep and not name.endswith(("GuidedBackprop", "GuidedGradCam", "Deconvolution")):
         return
     census = _Census()
     census.take(recording.model, recording.images[:1], _DEEP_LIFT if deep else (nn.ReLU,))
+    twice = [layer for layer, runs in census.runs.items() if runs > 1]
+    if deep and twice:
+        raise ValueError(
+            f"Captum's {name} needs modules that run once per forward, but {', '.join(twice[:3])} run several times: "
+            "give every call a module of its own."
+        )
     if census.outside:
         ours = "Deconvnet()" if "Deconv" in name else "GuidedBackprop()"
         remedy = "make each of them an nn.ReLU of its own" if deep else f"livecam's {ours} sees them all"
         warnings.warn(
-            f"Captum's {name} overlooks {census.outside} rectifiers per forward of this network that are no nn.ReLU "
-            f"modules, so its map is not what its name says: {remedy}.",
-            stacklevel=3,
-        )
-    twice = [layer for layer, runs in census.runs.items() if runs > 1]
-    if deep and twice:
-        warnings.warn(
-            f"Captum's {name} needs modules that run once per forward, but {', '.join(twice[:3])} "
-            f"{'runs' if len(twice) == 1 else 'run'} several times: give every call a module of its own.",
+            f"Captum's {name} overlooks rectifiers that are no nn.ReLU modules (calls per forward of this network: "
+            f"{census.outside}), so its map is not what its name says: {remedy}.",
             stacklevel=3,
         )

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,8 +30,7 @@ class TopDown(Explainer):
     Args:
         layer: Where the map is read; None takes the last layer that all evidence passes and that is finer than the
             default layer (``layer3`` of ResNets, ``features.22`` of VGG-16), or in networks as fine as their image, as
-            U-Nets, the first feature map.
-        at: ``output`` of the layer; with ``image`` the map is that of the pixels, which are shifted to be at least 0.
+            U-Nets, the first feature map. ``image`` goes on down to the pixels, which are shifted to be at least 0.
         residual: How sums split probability: by the positive parts of the branches (``relu``), or by their values
             (``signed``, as Caffe and TorchRay do).
         clamp_negative: Read negative activations as zero instead of refusing the network; where nothing positive is
@@ -44,17 +43,15 @@ class TopDown(Explainer):
     """
 
     layer: str | None = None
-    at: Literal["output", "image"] = "output"
     residual: Residual = "relu"
     clamp_negative: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_option("at", self.at, ("output", "image"))
         check_option("residual", self.residual, ("relu", "signed"))
 
     def captures(self, structure: Structure) -> list[Capture]:
-        if self.at == "image":
+        if self.layer == "image":
             return []
         return [Capture(structure.resolve(self.layer or structure.excitation_layer))]
 
@@ -83,7 +80,7 @@ class _Pass:
     """One forward whose operations know how to pass probability down, and the way down to its layers."""
 
     def __init__(self, explainer: TopDown, recording: Recording, taps: list[Tap]) -> None:
-        image = recording.images.detach().requires_grad_(True) if explainer.at == "image" else None
+        image = recording.images.detach().requires_grad_(True) if explainer.layer == "image" else None
         names = {id(p): name for name, p in recording.model.named_parameters()}
         self.mode = WinningProbability(explainer.residual, explainer.clamp_negative, names, image)
         with self.mode:

@@ -22,7 +22,7 @@ def wrappers() -> dict[str, type[Explainer]]:
 
 
 def by_name(name: str) -> Explainer:
-    """Build an explainer with its defaults from its name, such as ``gradcam``, ``gradual_gradcam`` or ``captum_deep_lift``.
+    """Build an explainer with its defaults: ``gradcam``, or a prefix and a word, ``gradual_gradcam``, ``captum_lime``.
 
     Raises:
         ValueError: When no method has that name; the message gives near matches.

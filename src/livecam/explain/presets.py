@@ -1,4 +1,4 @@
-"""The papers' settings by name: ``s1``, ``s2``, ``s4``, each a list of explainers that live side by side.
+"""The papers' settings by name: ``s1``, ``s2``, ``s4``, ``s5``, each a list of explainers that live side by side.
 
 Layer names are those of the papers' networks; on other networks name a layer of your own with the classes themselves.
 """
@@ -6,20 +6,29 @@ Layer names are those of the papers' networks; on other networks name a layer of
 from collections.abc import Callable
 
 from livecam.explain.cam import GradCAM
+from livecam.explain.excitation import ContrastiveExcitationBackprop
 from livecam.explain.explainer import Explainer
 from livecam.explain.grad_cam_pp import GradCAMPlusPlus
+from livecam.explain.gradients import Saliency
 from livecam.explain.gradual import GradualExtrapolation
+from livecam.explain.occlusion import Occlusion
 from livecam.explain.score_cam import ScoreCAM
 from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
 
 
 def gradual_extrapolation_paper() -> list[Explainer]:
-    """S1 (Szandala 2021): Grad-CAM at VGG-16's last convolution, sharpened as the text says and as the code does."""
+    """S1 (Szandala 2021): Grad-CAM at VGG-16's last convolution, sharpened as the text says and as the code does.
+
+    Contrastive Excitation Backprop is read, contrasted and sharpened at relu4_1, as the code does.
+    """
     base = GradCAM(layer="features.28", name="s1_gradcam")
+    top_down = ContrastiveExcitationBackprop("features.18", contrast_layer="features.18", name="s1_contrastive_eb")
     return [
         base,
         GradualExtrapolation(base, name="s1_gradual"),
         GradualExtrapolation(base, layers="reference", name="s1_gradual_reference"),
+        top_down,
+        GradualExtrapolation(top_down, name="s1_gradual_contrastive_eb"),
     ]
 
 
@@ -49,8 +58,19 @@ def high_resolution_paper() -> list[Explainer]:
     ]
 
 
+def student_report() -> list[Explainer]:
+    """S5 (Midha and Garg): saliency, and the class's probability under windows of (size, stride) 10, 10 and 10, 5."""
+    return [
+        Saliency(name="s5_saliency"),
+        Occlusion(10, 10, show="probability", name="s5_occlusion_10_10"),
+        Occlusion(10, 5, show="probability", name="s5_occlusion_10_5"),
+        Occlusion(10, 5, name="s5_occlusion_drop_10_5"),
+    ]
+
+
 PRESETS: dict[str, Callable[[], list[Explainer]]] = {
     "s1": gradual_extrapolation_paper,
     "s2": smooth_grad_cam_paper,
     "s4": high_resolution_paper,
+    "s5": student_report,
 }

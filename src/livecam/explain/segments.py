@@ -32,7 +32,7 @@ def segment(pixels: Tensor, method: str, scales: tuple[int, ...]) -> Tensor:
             larger, the larger the segments.
 
     Returns:
-        Labels ``(len(scales), H, W)`` from 0, int32 on the CPU, not to be written to.
+        Labels ``(len(scales), H, W)`` from 0, some perhaps unused, int32 on the CPU; not to be written to.
 
     Raises:
         ValueError: When the method is unknown.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from livecam.explain.winning_rules import Linear, WinningLinear, WinningSum, contrast, unchanged, win
+from livecam.explain.winning_rules import Linear, WinningLinear, WinningSum, contrast, is_bare, unchanged, win
 
 Residual = Literal["relu", "signed"]
 
@@ -103,7 +103,7 @@ class WinningProbability(TorchFunctionMode):
             return done
         result = func(*args, **kwargs)
         if name in _ROUTES:
-            if isinstance(result, Tensor) and any(_is_bare(value) for value in found):
+            if isinstance(result, Tensor) and any(is_bare(value) for value in found):
                 result.made_by, result.made_at = None, result._version
         elif any(isinstance(r, Tensor) and r.requires_grad for r in _flat([result])):
             raise ValueError(
@@ -123,35 +123,29 @@ class WinningProbability(TorchFunctionMode):
         return result
 
     def _linear(self, activations: Tensor, weight: Tensor | None, compute: Callable, linear: Linear) -> Tensor:
-        # Between two convolutions without an activation in between, as behind a U-Net's upsampling, the positive part
-        # is what excites; anywhere else signs mean that the network is of another kind.
-        allowed = self.clamp_negative or activations is self.image or (weight is not None and _is_bare(activations))
-        if not allowed and bool((activations < 0).any()):
-            where = self.layer_of.get(id(weight), "an averaging or resizing step").removesuffix(".weight")
-            raise ValueError(
-                f"Excitation Backprop needs activations of at least 0, but {where} reads negative ones: this network "
-                "has signed activations. clamp_negative=True reads them as 0."
-            )
-        return WinningLinear.apply(activations, weight.detach() if weight is not None else None, compute, linear, self)
+        name = self.layer_of.get(id(weight), "an averaging or resizing step").removesuffix(".weight")
+        fixed = weight.detach() if weight is not None else None
+        return WinningLinear.apply(activations, fixed, compute, linear, self, name)
 
     def _folded(self, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Batch norm folded into the linear operation whose result it reads; None where that cannot be."""
         names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
         known = dict(zip(names, args)) | kwargs
         made = getattr(known["input"], "made_by", None)
-        if made is None or not _is_bare(known["input"]) or known["running_var"] is None or known.get("training"):
+        if made is None or not is_bare(known["input"]) or known["running_var"] is None or known.get("training"):
             return None
-        activations, weight, linear, name = made
+        activations, weight, linear, kind = made
         scale = (known["running_var"] + known.get("eps", 1e-5)).rsqrt()
         if known.get("weight") is not None:
             scale = scale * known["weight"].detach()
-        out = 1 if name == "conv_transpose2d" else 0
+        out = 1 if kind == "conv_transpose2d" else 0
         if weight.shape[out] != len(scale):
             return None
         shape = [1] * weight.ndim
         shape[out] = -1
         folded = weight.detach() * scale.view(shape)
-        return WinningLinear.apply(activations, folded, lambda: func(*args, **kwargs), linear, self)
+        name = self.layer_of.get(id(weight), "a convolution").removesuffix(".weight")
+        return WinningLinear.apply(activations, folded, lambda: func(*args, **kwargs), linear, self, name)
 
     def _combined(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Sums, and products with gates and constants; None where there is no rule."""
@@ -217,11 +211,6 @@ def _check_resizing(args: tuple, kwargs: dict) -> None:
             f"Excitation Backprop cannot pass {mode} resizing, whose weights are partly negative: choose a layer "
             "behind it."
         )
-
-
-def _is_bare(value: Any) -> bool:
-    """Whether a tensor is what a convolution made, or holds some of that, and no activation has changed it since."""
-    return isinstance(value, Tensor) and getattr(value, "made_at", None) == value._version
 
 
 def _flat(values: Any) -> list[Any]:

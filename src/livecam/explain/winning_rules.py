@@ -15,10 +15,20 @@ class WinningLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, activations: Tensor, weight: Tensor | None, compute: Callable[[], Tensor], linear: Linear, mode: Any
+        ctx: Any,
+        activations: Tensor,
+        weight: Tensor | None,
+        compute: Callable[[], Tensor],
+        linear: Linear,
+        mode: Any,
+        name: str,
     ) -> Tensor:
         ctx.save_for_backward(activations, weight)
         ctx.linear, ctx.mode, ctx.is_image = linear, mode, activations is mode.image
+        # Between two convolutions without an activation in between, as behind a U-Net's upsampling, the positive part
+        # is what excites; anywhere else signs mean that the network is of another kind.
+        ctx.may_be_negative = mode.clamp_negative or (weight is not None and is_bare(activations))
+        ctx.name = name
         return compute()
 
     @staticmethod
@@ -26,8 +36,13 @@ class WinningLinear(torch.autograd.Function):
         activations, weight = ctx.saved_tensors
         if ctx.is_image:
             activations = activations - activations.amin((1, 2, 3), keepdim=True)
+        elif not ctx.may_be_negative and bool((activations < 0).any()):
+            raise ValueError(
+                f"Excitation Backprop needs activations of at least 0, but {ctx.name} reads negative ones: this "
+                "network has signed activations. clamp_negative=True reads them as 0."
+            )
         passed = ctx.mode.through(ctx.linear, weight, activations.clamp(min=0), probability)
-        return passed, None, None, None, None
+        return passed, None, None, None, None, None
 
 
 class _Unchanged(torch.autograd.Function):
@@ -97,3 +112,8 @@ def unchanged(given: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     result = _Unchanged.apply(given, run)
     # An operation that returned its own argument works in place, so the network expects to find it changed.
     return given.copy_(result) if copies[0][0] is copies[0][1] else result
+
+
+def is_bare(value: Any) -> bool:
+    """Whether a tensor is what a convolution made, or holds some of that, and no activation has changed it since."""
+    return isinstance(value, Tensor) and getattr(value, "made_at", None) == value._version

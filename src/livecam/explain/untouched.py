@@ -1,0 +1,59 @@
+"""Letting another library work on a model, with hooks and global seeds of its own, without leaving a trace."""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Activations work out of place inside; hooks, attributes, flags, weights and gradients are put back after."""
+    modules = [(vars(module), dict(vars(module))) for module in model.modules()]
+    # The dicts of hooks, parameters and so on get their content back and stay the same objects: handles refer to them.
+    inner = [(v, v.copy()) for _, saved in modules for v in saved.values() if type(v) in (dict, OrderedDict)]
+    weights = [(weight, weight.data, weight.requires_grad, weight.grad) for weight in model.parameters()]
+    try:
+        for live, _ in modules:
+            if live.get("inplace") is True:
+                live["inplace"] = False
+        yield
+    finally:
+        for live, saved in [*modules, *inner]:
+            live.clear()
+            live.update(saved)
+        for weight, data, wanted, gradient in weights:
+            if weight.data_ptr() != data.data_ptr():
+                weight.data = data
+            if weight.requires_grad != wanted:
+                weight.requires_grad_(wanted)
+            if weight.grad is not gradient:
+                weight.grad = gradient
+
+
+@contextmanager
+def randomness_kept(device: torch.device) -> Iterator[None]:
+    """Global random states of Python, numpy, torch and ``device`` are put back after."""
+    import numpy
+
+    states = numpy.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        numpy.random.set_state(states[0])
+        random.setstate(states[1])
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seed what Captum draws from, and of several GPUs only the one in use."""
+    import numpy
+
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    numpy.random.seed(seed % 2**32)
+    random.seed(seed)

@@ -1,0 +1,57 @@
+"""All methods that the shared checklist runs over, found by themselves, in settings that suit tiny networks."""
+
+from dataclasses import MISSING, fields
+from functools import partial
+
+import pytest
+
+from livecam.explain import ExcitationBackprop, GradCAM, IntegratedGradients, ScoreCAM, SmoothGradCAMPlusPlus, methods
+from livecam.explain.names import wrappers
+
+
+def ready(cls):
+    """Whether a class can be built without arguments."""
+    return all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(cls) if f.init)
+
+
+def ours(classes):
+    return {name: cls for name, cls in classes.items() if cls.__module__.startswith("livecam.")}
+
+
+METHODS = {name: cls for name, cls in ours(methods()).items() if ready(cls)}
+# A method that works upon another one is checked upon Grad-CAM.
+METHODS |= {f"{prefix}gradcam": partial(cls, GradCAM()) for prefix, cls in ours(wrappers()).items()}
+REGIONS = {"scales": (30, 60), "dilation": 1, "min_pixels": 5}
+# Fewer passes than by default, and regions that fit tiny images.
+METHODS |= {
+    "rise": partial(METHODS["rise"], masks=40),
+    "integrated_gradients": partial(METHODS["integrated_gradients"], steps=5),
+    "smoothgrad": partial(METHODS["smoothgrad"], nsamples=4),
+    "vargrad": partial(METHODS["vargrad"], nsamples=4),
+    "xrai": partial(
+        METHODS["xrai"], IntegratedGradients(4, "image_min", "max"), scales=(30, 60), dilation=1, min_pixels=5
+    ),
+    "xrai_gradcam": partial(METHODS["xrai_gradcam"], scales=(30, 60), dilation=1, min_pixels=5),
+}
+# Settings that take other paths through the code than the defaults do.
+METHODS |= {
+    "smooth_gradcam_pp, noisy": partial(SmoothGradCAMPlusPlus, nsamples=3, std_dev=0.2, chunk=4),
+    "smooth_gradcam_pp, exp": partial(SmoothGradCAMPlusPlus, nsamples=2, weighting="exp", numerator="first"),
+    "scorecam, logit_diff": partial(ScoreCAM, weighting="logit_diff", chunk=5),
+    "scorecam, prob": partial(ScoreCAM, weighting="prob", mask_order="scale_first"),
+    "saliency, smooth": partial(METHODS["saliency"], "l2", smooth=0.05),
+    "integrated_gradients, colours": partial(METHODS["integrated_gradients"], baseline=("black", "blur")),
+    "smoothgrad, square": partial(METHODS["smoothgrad"], average="square", noise="absolute", chunk=2),
+    "excitation_backprop, image": partial(METHODS["excitation_backprop"], layer="image"),
+    "excitation_backprop, clamped": partial(METHODS["excitation_backprop"], residual="signed", clamp_negative=True),
+    "contrastive_excitation_backprop, between": partial(
+        METHODS["contrastive_excitation_backprop"], "conv", contrast_layer="conv", normalise_contrast=False
+    ),
+    "occlusion, overlapping": partial(METHODS["occlusion"], (7, 5), (4, 3), fill="blur", show="probability", chunk=7),
+    "occlusion, logit": partial(METHODS["occlusion"], 8, 8, cover_border=False, fill="black", score="logit"),
+    "rise, nearest": partial(METHODS["rise"], masks=30, cells=4, shift=False, upsampling="nearest", fill="mean"),
+    "xrai, felzenszwalb": partial(METHODS["xrai_gradcam"], segmentation="felzenszwalb", **REGIONS),
+    "gradual_excitation_backprop": partial(wrappers()["gradual_"], ExcitationBackprop("conv")),
+    "gradual_gradcam, reference": partial(wrappers()["gradual_"], GradCAM(), layers="reference"),
+}
+every_method = pytest.mark.parametrize("method", list(METHODS))

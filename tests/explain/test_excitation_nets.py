@@ -1,0 +1,97 @@
+"""Excitation Backprop through whole networks: probability is conserved, defaults name sensible layers."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from toys import build, pictures
+
+from livecam.explain import ContrastiveExcitationBackprop, ExcitationBackprop, explain, structure_of
+from livecam.models.build import build_model
+
+
+def stirred(net):
+    """Batch norm as training leaves it, negative scales included."""
+    generator = torch.Generator().manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, -0.3, 1.5),
+                (module.bias, -0.2, 0.2),
+                (module.running_mean, -0.1, 0.1),
+                (module.running_var, 0.5, 2.0),
+            ):
+                tensor.data.uniform_(low, high, generator=generator)
+    return net.eval()
+
+
+def mass_of(net, images, **options):
+    explainers = [ExcitationBackprop(**options), ContrastiveExcitationBackprop(**options)]
+    found = explain(net, images, explainers, 1)
+    difference = found["contrastive_excitation_backprop"].details["unclamped"]
+    return found["excitation_backprop"], difference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layer", "options"),
+    [
+        ("vgg11", "features.14", {}),
+        ("resnet18", "layer3", {}),
+        ("resnet50", "layer3", {}),
+        ("googlenet", "inception4e", {}),
+        ("squeezenet1_1", "features.7", {}),
+        ("densenet121", "features.transition3.relu", {"clamp_negative": True}),
+    ],
+)
+def test_torchvision(name, layer, options):
+    extra = {"aux_logits": True, "init_weights": False} if name == "googlenet" else {}
+    net = stirred(build(torchvision.models.get_model, name, weights=None, **extra)).double()
+    images = pictures(2, (96, 96)).double()
+    assert structure_of(net, images).excitation_layer == layer
+    found, difference = mass_of(net, images, **options)
+    torch.testing.assert_close(found.details["mass"], torch.ones(2).double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.raw.sum((1, 2)), torch.ones(2).double(), rtol=1e-5, atol=0)
+    assert difference.sum((1, 2)).abs().max() < 1e-9 and difference.abs().max() > 1e-7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["timm/resnet18", "timm/resnet26d", "timm/seresnet18", "timm/vgg11_bn"])
+def test_timm(name):
+    net = stirred(build(build_model, name, 4))
+    found, difference = mass_of(net, pictures(2, (64, 64)))
+    torch.testing.assert_close(found.details["mass"], torch.ones(2), rtol=1e-3, atol=0)
+    assert difference.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "efficientnet_b0"])
+def test_signed_activations_are_refused(name):
+    with pytest.raises(ValueError, match="signed activations"):
+        mass_of(build(torchvision.models.get_model, name, weights=None), pictures(1, (64, 64)))
+
+
+SMALL = {"unet": {"width": 8, "depth": 2}, "unet/resnet18": {}}
+
+
+@pytest.mark.parametrize("skips", ["concat", "drop", "zero"])
+@pytest.mark.parametrize("name", ["unet", pytest.param("unet/resnet18", marks=pytest.mark.slow)])
+def test_u_nets_with_and_without_skips(name, skips):
+    net, images = stirred(build(build_model, name, 4, skips=skips, **SMALL[name])), pictures(2, (64, 64))
+    at_image = explain(net, images, [ExcitationBackprop(layer="image")], 1)["excitation_backprop"]
+    torch.testing.assert_close(at_image.details["mass"], torch.ones(2), rtol=1e-4, atol=0)
+    deep = explain(net, images, [ExcitationBackprop("bottleneck")], 1)["excitation_backprop"].details["mass"]
+    if skips == "concat":
+        # Most evidence takes the skips.
+        assert (deep < 0.5).all() and (deep > 0).all()
+    else:
+        torch.testing.assert_close(deep, torch.ones(2), rtol=1e-4, atol=0)
+
+
+def test_the_classic_u_nets_first_features_get_all_of_it():
+    net, images = stirred(build(build_model, "unet", 4, **SMALL["unet"])), pictures(2, (64, 64))
+    assert structure_of(net, images).excitation_layer == "encoder.0"
+    found, difference = mass_of(net, images)
+    assert found.raw.shape == (2, 64, 64)
+    torch.testing.assert_close(found.details["mass"], torch.ones(2), rtol=1e-4, atol=0)
+    assert difference.sum((1, 2)).abs().max() < 1e-4
