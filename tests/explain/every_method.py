@@ -1,5 +1,6 @@
 """All methods that the shared checklist runs over, found by themselves, in settings that suit tiny networks."""
 
+import copy
 from dataclasses import MISSING, fields
 from functools import partial
 
@@ -45,7 +46,7 @@ METHODS |= {
     "excitation_backprop, image": partial(METHODS["excitation_backprop"], layer="image"),
     "excitation_backprop, clamped": partial(METHODS["excitation_backprop"], residual="signed", clamp_negative=True),
     "contrastive_excitation_backprop, between": partial(
-        METHODS["contrastive_excitation_backprop"], "conv", contrast_layer="conv", normalise_contrast=False
+        METHODS["contrastive_excitation_backprop"], layer="conv", contrast_layer="conv", normalise_contrast=False
     ),
     "occlusion, overlapping": partial(METHODS["occlusion"], (7, 5), (4, 3), fill="blur", show="probability", chunk=7),
     "occlusion, logit": partial(METHODS["occlusion"], 8, 8, cover_border=False, fill="black", score="logit"),
@@ -55,3 +56,15 @@ METHODS |= {
     "gradual_gradcam, reference": partial(wrappers()["gradual_"], GradCAM(), layers="reference"),
 }
 every_method = pytest.mark.parametrize("method", list(METHODS))
+
+
+def traces(net):
+    """Everything about a network that an explanation might leave changed."""
+    hooks = [
+        (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), len(m._backward_pre_hooks))
+        for m in net.modules()
+    ]
+    flags = [(m.training, getattr(m, "inplace", None)) for m in net.modules()]
+    state = {key: (value.clone(), value.data_ptr(), value._version) for key, value in net.state_dict().items()}
+    grads = {key: (id(p.grad), p.requires_grad, p.is_leaf) for key, p in net.named_parameters()}
+    return hooks, flags, state, grads, {key: copy.deepcopy(p.grad) for key, p in net.named_parameters()}

@@ -12,7 +12,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from every_method import METHODS, every_method
+from every_method import METHODS, every_method, traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import NormTail, StagedNet, build, pictures
@@ -77,18 +77,6 @@ def test_2_a_batch_is_its_samples(method, targets, seed):
         if not batch.degenerate[i]:
             torch.testing.assert_close(batch.map[i], alone.map[0], atol=1e-6, rtol=0)
         assert batch.degenerate[i] == alone.degenerate[0]
-
-
-def traces(net):
-    """Everything about a network that an explanation might leave changed."""
-    hooks = [
-        (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), len(m._backward_pre_hooks))
-        for m in net.modules()
-    ]
-    flags = [(m.training, getattr(m, "inplace", None)) for m in net.modules()]
-    state = {key: (value.clone(), value.data_ptr(), value._version) for key, value in net.state_dict().items()}
-    grads = {key: (id(p.grad), p.requires_grad, p.is_leaf) for key, p in net.named_parameters()}
-    return hooks, flags, state, grads, {key: copy.deepcopy(p.grad) for key, p in net.named_parameters()}
 
 
 @every_method
@@ -197,8 +185,9 @@ def test_7_one_logit_has_two_classes(method):
 
 
 # Methods 0.3: what the maps of class 0 and class 1 of one logit are to each other.
-FLIPPED = {"cam", "input_x_gradient", "integrated_gradients"}
-EQUAL = {"saliency"}
+FLIPPED = {"cam", "input_x_gradient", "integrated_gradients", "integrated_gradients, colours"}
+FLIPPED |= {"occlusion", "occlusion, logit"}
+EQUAL = {"saliency", "saliency, smooth", "smoothgrad", "smoothgrad, square", "vargrad"}
 # Rectified methods whose channel weights flip: their maps are the two halves of one signed map, for GAP heads this one.
 HALVES = {
     "gradcam": lambda weight, features: weight,

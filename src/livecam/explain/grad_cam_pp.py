@@ -41,7 +41,8 @@ def plus_plus_alpha(activations: Tensor, slope: Tensor, counted: Tensor) -> tupl
 class GradCAMPlusPlus(LayerExplainer):
     """Grad-CAM++ (Chattopadhay et al. 2018): w_k = sum_ij alpha relu(g), alpha = g^2 / (2 g^2 + sum(A) g^3).
 
-    ``details`` counts the positions whose denominator vanishes (``singular``).
+    Costs one forward and one backward, shared with all methods of the call. ``details`` counts the positions whose
+    denominator vanishes (``singular``).
 
     Args:
         layer: See :class:`LayerExplainer`.

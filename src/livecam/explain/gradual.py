@@ -63,8 +63,8 @@ class GradualExtrapolation(Explainer):
     """Gradual Extrapolation (Szandala 2021) of any other method: M_t = up(M_{t-1}) (.) q_t, from deep to shallow.
 
     q_t is the mean over channels of an earlier layer's activations, divided by its maximum. The base map keeps its
-    class and its sign of evidence (negative parts are cut first); what changes is its shape. It shares the base's
-    recorded pass: no further forward, and one channel kept per stage.
+    class and its sign of evidence (negative parts are cut first); what changes is its shape. Costs what
+    the base costs: no further pass, and one channel kept per stage.
 
     Signed activations count by their positive part. A base map that is as fine as every earlier stage cannot be
     sharpened: it is returned as it is, and ``details`` say so. Its support may grow by about one coarse cell, as that
