@@ -4,7 +4,21 @@ import pytest
 from test_cli import FIRST, refused, set_at
 
 from livecam import cli
-from livecam.explain import GradCAM, GradualExtrapolation, ScoreCAM, SmoothGradCAMPlusPlus, by_name, by_names
+from livecam.explain import (
+    RISE,
+    XRAI,
+    CaptumExplainer,
+    ContrastiveExcitationBackprop,
+    GradCAM,
+    GradualExtrapolation,
+    IntegratedGradients,
+    Occlusion,
+    ScoreCAM,
+    SmoothGradCAMPlusPlus,
+    VarGrad,
+    by_name,
+    by_names,
+)
 
 EXPLAINERS = FIRST.removesuffix("/0")
 
@@ -45,6 +59,36 @@ def test_every_way_to_write_a_method(config):
     ]
 
 
+def test_methods_of_pixels_regions_and_the_top_down_pass(config):
+    written = [
+        {"class_path": "Occlusion", "init_args": {"size": [7, 5], "stride": 4, "fill": [1.0, 0.0, 0.5]}},
+        {"class_path": "IntegratedGradients", "init_args": {"steps": 3, "baseline": ["black", "white"]}},
+        {"class_path": "XRAI", "init_args": {"base": "saliency", "scales": [10, 20]}},
+        {"class_path": "XRAI", "init_args": {"base": {"class_path": "VarGrad"}, "name": "regions"}},
+        {"class_path": "ContrastiveExcitationBackprop", "init_args": {"layer": "bottleneck", "clamp_negative": True}},
+        {"class_path": "GradualExtrapolation", "init_args": {"base": {"class_path": "ExcitationBackprop"}}},
+        {"class_path": "RISE", "init_args": {"masks": 20, "upsampling": "nearest"}},
+        {"class_path": "CaptumExplainer", "init_args": {"attribution": "DeepLift", "options": {"baselines": 0}}},
+        "guided_backprop",
+        "xrai_gradcam",
+        "captum_input_x_gradient",
+        "s5",
+    ]
+    pytest.importorskip("captum", reason="CaptumExplainer needs captum")
+    found = parsed(config, written)
+    assert found == [
+        Occlusion((7, 5), 4, fill=(1.0, 0.0, 0.5)),
+        IntegratedGradients(3, ("black", "white")),
+        XRAI("saliency", scales=(10, 20)),
+        XRAI(VarGrad(), name="regions"),
+        ContrastiveExcitationBackprop("bottleneck", clamp_negative=True),
+        GradualExtrapolation("excitation_backprop"),
+        RISE(20, upsampling="nearest"),
+        CaptumExplainer("DeepLift", {"baselines": 0}),
+        *by_names(["guided_backprop", "xrai_gradcam", "captum_input_x_gradient", "s5"]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("explainer", "sentence"),
     [
@@ -53,6 +97,9 @@ def test_every_way_to_write_a_method(config):
         ({"class_path": "GradualExtrapolation"}, "base"),
         ({"class_path": "ScoreCAM", "init_args": {"weighting": "softmax"}}, "weighting"),
         ({"class_path": "ScoreCAM", "init_args": {"chunks": 3}}, "There is no argument 'chunks'. Did you mean chunk"),
+        ({"class_path": "Occlusion", "init_args": {"size": 0}}, "size is a whole number of pixels from 1"),
+        ({"class_path": "XRAI", "init_args": {"segmentation": "slick"}}, "segmentation"),
+        ({"class_path": "IntegratedGradients", "init_args": {"baseline": "blak"}}, "Did you mean 'black'"),
         ({"class_path": "SmoothGradCAMPlusPlus", "init_args": {"region": True}}, "two corners"),
         ({"class_path": "SmoothGradCAMPlusPlus", "init_args": {"filters": ["a"]}}, "filters"),
     ],
