@@ -112,7 +112,9 @@ def missing(page):
     """Methods and wrappers of livecam without a section, presets and options without a word."""
     ours = {name: cls for name, cls in methods().items() if cls.__module__.startswith("livecam.")}
     titles = "\n".join(headings(page))
-    absent = {name for name, cls in ours.items() if f"## {cls.label} (`{name}`)" not in titles}
+    # A wrapper that has a base of its own takes its label from its base.
+    labels = {name: cls.label if isinstance(cls.label, str) else cls().label for name, cls in ours.items()}
+    absent = {name for name, label in labels.items() if f"## {label} (`{name}`)" not in titles}
     absent |= {prefix for prefix in wrappers() if f"(`{prefix}<method>`)" not in titles}
     absent |= {name for name in PRESETS if f"| `{name}` |" not in page}
     options = {field.name for cls in [*ours.values(), *wrappers().values()] for field in fields(cls)}
