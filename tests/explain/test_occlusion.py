@@ -259,3 +259,11 @@ def test_a_window_larger_than_the_image(size, said):
 def test_wrong_options(wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         Occlusion(**wrong)
+
+
+def test_a_certain_class_has_nothing_to_lose_but_rounding():
+    net, images = build(StagedNet), pictures(2)
+    with torch.no_grad():
+        net.fc.bias.copy_(torch.tensor([60.0, 0, 0, 0]))
+    found = explain(net, images, [Occlusion(6, 6)], 0)["occlusion"]
+    assert found.probability.eq(1).all() and found.degenerate.all()

@@ -130,12 +130,14 @@ def test_a_constant_model_shows_its_masks():
 
 
 def test_sums_of_many_masks_keep_the_differences_of_pixels():
-    net, images = build(StagedNet), pictures(1, (12, 12))
-    single, double = rise(net, images, 1, masks=3000).raw, rise(net.double(), images.double(), 1, masks=3000).raw
-    assert single.dtype == torch.float32
-    contrast = double.max() - double.min()
-    assert contrast < 0.1 * double.max(), "a faint map on a large common value, or this tests nothing"
-    assert (single.double() - double).abs().max() < 1e-5 * contrast
+    net, images, options = build(StagedNet), pictures(1, (12, 12)), {"masks": 3000, "chunk": 8}
+    single = rise(net, images, 1, **options)
+    double = rise(net.double(), images.double(), 1, **options)
+    assert single.raw.dtype == torch.float32
+    contrast = double.raw.max() - double.raw.min()
+    assert contrast < 0.1 * double.raw.max(), "a faint map on a large common value, or this tests nothing"
+    # Rounding the result itself costs up to 2e-6 here; plain sums in single precision cost more than 1e-5.
+    torch.testing.assert_close(single.map, double.map, atol=5e-6, rtol=0)
 
 
 def interpolated(line, length):

@@ -81,9 +81,9 @@ class RISE(Explainer):
             shown = (images * seen + blank * (1 - seen)).flatten(0, 1)
             score = recording.probability(shown, owner).view(len(mask), len(images)).to(maps)
             # Around the masks' mean: what all pixels have in common would grow until it rounds their differences off.
-            maps += torch.einsum("mn,mhw->nhw", score, mask)
+            maps += torch.einsum("mn,mhw->nhw", score, mask - self.keep)
             total += score.sum(0)[:, None, None]
-        return maps / (self.masks * self.keep), {"masks": self.masks}
+        return (maps + self.keep * total) / (self.masks * self.keep), {"masks": self.masks}
 
 
 class _Masks:
