@@ -8,8 +8,10 @@ from livecam.commands.common import listed, progress, to_device
 from livecam.commands.lineup import load_networks
 from livecam.commands.network import Network
 from livecam.commands.photos import find_photos, stems
+from livecam.commands.picking import pick as pick_photos
 from livecam.commands.pictures import append_arrays, write_pictures
 from livecam.commands.reading import read_photos
+from livecam.commands.truth import photos_of, true_classes
 from livecam.commands.views import Viewers
 from livecam.explain import by_names
 from livecam.explain.explanation import check_names
@@ -25,6 +27,9 @@ def maps(
     weights: list[str] | None = None,
     methods: str = "gradcam",
     target: str | None = None,
+    labels: Literal["folder"] | None = None,
+    pick: int | None = None,
+    part: Literal["train", "val", "test"] | None = None,
     out: str = "explanations",
     batch_size: int = 8,
     num_classes: int = 1000,
@@ -38,7 +43,9 @@ def maps(
     ``probability`` and one array ``(N, H, W)`` in [0, 1] per method) and ``index.html``. With several networks
     ``<photo>.png`` is a grid (networks are columns, methods rows), overlays are ``<photo>_<network>_<method>.png`` and
     the arrays ``<network>.<method>``, ``<network>.target`` and ``<network>.probability``, beside ``files``; a method
-    that does not fit one of the networks is missing there.
+    that does not fit one of the networks is missing there. With ``--target each`` ``<photo>.png`` has a row per class
+    and a column per method, overlays are ``<photo>_<class>_<method>.png``, methods, ``target`` and ``probability`` have
+    an axis of classes behind that of photos, ``(N, K, H, W)`` and ``(N, K)``, and ``predicted`` ``(N,)`` joins them.
 
     Args:
         paths: Photos, or folders of photos.
@@ -46,7 +53,15 @@ def maps(
         model: Networks by name instead, or beside them, such as torchvision/resnet50 or timm/convnext_tiny.
         weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
         methods: Names separated by commas, such as gradcam,gradual_gradcam, or presets (s4; s1 and s2 for VGG-16).
-        target: Class to explain, by name or index; by default the one that each network predicts.
+        target: Class to explain, by name or index; by default the one that each network predicts. The word each
+            explains every class of one network, at most 10.
+        labels: Where true classes are known from, for one network: folder takes the name of the folder that a photo
+            lies in, where that is a class. Right answers are framed green, wrong ones red.
+        pick: Explain only so many photos answered right and so many answered wrong of each true class, chosen among all
+            photos the same way every time; takes labels from folders. Photos that the network was trained on are
+            among them unless --part val leaves them out.
+        part: Take only those photos that training kept in this part of its data, as val for validation; the division
+            is read from the run folder of the checkpoint.
         out: Folder to write to.
         batch_size: Photos per pass.
         num_classes: Outputs of --model.
@@ -59,11 +74,29 @@ def maps(
         raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
     check_names(explainers)
     check_count("batch_size", batch_size)
+    if pick is not None:
+        check_count("pick", pick)
     photos = find_photos(paths)
     networks = load_networks(checkpoint or [], model or [], weights or [], num_classes, image_size, resize)
-    viewers = Viewers(networks, explainers, target)
+    told: list[str] = []
+    truth: dict[Path, str] = {}
+    if part or labels or pick:
+        _check_one(networks, {"part": part, "labels": labels, "pick": pick})
+    if part:
+        if not checkpoint:
+            raise ValueError("Part is what a training kept of its data: it takes a --checkpoint, not a --model.")
+        photos, line = photos_of(part, photos, checkpoint[0])
+        told.append(line)
+    if labels or pick:
+        truth = true_classes(photos, networks[0])
+    viewers = Viewers(networks, explainers, target, truth)
     for network in networks:
         to_device(network.model, device)
+    if pick:
+        photos, line = pick_photos(photos, truth, networks[0], pick, batch_size)
+        told.append(line)
+    for line in told:
+        print(line)
     rows = list(viewers.printed.values())
     folder = Path(out)
     (folder / "overlays").mkdir(parents=True, exist_ok=True)
@@ -72,16 +105,23 @@ def maps(
         for chunk in progress("explaining", list(zip(photos, stems(photos))), batch_size):
             if read := read_photos(chunk, networks):
                 views = viewers.look(read)
-                append_arrays(arrays, read, views)
-                entries += write_pictures(folder, read, views, rows)
+                append_arrays(arrays, read, views, viewers.each)
+                entries += write_pictures(folder, read, views, rows, viewers.each)
         if not entries:
             raise ValueError(f"None of the {len(photos)} photos could be read.")
     count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
     facts = [*dict.fromkeys(network.source for network in networks), count, ", ".join(rows)]
-    facts += [f"class {target}"] if target is not None else []
+    facts += ["each class" if viewers.each else f"class {target}"] if target is not None else []
+    facts += [line.removesuffix(".") for line in told]
     write_maps_page(folder / "index.html", _title(networks), " · ".join(facts), entries)
     skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
     print(f"{count} explained{skipped}: {folder / 'index.html'}")
+
+
+def _check_one(networks: Sequence[Network], options: dict[str, object]) -> None:
+    if len(networks) > 1:
+        given = next(name for name, value in options.items() if value is not None)
+        raise ValueError(f"--{given} is about the answers and the training of one network: give a single network.")
 
 
 def _title(networks: Sequence[Network]) -> str:

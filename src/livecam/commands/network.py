@@ -17,6 +17,13 @@ from livecam.normalisation import IMAGENET, Normalisation
 _ABLATED = {"drop": ", no skips", "zero": ", skips zeroed"}
 
 
+def as_slug(label: str) -> str:
+    """A label as part of file names and keys: lower case letters, digits and underscores, at most 60."""
+    slug = re.sub(r"\W+", "_", label.lower()).strip("_")
+    # Both ends of a long one: what sets labels apart often comes last.
+    return slug if len(slug) <= 60 else f"{slug[:30]}_{slug[-29:]}"
+
+
 @dataclass
 class Network:
     """A classifier and its preprocessing.
@@ -46,9 +53,7 @@ class Network:
     @property
     def slug(self) -> str:
         """The label as part of file names and keys: lower case letters, digits and underscores."""
-        slug = re.sub(r"\W+", "_", self.label.lower()).strip("_")
-        # Both ends of a long one: what sets networks apart comes last.
-        return slug if len(slug) <= 60 else f"{slug[:30]}_{slug[-29:]}"
+        return as_slug(self.label)
 
     def prepare(self, photo: Image.Image) -> Tensor:
         """Model input ``(3, S, S)`` of an RGB photo."""

@@ -6,56 +6,88 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from livecam.commands.network import as_slug
 from livecam.commands.reading import Photo
 from livecam.commands.views import View
 from livecam.report.arrays import ArrayFile
+from livecam.report.class_rows import class_rows, rows_caption
 from livecam.report.maps_page import Entry
 from livecam.report.render import to_uint8
 from livecam.report.side_by_side import side_by_side
+from livecam.report.strips import Sample
 
 
-def write_pictures(folder: Path, photos: Sequence[Photo], views: Sequence[View], rows: Sequence[str]) -> list[Entry]:
-    """Write ``<photo>.png`` and ``overlays/<photo>_<method>.png`` (``<photo>_<network>_<method>.png`` with several).
+def write_pictures(
+    folder: Path, photos: Sequence[Photo], views: Sequence[View], rows: Sequence[str], each: bool = False
+) -> list[Entry]:
+    """Write ``<photo>.png`` and ``overlays/<photo>_<method>.png``.
+
+    With several networks overlays are ``<photo>_<network>_<method>.png``, with each class of one
+    ``<photo>_<class>_<method>.png``.
 
     Args:
         folder: Where to write; ``overlays`` lies in it.
         photos: The photos of a batch.
         views: What each network made of that batch.
         rows: Printed names of all methods.
+        each: Whether views are those of each class of one network.
 
     Returns:
         What the page shows of each photo.
     """
-    return [_write(folder, photo, views, rows, number) for number, photo in enumerate(photos)]
+    return [_write(folder, photo, views, rows, each, number) for number, photo in enumerate(photos)]
 
 
-def _write(folder: Path, photo: Photo, views: Sequence[View], rows: Sequence[str], number: int) -> Entry:
-    samples = {view.network.label: view.samples[number] for view in views}
-    for view in views:
-        start = photo.stem if len(views) == 1 else f"{photo.stem}_{view.network.slug}"
-        for name, overlay in zip(view.explanations, view.samples[number].overlays.values()):
-            Image.fromarray(to_uint8(overlay)).save(folder / "overlays" / f"{start}_{name}.png")
-    if len(views) == 1:
-        (sample,) = samples.values()
-        picture, caption = sample.strip(with_truth=False, with_caption=True), sample.caption
+def _write(folder: Path, photo: Photo, views: Sequence[View], rows: Sequence[str], each: bool, number: int) -> Entry:
+    samples = [view.samples[number] for view in views]
+    for view, sample, what in zip(views, samples, _slugs(views, samples, each)):
+        for name, overlay in zip(view.explanations, sample.overlays.values()):
+            stem = "_".join([photo.stem, *what, name])
+            Image.fromarray(to_uint8(overlay)).save(folder / "overlays" / f"{stem}.png")
+    if each:
+        picture, caption = class_rows(samples), rows_caption(samples)
+    elif len(views) == 1:
+        picture, caption = samples[0].strip(with_truth=False, with_caption=True), samples[0].caption
     else:
-        picture = side_by_side(photo.picture, samples, rows)
-        answers = (f"{label}: {', '.join(sample.answers)}" for label, sample in samples.items())
+        columns = {view.network.label: sample for view, sample in zip(views, samples)}
+        picture = side_by_side(photo.picture, columns, rows)
+        answers = (f"{label}: {', '.join(sample.answers)}" for label, sample in columns.items())
         caption = " · ".join([photo.path.name, *answers])
     Image.fromarray(picture).save(folder / f"{photo.stem}.png")
     return Entry(f"{photo.stem}.png", picture.shape[1], picture.shape[0], caption, str(photo.path))
 
 
-def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[View]) -> None:
+def _slugs(views: Sequence[View], samples: Sequence[Sample], each: bool) -> list[list[str]]:
+    """What tells the overlays of views apart, as part of their names."""
+    if each:
+        names = [as_slug(sample.explained) for sample in samples]
+        # Names in other scripts, or alike but for signs, leave the index.
+        apart = len(set(names)) == len(names) and all(names)
+        return [[name] for name in (names if apart else (f"class_{index}" for index in range(len(names))))]
+    return [[view.network.slug] for view in views] if len(views) > 1 else [[]]
+
+
+def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[View], each: bool = False) -> None:
     """Add a batch of photos to ``files``, ``target``, ``probability`` and one array per method.
 
-    With several networks all but ``files`` are there for each, as ``<network>.target`` and so on.
+    With several networks all but ``files`` are there for each, as ``<network>.target`` and so on. With ``each`` class
+    of one network they get an axis of classes behind that of photos, and ``predicted`` ``(N,)`` is there too.
     """
     # Fixed width: arrays on disk have one type for all rows, and Python objects would need pickle to load.
     arrays.append("files", np.array([str(photo.path) for photo in photos], dtype="U512"))
+    if each:
+        arrays.append("predicted", views[0].answer.predicted.cpu().numpy())
+        rows = [_rows(view) for view in views]
+        for name in rows[0]:
+            arrays.append(name, np.stack([row[name] for row in rows], axis=1))
+        return
     for view in views:
         start = "" if len(views) == 1 else f"{view.network.slug}."
-        arrays.append(f"{start}target", view.answer.target.cpu().numpy())
-        arrays.append(f"{start}probability", view.answer.probability.cpu().numpy())
-        for name, explanation in view.explanations.items():
-            arrays.append(f"{start}{name}", explanation.map.cpu().numpy())
+        for name, values in _rows(view).items():
+            arrays.append(f"{start}{name}", values)
+
+
+def _rows(view: View) -> dict[str, np.ndarray]:
+    facts = {"target": view.answer.target, "probability": view.answer.probability}
+    found = facts | {name: explanation.map for name, explanation in view.explanations.items()}
+    return {name: values.cpu().numpy() for name, values in found.items()}

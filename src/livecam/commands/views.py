@@ -1,8 +1,9 @@
 """What networks make of a batch of photos, by those methods that fit them."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,12 @@ from livecam.explain.guard import undisturbed
 from livecam.report.strips import Sample, printed_names, samples_of
 
 Result = TypeVar("Result")
+
+EACH = "each"
+"""Target that asks for every class."""
+
+# More rows than these nobody compares, and each costs a pass.
+_MOST_CLASSES = 10
 
 
 @dataclass
@@ -35,7 +42,7 @@ class Answer:
 
 @dataclass
 class View:
-    """How one network sees a batch of N photos.
+    """How one network sees a batch of N photos, for one class each.
 
     Args:
         network: The network.
@@ -56,23 +63,40 @@ class Viewers:
     Args:
         networks: One or several.
         explainers: Methods, in the order in which they are shown.
-        target: Class to explain, by name or index; None takes the one that each network predicts.
+        target: Class to explain, by name or index; None takes the one that each network predicts, and ``each``, where
+            no class is called so, all classes of a single network.
+        truth: True class of photos, by path, where it is known.
 
     Raises:
-        ValueError: When a network has no such class.
+        ValueError: When a network has no such class, or too many for ``each``.
     """
 
-    def __init__(self, networks: Sequence[Network], explainers: Sequence[Explainer], target: str | None) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        explainers: Sequence[Explainer],
+        target: str | None,
+        truth: Mapping[Path, str] | None = None,
+    ) -> None:
         self.networks = networks
         self.explainers = explainers
         self.printed = printed_names(explainers)
-        self._targets = [network.class_index(target) for network in networks]
+        self.each = target == EACH and not any(EACH in (network.class_names or ()) for network in networks)
+        self._truth = truth or {}
+        # What a batch is asked: number of the network, class.
+        if self.each:
+            _check_each(networks)
+            self._asked = [(0, index) for index in range(networks[0].num_classes)]
+        else:
+            self._asked = [(number, network.class_index(target)) for number, network in enumerate(networks)]
         self._fitting = [list(explainers) for _ in networks]
         self._misfits: dict[str, dict[str, Exception]] = {explainer.name: {} for explainer in explainers}
         self._settled = len(networks) == 1
 
     def look(self, photos: Sequence[Photo]) -> list[View]:
         """Show photos to every network, which costs each one recorded pass and what its methods ask for beyond it.
+
+        With ``each`` that is so for every class, and there is a view for every class in the order of their indices.
 
         Of several networks, the first batch tells which methods fit which; what does not is said on standard error.
 
@@ -83,31 +107,31 @@ class Viewers:
             ValueError: When a method fits none of the networks, or fails at a later batch.
             KeyError: When a method names a layer that none of them has.
         """
-        names = [photo.path.name for photo in photos]
-        views = [
-            self._view(number, torch.stack([photo.inputs[number] for photo in photos]), names)
-            for number in range(len(self.networks))
-        ]
+        views = [self._view(number, target, photos) for number, target in self._asked]
         if not self._settled:
             self._report()
             self._settled = True
         return views
 
-    def _view(self, number: int, images: Tensor, names: Sequence[str]) -> View:
+    def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> View:
         network = self.networks[number]
+        images = torch.stack([photo.inputs[number] for photo in photos])
         images = images.to(next(network.model.parameters()).device)
         structure = structure_of(network.model, images)
         asked = self._attempt(number, lambda explainer: explainer.captures(structure)).values()
         settings = {"head": network.head, "normalisation": network.normalisation, "structure": structure}
         captures = [capture for captures in asked for capture in captures]
-        recording = record(network.model, images, self._targets[number], captures, **settings)
+        recording = record(network.model, images, target, captures, **settings)
         with undisturbed(network.model, images.device):
             found = self._attempt(number, lambda explainer: explain_recording(explainer, recording))
         head, logits, targets = recording.head, recording.logits, recording.targets
         answer = Answer(targets, head.predict(logits), head.probability(logits, targets).float())
         pixels = network.normalisation.to_pixels(images).clamp(0, 1)
         words = {"class_names": network.class_names, "printed": self.printed}
+        names = [photo.path.name for photo in photos]
         samples = samples_of(pixels, found, self.explainers, names, answer=answer, **words)
+        for photo, sample in zip(photos, samples):
+            sample.label = self._truth.get(photo.path)
         return View(network, answer, found, samples)
 
     def _attempt(self, number: int, action: Callable[[Explainer], Result]) -> dict[str, Result]:
@@ -131,3 +155,14 @@ class Viewers:
                 raise next(iter(misfits.values()))
             for label, reason in misfits.items():
                 print(f"{explainer.label} does not fit {label}: {reason.args[0]}", file=sys.stderr)
+
+
+def _check_each(networks: Sequence[Network]) -> None:
+    if len(networks) > 1:
+        raise ValueError("Target each draws the classes of one network: give a single network, or name one class.")
+    count = networks[0].num_classes
+    if count > _MOST_CLASSES:
+        raise ValueError(
+            f"Target each draws a row for every class, at most {_MOST_CLASSES}, and {networks[0].label} has {count}: "
+            "name one class instead."
+        )

@@ -1,8 +1,9 @@
 """Letters in pictures: one typeface, two tones, and texts that stay inside their place."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import ImageFont
+from PIL import ImageDraw, ImageFont
 
 INK, FAINT = (28, 32, 38), (104, 112, 122)
 """Colours of what is read first, and of remarks."""
@@ -42,3 +43,28 @@ def wrap(text: str, width: int, size: int) -> list[str]:
             word = word[count:]
         lines.append(word)
     return lines
+
+
+@dataclass
+class Lines:
+    """Lines of one style, drawn below each other.
+
+    Args:
+        lines: What they say.
+        size: Height of the letters in pixels.
+        colour: RGB, 0 to 255.
+    """
+
+    lines: list[str]
+    size: int
+    colour: tuple[int, int, int]
+
+    @property
+    def height(self) -> int:
+        """Pixels that they take."""
+        return len(self.lines) * (self.size + 4)
+
+    def draw(self, canvas: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
+        """Draw them with their top at ``y``; ``anchor`` says how they stand to ``x``, in Pillow's words."""
+        for number, line in enumerate(self.lines):
+            canvas.text((x, y + (number + 0.5) * (self.size + 4)), line, self.colour, font(self.size), anchor=anchor)

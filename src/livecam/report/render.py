@@ -13,8 +13,11 @@ from livecam.report.colour import colourise
 from livecam.report.lettering import FAINT, INK, fit, font, width_of
 
 _PAPER = (255, 255, 255)
-_GOOD, _BAD = (46, 125, 80), (196, 56, 48)
-_GAP, _FRAME = 6, 4
+GOOD, BAD = (46, 125, 80), (196, 56, 48)
+"""Colours of right and wrong answers."""
+FRAME = 4
+"""Width in pixels of the frame that shows them."""
+_GAP = 6
 
 
 @dataclass
@@ -92,11 +95,11 @@ def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = Non
         canvas.paste(Image.fromarray(picture), (x, head))
         if column == 0 and correct is not None:
             box = (x, head, x + picture.shape[1] - 1, head + picture.shape[0] - 1)
-            draw.rectangle(box, outline=_GOOD if correct else _BAD, width=_FRAME)
+            draw.rectangle(box, outline=GOOD if correct else BAD, width=FRAME)
         if panel.note:
             draw.text((middle, head + tall + 11), fit(panel.note, cell, 13), FAINT, font(13), anchor="mm")
     if caption:
-        colour = _BAD if correct is False else INK
+        colour = BAD if correct is False else INK
         y = head + tall + foot + below // 2
         draw.text((_GAP + 2, y), fit(caption, canvas.width - 2 * _GAP, 15), colour, font(15), anchor="lm")
     return np.asarray(canvas)
@@ -105,6 +108,14 @@ def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = Non
 def _enlarge(pixels: Tensor, height: int) -> np.ndarray:
     factor = max(1, round(height / pixels.shape[1]))
     return to_uint8(F.interpolate(pixels[None].float(), scale_factor=factor, mode="nearest")[0])
+
+
+def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture at the greatest size that fits, its proportions kept."""
+    scale = min(width / picture.width, height / picture.height)
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    # Whole factors keep the pixels of small networks square; other sizes are resampled smoothly.
+    return picture.resize(size, Image.Resampling.NEAREST if scale == int(scale) else Image.Resampling.LANCZOS)
 
 
 def signed_display(raw: Tensor) -> Tensor:

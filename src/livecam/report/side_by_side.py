@@ -1,36 +1,18 @@
 """One photo seen by several networks: a column per network, a row per method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from livecam.report.lettering import FAINT, INK, fit, font, width_of, wrap
-from livecam.report.render import to_uint8
+from livecam.report.lettering import FAINT, INK, Lines, fit, font, width_of, wrap
+from livecam.report.render import fitted, to_uint8
 from livecam.report.strips import Sample
 
 _PAPER, _BLANK = (255, 255, 255), (240, 240, 238)
 _MARGIN, _GAP, _FOOT = 12, 8, 20
 # Width of the photo's place over its height: most photos fill it, and columns of many photos stand below each other.
 _PLACE = 1.25
-
-
-@dataclass
-class _Text:
-    """Lines of one style."""
-
-    lines: list[str]
-    size: int
-    colour: tuple[int, int, int]
-
-    @property
-    def height(self) -> int:
-        return len(self.lines) * (self.size + 4)
-
-    def draw(self, canvas: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
-        for number, line in enumerate(self.lines):
-            canvas.text((x, y + (number + 0.5) * (self.size + 4)), line, self.colour, font(self.size), anchor=anchor)
 
 
 def side_by_side(
@@ -55,10 +37,10 @@ def side_by_side(
     sides = [sample.pixels.shape[1:] for sample in samples]
     tall = min(max(height * max(1, round(least / height)) for height, _ in sides), most)
     wide = max(tall, *(round(tall * width / height) for height, width in sides))
-    photo = _inside(photo, round(_PLACE * tall), tall)
-    name = _Text(wrap(samples[0].name, round(_PLACE * tall), 13), 13, FAINT)
-    titles = [_Text(wrap(label, wide, 15), 15, INK) for label in columns]
-    answers = [_Text([line for part in s.answers for line in wrap(part, wide, 13)], 13, FAINT) for s in samples]
+    photo = fitted(photo, round(_PLACE * tall), tall)
+    name = Lines(wrap(samples[0].name, round(_PLACE * tall), 13), 13, FAINT)
+    titles = [Lines(wrap(label, wide, 15), 15, INK) for label in columns]
+    answers = [Lines([line for part in s.answers for line in wrap(part, wide, 13)], 13, FAINT) for s in samples]
     # Room for the methods' names: as wide as their longest word, or two short ones.
     gutter = max(100, *(width_of(word, 15) + 2 for row in rows for word in row.split()))
 
@@ -80,7 +62,7 @@ def side_by_side(
         for number, row in enumerate(rows):
             _cell(canvas, sample, row, (x, top + sum(steps[:number])), (wide, tall))
     for number, row in enumerate(rows):
-        label = _Text(wrap(row, gutter, 15), 15, INK)
+        label = Lines(wrap(row, gutter, 15), 15, INK)
         label.draw(draw, left - _GAP, top + sum(steps[:number]) + (tall - label.height) / 2, "rm")
     return np.asarray(canvas)
 
@@ -93,15 +75,7 @@ def _cell(canvas: Image.Image, sample: Sample, row: str, corner: tuple[int, int]
         draw.rectangle((x, y, x + wide - 1, y + tall - 1), fill=_BLANK)
         draw.text((x + wide / 2, y + tall / 2), "does not fit", FAINT, font(13), anchor="mm")
         return
-    picture = _inside(Image.fromarray(to_uint8(sample.overlays[row])), wide, tall)
+    picture = fitted(Image.fromarray(to_uint8(sample.overlays[row])), wide, tall)
     canvas.paste(picture, (x + (wide - picture.width) // 2, y))
     note = fit(sample.notes.get(row, ""), wide, 13)
     draw.text((x + wide / 2, y + tall + 11), note, FAINT, font(13), anchor="mm")
-
-
-def _inside(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """The picture at the greatest size that fits, its proportions kept."""
-    scale = min(width / picture.width, height / picture.height)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    # Whole factors keep the pixels of small networks square; other sizes are resampled smoothly.
-    return picture.resize(size, Image.Resampling.NEAREST if scale == int(scale) else Image.Resampling.LANCZOS)
