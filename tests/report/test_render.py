@@ -3,13 +3,14 @@ import pytest
 import torch
 
 from livecam.report.colour import colourise
-from livecam.report.render import Panel, outline, overlay, signed_display, strip, to_uint8
+from livecam.report.render import Panel, outline, overlay, signed_display, strip, to_uint8, unsigned_display
 from livecam.report.strips import Sample, printed_names, samples_of
 from livecam.report.tables import score_rows
 
 
 class Method:
     signed = False
+    outliers = 0.0
 
     def __init__(self, name, label):
         self.name, self.label = name, label
@@ -125,3 +126,19 @@ def test_score_rows_keep_a_failed_method_visible():
     columns, rows = score_rows(results, [Method("cam", "CAM"), Method("gradcam", "Grad-CAM")])
     assert columns == ["method", "localization"]
     assert rows[0] == ["CAM", 0.4] and rows[1][0] == "Grad-CAM" and rows[1][1] != rows[1][1]
+
+
+def test_pixels_that_stand_out_are_cut_for_the_picture():
+    """One pixel of a hundred is a hundred times as large as the others: at full scale it alone would be seen."""
+    maps = torch.cat([torch.linspace(0, 0.01, 99), torch.ones(1)]).view(1, 10, 10)
+    assert torch.equal(unsigned_display(maps), maps)
+    cut = unsigned_display(maps, 0.01)
+    torch.testing.assert_close(cut.flatten()[:99], torch.linspace(0, 1, 99))
+    assert cut.flatten()[99] == 1
+    signed = signed_display(-maps, 0.01).flatten()
+    torch.testing.assert_close(signed[:99], torch.linspace(0.5, 0, 99))
+    assert signed[99] == 0
+    # Where less than that share is not zero, the largest value sets the scale.
+    lonely = torch.zeros(1, 10, 10)
+    lonely[0, 3, 3] = 0.5
+    assert unsigned_display(lonely, 0.05).max() == 1 and unsigned_display(lonely * 0, 0.05).eq(0).all()

@@ -117,6 +117,7 @@ class Found:
 
 class Method:
     signed = False
+    outliers = 0.0
 
     def __init__(self, name, label):
         self.name, self.label = name, label

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from livecam.explain.explainer import Explainer
 from livecam.explain.fills import check_fill, filled
+from livecam.explain.gradients import OUTLIERS
 from livecam.explain.hooks import Capture
 from livecam.explain.naming import check_count, check_option
 from livecam.explain.progress import chunks
@@ -105,6 +106,11 @@ class CaptumExplainer(Explainer):
     def signed(self) -> bool:
         """Sums over channels keep the sign of evidence."""
         return self.reduce == "sum"
+
+    @property
+    def outliers(self) -> float:
+        """Attributions of single pixels have long tails; those of layers and of segments have not."""
+        return 0.0 if self.attribution.startswith("Layer") or self.segments else OUTLIERS
 
     def captures(self, structure: Structure) -> list[Capture]:
         # Captum records on its own; this only tells whoever sharpens the map where it lies.

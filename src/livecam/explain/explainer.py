@@ -36,6 +36,8 @@ class Explainer(ABC):
     label: ClassVar[str]
     signed: ClassVar[bool] = False
     """Whether the map is shown on a diverging scale around zero."""
+    outliers: ClassVar[float] = 0.0
+    """Share of the pixels that stand out so far that pictures cut them; the map itself is left as it is."""
 
     name: str | None = field(default=None, kw_only=True)
 

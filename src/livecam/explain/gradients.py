@@ -21,6 +21,8 @@ from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
 
 Reduce = Literal["max", "sum", "l2"]
+# Gradients of pixels have long tails: at full scale, few pixels would be seen.
+OUTLIERS = 0.02
 _MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda value: value.abs().amax(1),
     "sum": lambda value: value.abs().sum(1),
@@ -38,6 +40,8 @@ class PixelGradient(Explainer):
             is, TorchRay uses 0.02 for the pointing game.
         name: See :class:`Explainer`.
     """
+
+    outliers: ClassVar[float] = OUTLIERS
 
     reduce: Reduce = "max"
     smooth: float = 0.0
@@ -89,6 +93,7 @@ class InputXGradient(Explainer):
     method: ClassVar[str] = "input_x_gradient"
     label: ClassVar[str] = "Input x gradient"
     signed: ClassVar[bool] = True
+    outliers: ClassVar[float] = OUTLIERS
 
     def captures(self, structure: Structure) -> list[Capture]:
         return [IMAGES]
@@ -147,6 +152,7 @@ class IntegratedGradients(Explainer):
     method: ClassVar[str] = "integrated_gradients"
     label: ClassVar[str] = "Integrated gradients"
     signed: ClassVar[bool] = True
+    outliers: ClassVar[float] = OUTLIERS
 
     steps: int = 50
     baseline: Fill | tuple[Fill, ...] = "zero_normalised"

@@ -112,6 +112,11 @@ class GradualExtrapolation(Explainer):
         """As people read it."""
         return f"Gradual {self.base.label}"
 
+    @property
+    def outliers(self) -> float:
+        """Those of the base."""
+        return self.base.outliers
+
     def captures(self, structure: Structure) -> list[Capture]:
         base = self.base.captures(structure)
         return [*base, *contributions_to(structure, base, self.layers, self.q)]

@@ -1,5 +1,6 @@
 """Pictures of explanations: overlays and labelled strips, as uint8 HWC arrays that every logger shows alike."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -118,7 +119,28 @@ def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST if scale == int(scale) else Image.Resampling.LANCZOS)
 
 
-def signed_display(raw: Tensor) -> Tensor:
-    """Scale signed maps ``(N, H, W)`` symmetrically: 0.5 is zero, the largest magnitude reaches 0 or 1."""
-    peak = raw.flatten(1).abs().amax(1)[:, None, None]
-    return 0.5 + 0.5 * raw / torch.where(peak > 0, peak, 1)
+def signed_display(raw: Tensor, outliers: float = 0.0) -> Tensor:
+    """Scale signed maps ``(N, H, W)`` symmetrically: 0.5 is zero, the largest magnitude reaches 0 or 1.
+
+    Args:
+        raw: As a method gives them.
+        outliers: Share of the pixels, in [0, 1), that are drawn at full colour, as if they were not larger.
+    """
+    peak = _peak(raw.abs(), outliers)
+    return 0.5 + 0.5 * (raw / torch.where(peak > 0, peak, 1)).clamp(-1, 1)
+
+
+def unsigned_display(maps: Tensor, outliers: float = 0.0) -> Tensor:
+    """Maps ``(N, H, W)`` in [0, 1], brightened so that only ``outliers``, a share of the pixels, are cut at 1."""
+    if not outliers:
+        return maps
+    peak = _peak(maps, outliers)
+    return (maps / torch.where(peak > 0, peak, 1)).clamp(max=1)
+
+
+def _peak(maps: Tensor, outliers: float) -> Tensor:
+    """The value ``(N, 1, 1)`` that all pixels but this share stay below; the largest where that would be zero."""
+    flat = maps.flatten(1)
+    rank = max(1, math.ceil((1 - outliers) * flat.shape[1]))
+    peak = flat.kthvalue(rank, dim=1).values
+    return torch.where(peak > 0, peak, flat.amax(1))[:, None, None]

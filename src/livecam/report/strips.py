@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livecam.report.render import Panel, outline, overlay, signed_display, strip
+from livecam.report.render import Panel, outline, overlay, signed_display, strip, unsigned_display
 
 
 class Answered(Protocol):
@@ -33,6 +33,7 @@ class Method(Protocol):
     name: str
     label: str
     signed: bool
+    outliers: float
 
 
 @dataclass
@@ -110,13 +111,16 @@ def printed_names(methods: Sequence[Method]) -> dict[str, str]:
     return printed
 
 
-def shown(explanation: Explained, signed: bool) -> Tensor:
-    """Maps ``(N, H, W)`` for :func:`overlay`: as they are, or symmetric around zero for signed methods."""
-    if not signed:
-        return explanation.map
+def shown(explanation: Explained, method: Method) -> Tensor:
+    """Maps ``(N, H, W)`` for :func:`overlay`: as they are, or symmetric around zero for signed methods.
+
+    Where single pixels stand out, as in gradients of pixels, they are cut, or nothing else would be seen.
+    """
+    if not method.signed:
+        return unsigned_display(explanation.map, method.outliers)
     size = tuple(explanation.map.shape[-2:])
     raw = torch.nn.functional.interpolate(explanation.raw[:, None].float(), size, mode="bilinear")[:, 0]
-    return signed_display(raw)
+    return signed_display(raw, method.outliers)
 
 
 def samples_of(
@@ -154,7 +158,7 @@ def samples_of(
 
     columns = [m for m in methods if m.name in explanations]
     printed = printed or printed_names(columns)
-    drawn = {m.name: overlay(pixels, shown(explanations[m.name], m.signed), m.signed) for m in columns}
+    drawn = {m.name: overlay(pixels, shown(explanations[m.name], m), m.signed) for m in columns}
     answer = answer or explanations[columns[0].name]
     samples = []
     for i, name in enumerate(names):
