@@ -29,10 +29,13 @@ def vgg16():
 
 @pytest.mark.slow
 def test_s1_on_the_papers_network(vgg16):
-    base, text, code = explain(*vgg16, by_names(["s1"]), 5).values()
+    base, text, code, top_down, sharp = explain(*vgg16, by_names(["s1"]), 5).values()
     assert base.raw.shape == (1, 14, 14) and text.raw.shape == code.raw.shape == (1, 224, 224)
     assert text.details["layers"] == [f"features.{i} input" for i in (23, 16, 9, 4)]
     assert code.details["layers"] == [f"features.{i} output" for i in (30, 23, 16, 9, 4)] + ["features.4 input"]
+    assert top_down.raw.shape == (1, 28, 28) and sharp.raw.shape == (1, 224, 224)
+    assert sharp.details["layers"] == [f"features.{i} input" for i in (16, 9, 4)]
+    assert top_down.details["unclamped"].sum().abs() < 1e-5
 
 
 @pytest.mark.slow
@@ -42,6 +45,14 @@ def test_s2_on_the_papers_network(vgg16):
     shown = torch.zeros(14, 14)
     shown[0:13, 10:13] = 1
     assert torch.equal(neurons, one * shown)
+
+
+def test_s5_is_the_report_s_study():
+    saliency, coarse, fine = by_names(["s5"])
+    assert (saliency.method, coarse.size, coarse.stride, fine.size, fine.stride) == ("saliency", 10, 10, 10, 5)
+    found = explain(build(StagedNet, classes=1), pictures(1, (40, 40)), [saliency, coarse, fine], 0)
+    assert found["s5_occlusion_stride10"].details["grid"].shape == (1, 4, 4)
+    assert found["s5_occlusion_stride5"].details["grid"].shape == (1, 7, 7)
 
 
 def test_a_preset_of_another_network_says_which_layer_it_misses():
