@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from toys import build, pictures
+from toys import StagedNet, build, pictures
 
 from livecam.explain import ContrastiveExcitationBackprop, ExcitationBackprop, explain, structure_of
 from livecam.models.build import build_model
@@ -95,3 +95,42 @@ def test_the_classic_u_nets_first_features_get_all_of_it():
     assert found.raw.shape == (2, 64, 64)
     torch.testing.assert_close(found.details["mass"], torch.ones(2), rtol=1e-4, atol=0)
     assert difference.sum((1, 2)).abs().max() < 1e-4
+
+
+class Wrapper(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net(images)
+
+
+def test_wrappers_and_compiled_networks_are_read_at_the_same_layer():
+    net, images = build(StagedNet), pictures()
+    expected = mass_of(net, images)[0].raw
+    for wrap in (Wrapper, lambda n: Wrapper(Wrapper(n)), lambda n: Wrapper(torch.compile(n, backend="eager"))):
+        wrapped = wrap(net)
+        assert structure_of(wrapped, images).excitation_layer.endswith("net.first")
+        torch.testing.assert_close(mass_of(wrapped, images)[0].raw, expected)
+
+
+def test_half_precision_networks_are_summed_in_full():
+    found, _ = mass_of(build(StagedNet).bfloat16(), pictures())
+    assert found.raw.dtype == found.details["mass"].dtype == torch.float32
+    torch.testing.assert_close(found.details["mass"], torch.ones(2), rtol=0.05, atol=0)
+
+
+class Scaled(StagedNet):
+    """A sum whose second branch is scaled by torch itself."""
+
+    def features(self, images):
+        first = self.first(self.norm(self.stem(images)))
+        return torch.add(first, first, alpha=0.5)
+
+
+def test_a_scaled_sum_is_refused_rather_than_computed_wrongly():
+    net = build(Scaled)
+    net.fc = nn.Linear(6, 4)
+    with pytest.raises(ValueError, match="no rule for 'add'"):
+        mass_of(net, pictures(), layer="first")

@@ -60,8 +60,9 @@ class TopDown(Explainer):
         """What arrives at the layer, ``(N, C, h, w)``, and further details."""
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        run = _Pass(self, recording, self.taps(recording))
-        return self.shown(*self.passed(run))
+        found, details = self.passed(_Pass(self, recording, self.taps(recording)))
+        # Sums over positions need more digits than half-precision networks have.
+        return self.shown(found.to(torch.promote_types(found.dtype, torch.float32)), details)
 
     def taps(self, recording: Recording) -> list[Tap]:
         """The layers to stop at, the lowest first."""

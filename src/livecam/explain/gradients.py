@@ -178,7 +178,8 @@ class IntegratedGradients(Explainer):
             start = starts[variant.div(self.steps, rounding_mode="floor"), owner]
             return start + share[:, None, None, None] * (images[owner] - start)
 
-        mean = torch.zeros_like(starts)
+        # Sums need more digits than half-precision networks have.
+        mean = torch.zeros_like(starts, dtype=torch.promote_types(starts.dtype, torch.float32))
         done = 0
         for found in gradients_at(recording, self.label, len(baselines) * self.steps, self.chunk, inputs):
             for gradient in found:

@@ -256,7 +256,8 @@ class _DryRun:
         The last part of a sequence goes by the name of the sequence, whose output is the same.
         """
         names = []
-        inside = self.model.get_submodule(prefix.rstrip(".")) if prefix else self.model
+        inside = self.layers[prefix[:-1]] if prefix else self.model
+        inside = getattr(inside, "_orig_mod", inside)
         for child, module in inside.named_children():
             name = prefix + child
             if isinstance(module, nn.Sequential) and name in self.finished:

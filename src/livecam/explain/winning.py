@@ -152,10 +152,11 @@ class WinningProbability(TorchFunctionMode):
         (one, other), rest, more = _leading(("input", "other"), args, kwargs)
         carries = [isinstance(value, Tensor) and value.requires_grad for value in (one, other)]
         alike = isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape
-        if name in _SUMS and alike:
+        # Scaled sums (alpha=) have no rule.
+        if name in _SUMS and alike and not rest and not more:
             result = WinningSum.apply(one, other, self)
             return one.copy_(result) if name.endswith("_") else result
-        if alike and all(carries):
+        if alike and (name in _SUMS or all(carries)):
             return None
         # The larger operand is the signal; the smaller one is its gate, scale or shift.
         sizes = [value.numel() if isinstance(value, Tensor) else 0 for value in (one, other)]
