@@ -35,9 +35,7 @@ def zennits(net, images, target, layer):
     return found.sum(1).detach()
 
 
-@pytest.mark.parametrize(
-    ("name", "layers"), [("vgg11", ["features.9", "features.14"]), ("resnet18", ["layer3", "layer2"])]
-)
+@pytest.mark.parametrize(("name", "layers"), [("vgg11", ["features.9"]), ("resnet18", ["layer3", "layer2"])])
 def test_zennit(name, layers):
     net = build(torchvision.models.get_model, name, weights=None, num_classes=10).double()
     for module in net.modules():
