@@ -120,7 +120,7 @@ def test_nothing_is_left_behind(explainer, breaks):
 
 @every_kind
 def test_works_whatever_surrounds_the_call(kind):
-    net, images, explainer = build(StagedNet), pictures(), KINDS[kind]
+    net, images, explainer = build(StagedNet), pictures(), KINDS[kind]()
     expected = run(net, images, explainer, TARGETS).raw
     with torch.no_grad():
         assert torch.equal(run(net, images, explainer, TARGETS).raw, expected) and not torch.is_grad_enabled()
@@ -134,7 +134,7 @@ def test_works_whatever_surrounds_the_call(kind):
 
 @every_kind
 def test_a_batch_is_its_samples_and_two_runs_are_equal(kind):
-    net, images, explainer = build(StagedNet).double(), pictures(3).double(), KINDS[kind]
+    net, images, explainer = build(StagedNet).double(), pictures(3).double(), KINDS[kind]()
     targets = torch.tensor([2, 0, 3])
     batch = run(net, images, explainer, targets)
     assert batch.raw.any()
