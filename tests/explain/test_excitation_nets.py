@@ -134,3 +134,9 @@ def test_a_scaled_sum_is_refused_rather_than_computed_wrongly():
     net.fc = nn.Linear(6, 4)
     with pytest.raises(ValueError, match="no rule for 'add'"):
         mass_of(net, pictures(), layer="first")
+
+
+def test_a_network_behind_its_own_normalisation_is_read_inside():
+    net, images = build(StagedNet), pictures()
+    both = nn.Sequential(nn.InstanceNorm2d(3), net)
+    assert structure_of(both, images).excitation_layer == "1.first"

@@ -94,9 +94,14 @@ class _Pass:
     def down_to(self, layer: Tensor, top: str | None = "plain", start: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Pass probability from the logits, or from what ``start`` (layer, probability) holds, to ``layer``."""
         self.mode.top = top if start is None else None
+        # Behind the last layer, probability of one class is never negative, unless branches are shared by their signs.
+        self.mode.never_negative = top == "plain" and start is None and self.mode.residual == "relu"
         source, given = (self.score, None) if start is None else start
         if not source.requires_grad:
-            raise ValueError("No evidence passes the chosen layer: the network runs on under torch.no_grad() there.")
+            raise ValueError(
+                "No evidence passes the chosen layer: the network runs under torch.no_grad() there. "
+                "Freeze its parameters with requires_grad_(False) instead."
+            )
         if source is layer:
             return given
         found = torch.autograd.grad(source, layer, given, retain_graph=True, allow_unused=True)[0]
@@ -116,7 +121,14 @@ class ExcitationBackprop(TopDown):
     label: ClassVar[str] = "Excitation backprop"
 
     def passed(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
-        return run.down_to(run.layers[0]), {}
+        found = run.down_to(run.layers[0])
+        # Shares of signed branches may be negative; otherwise probability never is, and never grows.
+        if self.residual == "relu" and (bool((found < 0).any()) or float(found.sum((1, 2, 3)).max()) > 1.01):
+            raise ValueError(
+                "Excitation Backprop does not fit this network: it has several last layers, or operations that torch "
+                "does not show. Use another method."
+            )
+        return found, {}
 
 
 @dataclass(frozen=True)

@@ -238,10 +238,12 @@ class _DryRun:
     def _excitation(self, target: _Event) -> str:
         maps = {event.name: event.tensor for event in self.events if event.tensor.ndim == 4}
         trunk = self._trunk("")
-        while len(trunk) == 1:  # a wrapper, such as a LightningModule around its network
-            trunk = self._trunk(trunk[0] + ".") or [target.name]
-            if trunk == [target.name]:
+        # Into whatever holds the target layer: a wrapper, a normalising network's second part, a backbone.
+        while target.name not in trunk:
+            inside = next((name for name in trunk if target.name.startswith(name + ".")), None)
+            if inside is None:
                 break
+            trunk = self._trunk(inside + ".")
         before = [name for name in trunk if name in maps and self.finished[name] < self.finished[target.name]]
         finer = [name for name in before if maps[name].shape[2:].numel() > target.tensor.shape[2:].numel()]
         if not finer:

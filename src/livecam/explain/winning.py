@@ -71,6 +71,7 @@ class WinningProbability(TorchFunctionMode):
         self.top: str | None = "plain"
         """How the layer next to the logits, the first with weights that a backward meets, passes on: ``plain``,
         ``negated`` or the ``contrast`` of both; None once it is behind."""
+        self.never_negative = False
         self.normalise = True
         self.without_rival: Tensor | None = None
 
@@ -150,8 +151,9 @@ class WinningProbability(TorchFunctionMode):
     def _combined(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Sums, and products with gates and constants; None where there is no rule."""
         (one, other), rest, more = _leading(("input", "other"), args, kwargs)
-        carries = [isinstance(value, Tensor) and value.requires_grad for value in (one, other)]
-        alike = isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape
+        fixed = [not isinstance(value, Tensor) or isinstance(value, nn.Parameter) for value in (one, other)]
+        carries = [not still and value.requires_grad for still, value in zip(fixed, (one, other))]
+        alike = not any(fixed) and one.shape == other.shape
         # Scaled sums (alpha=) have no rule.
         if name in _SUMS and alike and not rest and not more:
             result = WinningSum.apply(one, other, self)
@@ -175,6 +177,10 @@ class WinningProbability(TorchFunctionMode):
             return self._rule(linear, None, activations, probability)
         top, self.top = self.top, None
         if top is None:
+            if self.never_negative and bool((probability < 0).any()):
+                raise ValueError(
+                    "Excitation Backprop does not fit this network, which has several last layers: use another method."
+                )
             return self._rule(linear, weight.clamp(min=0), activations, probability)
 
         def started(sign: int) -> Tensor:
