@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from toys import DeepTail, StagedNet, build, pictures
+from toys import StagedNet, build, pictures
 
 from livecam.explain import (
     ContrastiveExcitationBackprop,
@@ -15,7 +15,6 @@ from livecam.explain import (
     GradualExtrapolation,
     Saliency,
     explain,
-    structure_of,
 )
 from livecam.explain.winning import WinningProbability
 
@@ -285,10 +284,9 @@ def test_it_is_sharpened_as_its_paper_does():
     assert found["gradual_saliency"].details["identity"]
 
 
-def test_default_layers():
-    assert structure_of(build(StagedNet), pictures()).excitation_layer == "first"
-    # Nothing finer than the default layer but the image: the first feature map that is made coarser, else that layer.
-    assert structure_of(build(DeepTail), pictures()).excitation_layer == "early"
+def test_a_contrast_layer_below_the_layer_is_told():
+    with pytest.raises(ValueError, match="lies above contrast_layer"):
+        explain(build(plain), pictures(), [ContrastiveExcitationBackprop("4", contrast_layer="1")])
 
 
 def test_the_mode_changes_nothing_that_the_network_computes():

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from toys import StagedNet, build, pictures
+from toys import DeepTail, StagedNet, build, pictures
 
 from livecam.explain import ContrastiveExcitationBackprop, ExcitationBackprop, explain, structure_of
 from livecam.models.build import build_model
@@ -140,3 +140,69 @@ def test_a_network_behind_its_own_normalisation_is_read_inside():
     net, images = build(StagedNet), pictures()
     both = nn.Sequential(nn.InstanceNorm2d(3), net)
     assert structure_of(both, images).excitation_layer == "1.first"
+
+
+class TwoHeads(StagedNet):
+    def __init__(self, classes=4):
+        super().__init__(classes)
+        self.other = nn.Linear(8, classes)
+
+    def forward(self, images):
+        pooled = self.features(images).mean((2, 3))
+        return (self.fc(pooled) + self.other(pooled)) / 2
+
+
+@pytest.mark.parametrize("cls", [ExcitationBackprop, ContrastiveExcitationBackprop])
+def test_several_last_layers_are_refused_by_name(cls):
+    with pytest.raises(ValueError, match="2 add up to this network's score: fc, other"):
+        explain(build(TwoHeads), pictures(), [cls()])
+
+
+class Context(StagedNet):
+    """Adds to every position what the whole map has on average, by broadcasting or spelt out."""
+
+    spelt_out = False
+
+    def features(self, images):
+        features = super().features(images)
+        context = features.mean((2, 3), keepdim=True)
+        return features + (context.expand_as(features) if self.spelt_out else context)
+
+
+def test_a_branch_that_is_broadcast_gets_its_share():
+    net, images = build(Context), pictures()
+    found = mass_of(net, images)[0]
+    net.spelt_out = True
+    expected = mass_of(net, images)[0]
+    torch.testing.assert_close(found.raw, expected.raw)
+    torch.testing.assert_close(found.details["mass"], torch.ones(2))
+
+
+class Placed(StagedNet):
+    """Adds a learnt value to every position."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.rand(1, 8, 12, 12))
+
+    def features(self, images):
+        return super().features(images) + self.place
+
+
+def test_a_learnt_constant_is_no_branch_whatever_the_batch():
+    net, images = build(Placed), pictures()
+    both, alone = (
+        mass_of(net, images)[0],
+        mass_of(
+            net,
+            images[:1],
+        )[0],
+    )
+    torch.testing.assert_close(both.raw[:1], alone.raw)
+    torch.testing.assert_close(both.details["mass"], torch.ones(2))
+
+
+def test_default_layers():
+    assert structure_of(build(StagedNet), pictures()).excitation_layer == "first"
+    # Nothing finer than the default layer but the image: the first feature map that is made coarser, else that layer.
+    assert structure_of(build(DeepTail), pictures()).excitation_layer == "early"

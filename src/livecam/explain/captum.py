@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import check_fill, filled
-from livecam.explain.gradients import OUTLIERS
+from livecam.explain.fills import as_fill, filled
+from livecam.explain.gradients import MAGNITUDES, OUTLIERS
 from livecam.explain.hooks import Capture
 from livecam.explain.naming import check_count, check_option
 from livecam.explain.progress import chunks
@@ -27,8 +27,8 @@ from livecam.heads import Binary, Head, as_logits
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda value: value.sum(1),
-    "max": lambda value: value.abs().amax(1),
-    "l2": lambda value: torch.linalg.vector_norm(value, dim=1),
+    "max": MAGNITUDES["max"],
+    "l2": MAGNITUDES["l2"],
 }
 # Bases that compute nothing themselves, and permutations, which give one image the pixels of another.
 _UNFIT = re.compile(r".*(Attribution|Permutation)")
@@ -89,7 +89,7 @@ class CaptumExplainer(Explainer):
         for option in self.options:
             check_option(f"option of Captum's {self.attribution}", option, sorted(known.keys() - _TAKEN))
         if isinstance(self.options.get("baselines"), str):
-            check_fill("baselines", self.options["baselines"])
+            as_fill("baselines", self.options["baselines"])
         if self.layer is not None and "layer" not in known:
             raise ValueError(f"Captum's {self.attribution} reads no layer: leave layer={self.layer!r} away.")
         if self.segments is not None:

@@ -13,7 +13,7 @@ from livecam.explain.naming import check_option
 from livecam.explain.recording import Recording, forward
 from livecam.explain.structure import Structure
 from livecam.explain.winning import Residual, WinningProbability
-from livecam.explain.winning_rules import contrast
+from livecam.explain.winning_rules import contrast, mark_last
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,11 @@ class _Pass:
         self.layers = [image, *self.layers] if image is not None else self.layers
         with torch.enable_grad():
             self.score = recording.head.score(logits, recording.targets).sum()
+        mark_last(self.score)
 
-    def down_to(self, layer: Tensor, top: str | None = "plain", start: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def down_to(self, layer: Tensor, top: str = "plain", start: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Pass probability from the logits, or from what ``start`` (layer, probability) holds, to ``layer``."""
-        self.mode.top = top if start is None else None
-        # Behind the last layer, probability of one class is never negative, unless branches are shared by their signs.
-        self.mode.never_negative = top == "plain" and start is None and self.mode.residual == "relu"
+        self.mode.top = top
         source, given = (self.score, None) if start is None else start
         if not source.requires_grad:
             raise ValueError(
@@ -106,7 +105,8 @@ class _Pass:
             return given
         found = torch.autograd.grad(source, layer, given, retain_graph=True, allow_unused=True)[0]
         if found is None:
-            raise ValueError("The chosen layer does not feed the class score: choose another.")
+            below = "lies above contrast_layer" if start else "does not feed the class score"
+            raise ValueError(f"The chosen layer {below}: choose another.")
         return found
 
 
@@ -122,11 +122,10 @@ class ExcitationBackprop(TopDown):
 
     def passed(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
         found = run.down_to(run.layers[0])
-        # Shares of signed branches may be negative; otherwise probability never is, and never grows.
-        if self.residual == "relu" and (bool((found < 0).any()) or float(found.sum((1, 2, 3)).max()) > 1.01):
+        if self.residual == "relu" and float(found.sum((1, 2, 3)).max()) > 1.01:
             raise ValueError(
-                "Excitation Backprop does not fit this network: it has several last layers, or operations that torch "
-                "does not show. Use another method."
+                "More probability arrived than was sent: this network computes something that torch does not show, "
+                "such as scripted modules. Use another method."
             )
         return found, {}
 

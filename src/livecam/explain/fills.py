@@ -1,5 +1,7 @@
 """What takes the place of evidence that is removed: fills of occluded regions, baselines of integrals."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,16 +14,19 @@ FILLS = ("zero_normalised", "black", "white", "mean", "blur", "image_min", "imag
 Fill = str | tuple[float, float, float]
 
 
-def check_fill(option: str, fill: Fill) -> None:
-    """Refuse what is no fill.
+def as_fill(option: str, fill: Any) -> Fill:
+    """A fill as configurations write it: a word, or three numbers in a list or tuple.
 
     Raises:
-        ValueError: With the known ones.
+        ValueError: When it is neither, with the known words.
     """
     if isinstance(fill, str):
         check_option(option, fill, FILLS)
-    elif len(fill) != 3 or not all(0 <= value <= 1 for value in fill):
-        raise ValueError(f"{option} is a colour of three values in [0, 1], or one of {', '.join(FILLS)}; got {fill}.")
+        return fill
+    numbers = tuple(fill) if isinstance(fill, list | tuple) else ()
+    if len(numbers) != 3 or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in numbers):
+        raise ValueError(f"{option} is a colour of three values in [0, 1], or one of {', '.join(FILLS)}; got {fill!r}.")
+    return numbers
 
 
 def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> Tensor:
@@ -51,7 +56,7 @@ def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> T
     if normalisation is None:
         raise ValueError(
             f"The colour {fill!r} is one of pixels: pass normalisation=Normalisation(mean, std) to say how pixels "
-            "become model input, or use fill='zero_normalised'."
+            "become model input, or use 'zero_normalised'."
         )
     colour = {"black": (0.0,) * 3, "white": (1.0,) * 3}.get(fill, fill)
     pixels = torch.tensor(colour, dtype=images.dtype, device=images.device)[:, None, None]

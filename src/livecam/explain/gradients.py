@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import Fill, check_fill, filled, gaussian_blur
+from livecam.explain.fills import Fill, as_fill, filled, gaussian_blur
 from livecam.explain.hooks import IMAGES, Capture
 from livecam.explain.naming import check_count, check_option
 from livecam.explain.noise import NOISES, Noise
@@ -23,7 +23,7 @@ from livecam.explain.structure import Structure
 Reduce = Literal["max", "sum", "l2"]
 # Gradients of pixels have long tails: at full scale, few pixels would be seen.
 OUTLIERS = 0.02
-_MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
+MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda value: value.abs().amax(1),
     "sum": lambda value: value.abs().sum(1),
     "l2": lambda value: value.square().sum(1).sqrt(),
@@ -48,7 +48,7 @@ class PixelGradient(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_option("reduce", self.reduce, _MAGNITUDES)
+        check_option("reduce", self.reduce, MAGNITUDES)
         if not self.smooth >= 0:
             raise ValueError(f"smooth is a share of the image's longer side, at least 0, got {self.smooth}.")
 
@@ -58,7 +58,7 @@ class PixelGradient(Explainer):
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         gradient, details = self.gradient(recording)
-        maps = _MAGNITUDES[self.reduce](gradient)
+        maps = MAGNITUDES[self.reduce](gradient)
         if self.smooth:
             maps = gaussian_blur(maps[:, None], self.smooth * max(maps.shape[1:]))[:, 0]
         return maps, {"gradient": gradient} | details
@@ -142,7 +142,7 @@ class IntegratedGradients(Explainer):
         steps: Parts of the way.
         baseline: Where the way begins, see :func:`livecam.explain.fills.filled`; several in a tuple are averaged.
         reduce: ``sum`` over channels, or their signed ``max`` as in PAIR's XRAI.
-        chunk: Images per pass; bounds memory.
+        chunk: Images per pass; bounds memory. A pass has at least one variant of every image.
         name: See :class:`Explainer`.
 
     Raises:
@@ -164,10 +164,10 @@ class IntegratedGradients(Explainer):
         check_count("steps", self.steps)
         check_count("chunk", self.chunk)
         check_option("reduce", self.reduce, ("sum", "max"))
-        if isinstance(self.baseline, list):
-            object.__setattr__(self, "baseline", tuple(self.baseline))
-        for baseline in self._baselines():
-            check_fill("baseline", baseline)
+        if self.baseline in ((), []):
+            raise ValueError("baseline names none: leave it away for 'zero_normalised'.")
+        made = tuple(as_fill("baseline", baseline) for baseline in self._baselines())
+        object.__setattr__(self, "baseline", made if len(made) > 1 else made[0])
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images, baselines = recording.images, self._baselines()
@@ -194,8 +194,8 @@ class IntegratedGradients(Explainer):
         return maps, {"convergence_delta": delta, "attribution": attribution}
 
     def _baselines(self) -> tuple[Fill, ...]:
-        one = isinstance(self.baseline, str) or any(isinstance(value, float | int) for value in self.baseline)
-        return (self.baseline,) if one else self.baseline
+        several = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
+        return tuple(self.baseline) if several else (self.baseline,)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class NoisyGradient(PixelGradient):
         std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
         noise: ``range`` reads ``std_dev`` so, ``absolute`` in units of the model's input.
         seed: Seed of the noise.
-        chunk: Images per pass; bounds memory.
+        chunk: Images per pass; bounds memory. A pass has at least one variant of every image.
         name: See :class:`Explainer`.
     """
 

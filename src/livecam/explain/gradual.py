@@ -128,9 +128,11 @@ class GradualExtrapolation(Explainer):
         found = {"layers": used, "identity": not used}
         if not used:
             found["note"] = f"same as {self.base.label}"
+            remedy = "Sharpen a method that reads a coarser layer."
+            if hasattr(self.base, "layer"):
+                remedy = "Give the base a coarser layer, such as a U-Net's layer='bottleneck'."
             warnings.warn(
-                f"{self.label} is {self.base.label} itself here: no earlier layer can sharpen its map. "
-                "Give the base a coarser layer, such as a U-Net's layer='bottleneck'.",
+                f"{self.label} is {self.base.label} itself here: no earlier layer can sharpen its map. {remedy}",
                 stacklevel=2,
             )
         return sharp, details | found

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import Fill, check_fill, filled
+from livecam.explain.fills import Fill, as_fill, filled
 from livecam.explain.naming import check_count, check_option
 from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
@@ -23,6 +23,9 @@ class Occlusion(Explainer):
 
     A pixel that no window covers, between strides larger than the window or at a border left alone, lost nothing: its
     drop is 0, its score the clean one.
+
+    Of a class that is certain (1 to six digits in single precision) hiding a window changes nothing but rounding, which
+    counts as zero; ``score="logit"`` still shows what its score loses.
 
     ``details``: ``grid`` ``(N, ny, nx)``, the score under each window; ``clean`` ``(N,)``, that of the image itself.
 
@@ -54,13 +57,13 @@ class Occlusion(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in ("size", "stride", "fill"):
+        for option in ("size", "stride"):
             # Lists as YAML has them.
             if isinstance(getattr(self, option), list):
                 object.__setattr__(self, option, tuple(getattr(self, option)))
         _as_pair("size", self.size)
         _as_pair("stride", self.stride)
-        check_fill("fill", self.fill)
+        object.__setattr__(self, "fill", as_fill("fill", self.fill))
         check_option("score", self.score, ("probability", "logit"))
         check_option("show", self.show, ("drop", "probability"))
         check_count("chunk", self.chunk)

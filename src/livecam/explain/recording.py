@@ -62,11 +62,15 @@ class Recording:
         Returns:
             Scores ``(M,)``.
         """
-        return self.head.score(as_logits(self.model(images)).expand(len(owner), -1), self.targets[owner])
+        return self.head.score(self._logits(images, owner), self.targets[owner])
 
     def probability(self, images: Tensor, owner: Tensor) -> Tensor:
         """Target probability in [0, 1] of M further inputs; see :meth:`score`."""
-        return self.head.probability(as_logits(self.model(images)).expand(len(owner), -1), self.targets[owner])
+        return self.head.probability(self._logits(images, owner), self.targets[owner])
+
+    def _logits(self, images: Tensor, owner: Tensor) -> Tensor:
+        # In half precision, probabilities near 1 would be all alike.
+        return _at_least_float(as_logits(self.model(images))).expand(len(owner), -1)
 
     def again(
         self,

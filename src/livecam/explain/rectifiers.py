@@ -18,6 +18,7 @@ _IN_PLACE = {torch.relu_, F.relu_, Tensor.relu_}
 _RELUS = {F.relu, torch.relu, Tensor.relu, *_IN_PLACE}
 # The same kind of gate that this package has no rule for: their own gradient stays.
 _OTHERS = {F.silu, F.gelu, F.hardswish, F.leaky_relu, F.elu, F.celu, F.selu, F.mish, F.softplus, F.prelu, F.rrelu}
+_OTHERS |= {F.leaky_relu_, F.elu_, F.celu_, F.selu_, torch.prelu, torch.tanh, Tensor.tanh}
 
 
 class _Rectify(torch.autograd.Function):
@@ -89,7 +90,8 @@ class RectifiedGradient(PixelGradient):
     """dS_c/dx where rectifiers pass gradients by a rule of their own; costs one forward and one backward.
 
     Works on modules, functions, in-place and shared ReLUs and ReLU6 alike. Other activations keep their own gradient,
-    which is warned of. ``details``: ``gradient`` ``(N, 3, H, W)``, signed; ``rectifiers``, the number of calls caught.
+    which is warned of (gates by sigmoids apart). ``details``: ``gradient`` ``(N, 3, H, W)``, signed; ``rectifiers``,
+    the number of calls caught.
     """
 
     @staticmethod

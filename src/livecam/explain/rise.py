@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import Fill, check_fill, filled
+from livecam.explain.fills import Fill, as_fill, filled
 from livecam.explain.naming import check_count, check_option
 from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
@@ -57,14 +57,12 @@ class RISE(Explainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.fill, list):
-            object.__setattr__(self, "fill", tuple(self.fill))
         for option in ("masks", "cells", "chunk"):
             check_count(option, getattr(self, option))
         if not 0 < self.keep < 1:
             raise ValueError(f"keep is the probability that a cell is seen, between 0 and 1, got {self.keep}.")
         check_option("upsampling", self.upsampling, ("bilinear", "nearest"))
-        check_fill("fill", self.fill)
+        object.__setattr__(self, "fill", as_fill("fill", self.fill))
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images = recording.images

@@ -68,10 +68,8 @@ class WinningProbability(TorchFunctionMode):
         self.clamp_negative = clamp_negative
         self.layer_of = layer_of
         self.image = image
-        self.top: str | None = "plain"
-        """How the layer next to the logits, the first with weights that a backward meets, passes on: ``plain``,
-        ``negated`` or the ``contrast`` of both; None once it is behind."""
-        self.never_negative = False
+        self.top = "plain"
+        """How the last layer with weights passes on: ``plain``, ``negated`` or the ``contrast`` of both."""
         self.normalise = True
         self.without_rival: Tensor | None = None
 
@@ -153,6 +151,9 @@ class WinningProbability(TorchFunctionMode):
         (one, other), rest, more = _leading(("input", "other"), args, kwargs)
         fixed = [not isinstance(value, Tensor) or isinstance(value, nn.Parameter) for value in (one, other)]
         carries = [not still and value.requires_grad for still, value in zip(fixed, (one, other))]
+        if name in _SUMS and all(carries):
+            # A branch that is the same everywhere, such as a global context, gets its share all the same.
+            one, other = torch.broadcast_tensors(one, other)
         alike = not any(fixed) and one.shape == other.shape
         # Scaled sums (alpha=) have no rule.
         if name in _SUMS and alike and not rest and not more:
@@ -171,32 +172,24 @@ class WinningProbability(TorchFunctionMode):
         fixed = one.detach() if isinstance(one, Tensor) else one
         return unchanged(other, lambda a: func(fixed, a, *rest, **more))
 
-    def through(self, linear: Linear, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
-        """What arrives at ``activations`` of the ``probability`` of a linear operation's outputs."""
-        if weight is None:
-            return self._rule(linear, None, activations, probability)
-        top, self.top = self.top, None
-        if top is None:
-            if self.never_negative and bool((probability < 0).any()):
-                raise ValueError(
-                    "Excitation Backprop does not fit this network, which has several last layers: use another method."
-                )
-            return self._rule(linear, weight.clamp(min=0), activations, probability)
+    def started(self, linear: Linear, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
+        """What arrives at the ``activations`` that the last layer with weights reads, as ``top`` says."""
 
-        def started(sign: int) -> Tensor:
+        def run(sign: int) -> Tensor:
             # A one-logit network's class 0 starts at -1, which means +1 at the negated weights.
-            up = self._rule(linear, (sign * weight).clamp(min=0), activations, probability.clamp(min=0))
+            up = self.passed(linear, sign * weight, activations, probability.clamp(min=0))
             if bool((probability < 0).any()):
-                down = self._rule(linear, (-sign * weight).clamp(min=0), activations, (-probability).clamp(min=0))
-                return up + down
+                return up + self.passed(linear, -sign * weight, activations, (-probability).clamp(min=0))
             return up
 
-        if top != "contrast":
-            return started(-1 if top == "negated" else 1)
-        found, self.without_rival = contrast(started(1), started(-1), self.normalise)
+        if self.top != "contrast":
+            return run(-1 if self.top == "negated" else 1)
+        found, self.without_rival = contrast(run(1), run(-1), self.normalise)
         return found
 
-    def _rule(self, linear: Linear, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
+    def passed(self, linear: Linear, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
+        """What arrives at ``activations`` of the ``probability`` of a linear operation's outputs."""
+        weight = weight.clamp(min=0) if weight is not None else None
         passed, lost = win(linear, weight, activations, probability)
         if self.clamp_negative and bool(lost.any()):
             passed = passed + win(linear, weight, torch.ones_like(activations), lost)[0]

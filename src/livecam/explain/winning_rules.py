@@ -28,7 +28,7 @@ class WinningLinear(torch.autograd.Function):
         # Between two convolutions without an activation in between, as behind a U-Net's upsampling, the positive part
         # is what excites; anywhere else signs mean that the network is of another kind.
         ctx.may_be_negative = mode.clamp_negative or (weight is not None and is_bare(activations))
-        ctx.name = name
+        ctx.name, ctx.weighted, ctx.is_last = name, weight is not None, False
         return compute()
 
     @staticmethod
@@ -41,8 +41,34 @@ class WinningLinear(torch.autograd.Function):
                 f"Excitation Backprop needs activations of at least 0, but {ctx.name} reads negative ones: this "
                 "network has signed activations. clamp_negative=True reads them as 0."
             )
-        passed = ctx.mode.through(ctx.linear, weight, activations.clamp(min=0), probability)
+        rule = ctx.mode.started if ctx.is_last else ctx.mode.passed
+        passed = rule(ctx.linear, weight, activations.clamp(min=0), probability)
         return passed, None, None, None, None, None
+
+
+def mark_last(score: Tensor) -> None:
+    """Tell the one layer with weights that the score is read off that it is the last.
+
+    Raises:
+        ValueError: When there are several, whose rivals would have to be told apart.
+    """
+    waiting, seen, last = [score.grad_fn], set(), []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if getattr(node, "weighted", False):
+            last.append(node)
+        else:
+            waiting += [below for below, _ in node.next_functions]
+    if len(last) > 1:
+        raise ValueError(
+            f"Excitation Backprop starts at one last layer, but {len(last)} add up to this network's score: "
+            f"{', '.join(sorted(node.name for node in last)[:4])}. Use another method, or explain one of its parts."
+        )
+    for node in last:
+        node.is_last = True
 
 
 class _Unchanged(torch.autograd.Function):
