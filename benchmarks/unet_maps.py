@@ -12,8 +12,8 @@ import torch
 from conditions import conditions, seconds
 
 from livecam.explain import ScoreCAM, by_name, explain
-from livecam.explain.progress import quietly
 from livecam.models import build_model
+from livecam.progress import quietly
 
 NETWORKS = {"unet": {"width": 32}, "unet/resnet18": {}}
 METHODS = ("cam", "gradcam", "gradcam_pp", "scorecam")

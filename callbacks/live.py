@@ -16,10 +16,10 @@ from torch import Tensor
 from livecam.batch import Batch
 from livecam.explain import Explainer, Explanation, by_names, record, structure_of
 from livecam.explain.explanation import check_names, explain_recording
-from livecam.explain.guard import undisturbed
-from livecam.explain.progress import quietly
+from livecam.guard import undisturbed
 from livecam.heads import HEADS
 from livecam.normalisation import IMAGENET, Normalisation
+from livecam.progress import quietly
 
 _log = logging.getLogger(__name__)
 

@@ -20,29 +20,33 @@ class May(NamedTuple):
     inside_functions: str = ""
 
 
-EVERYTHING_BELOW = (
-    "batch heads normalisation messages runs explain metrics models data report classifier checkpoint reference"
-)
+# What methods and metrics both stand on.
+GROUND = "fills guard heads normalisation options progress"
+EVERYTHING_BELOW = f"{GROUND} batch messages runs explain metrics models data report classifier checkpoint reference"
 ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich jsonargparse yaml"
 
 # Packages at the top, single modules (and one file with rights of its own) below; longest name wins.
 RULES = {
-    "explain": May("heads normalisation", "torch", "skimage rich captum numpy"),
-    "metrics": May("heads normalisation", "torch torchmetrics"),
+    "explain": May(GROUND, "torch", "skimage captum numpy"),
+    "metrics": May(GROUND, "torch torchmetrics"),
     "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
     "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),
-    "callbacks": May("explain metrics report heads batch normalisation", "torch numpy lightning"),
+    "callbacks": May(f"{GROUND} explain metrics report batch", "torch numpy lightning"),
     "commands": May(EVERYTHING_BELOW + " callbacks", ANY_LIBRARY),
+    "fills": May("options normalisation", "torch"),
+    "guard": May("", "torch"),
     "heads": May("", "torch"),
+    "options": May(),
+    "progress": May("", "", "rich"),
     "normalisation": May("", "torch"),
     "batch": May("", "torch"),
     "messages": May(),
     "runs": May(),
     "classifier": May("models heads batch", "torch torchmetrics lightning"),
     "checkpoint": May("classifier models", "torch"),
-    "reference": May("batch checkpoint models explain heads normalisation", "torch"),
+    "reference": May(f"{GROUND} batch checkpoint models explain", "torch"),
     "cli": May(EVERYTHING_BELOW + " callbacks commands", ANY_LIBRARY),
 }
 

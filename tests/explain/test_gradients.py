@@ -18,7 +18,7 @@ from livecam.explain import (
     VarGrad,
     explain,
 )
-from livecam.explain.fills import gaussian_blur
+from livecam.fills import gaussian_blur
 from livecam.normalisation import IMAGENET
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from livecam.explain.progress import reporting_to
+from livecam.progress import reporting_to
 
 
 def listed(text: str) -> list[str]:

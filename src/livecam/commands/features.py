@@ -13,7 +13,7 @@ from livecam.commands.network import Network, load_network
 from livecam.commands.photos import find_photos, stems
 from livecam.commands.reading import Photo, read_photos
 from livecam.explain.feature_maps import Features, check_choice, feature_maps
-from livecam.explain.naming import check_count
+from livecam.options import check_count
 from livecam.report.arrays import ArrayFile
 from livecam.report.feature_grid import feature_grid
 from livecam.report.maps_page import Entry, write_maps_page

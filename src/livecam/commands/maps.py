@@ -15,7 +15,7 @@ from livecam.commands.truth import photos_of, true_classes
 from livecam.commands.views import Viewers
 from livecam.explain import by_names
 from livecam.explain.explanation import check_names
-from livecam.explain.naming import check_count
+from livecam.options import check_count
 from livecam.report.arrays import ArrayFile
 from livecam.report.maps_page import Entry, write_maps_page
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from livecam.checkpoint import load_classifier
 from livecam.data.transforms import prepare_image
-from livecam.explain.naming import check_count
 from livecam.messages import near
 from livecam.models import build_model
 from livecam.normalisation import IMAGENET, Normalisation
+from livecam.options import check_count
 
 _ABLATED = {"drop": ", no skips", "zero": ", skips zeroed"}
 

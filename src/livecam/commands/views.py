@@ -13,7 +13,7 @@ from livecam.commands.network import Network
 from livecam.commands.reading import Photo
 from livecam.explain import Explainer, Explanation, record, structure_of
 from livecam.explain.explanation import explain_recording
-from livecam.explain.guard import undisturbed
+from livecam.guard import undisturbed
 from livecam.report.strips import Sample, printed_names, samples_of
 
 Result = TypeVar("Result")

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import as_fill, filled
 from livecam.explain.gradients import MAGNITUDES, OUTLIERS
 from livecam.explain.hooks import Capture
-from livecam.explain.naming import check_count, check_option
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure, named_layers
 from livecam.explain.untouched import randomness_kept, seed_all, untouched
+from livecam.fills import as_fill, filled
 from livecam.heads import Binary, Head, as_logits
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda value: value.sum(1),
@@ -56,7 +56,7 @@ class CaptumExplainer(Explainer):
     Args:
         attribution: Class of ``captum.attr``, such as ``DeepLift``; ``deep_lift`` means the same.
         options: Keyword arguments of its ``attribute``, or of its constructor; lists count as tuples. ``baselines`` may
-            also be a word, such as ``blur`` (see :func:`livecam.explain.fills.filled`), and where Captum insists on a
+            also be a word, such as ``blur`` (see :func:`livecam.fills.filled`), and where Captum insists on a
             distribution of them, a number or a word stands for two equal images, zeros unless given.
         layer: The layer of layer and neuron attributions and of GuidedGradCam; None means the network's default one.
         reduce: Channels to one map: their ``sum``, signed, their ``max`` absolute value, or their ``l2`` norm.

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from livecam.explain.explainer import Explainer
 from livecam.explain.hooks import Capture, Tap
-from livecam.explain.naming import check_option
 from livecam.explain.recording import Recording, forward
 from livecam.explain.structure import Structure
 from livecam.explain.winning import Residual, WinningProbability
 from livecam.explain.winning_rules import contrast, mark_last
+from livecam.options import check_option
 
 
 @dataclass(frozen=True)

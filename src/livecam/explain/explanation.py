@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.guard import undisturbed
 from livecam.explain.maps import is_degenerate, minmax, resize
 from livecam.explain.names import by_names
 from livecam.explain.recording import Recording, record
 from livecam.explain.structure import structure_of
+from livecam.guard import undisturbed
 from livecam.normalisation import Normalisation
 
 

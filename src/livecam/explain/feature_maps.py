@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from livecam.explain.hooks import Capture
-from livecam.explain.naming import check_count
 from livecam.explain.recording import record
 from livecam.explain.structure import Structure, structure_of
+from livecam.options import check_count
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import Fill, as_fill, filled, gaussian_blur
 from livecam.explain.hooks import IMAGES, Capture
-from livecam.explain.naming import check_count, check_option
 from livecam.explain.noise import NOISES, Noise
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
+from livecam.fills import Fill, as_fill, filled, gaussian_blur
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 Reduce = Literal["max", "sum", "l2"]
 # Gradients of pixels have long tails: at full scale, few pixels would be seen.
@@ -140,7 +140,7 @@ class IntegratedGradients(Explainer):
 
     Args:
         steps: Parts of the way.
-        baseline: Where the way begins, see :func:`livecam.explain.fills.filled`; several in a tuple are averaged.
+        baseline: Where the way begins, see :func:`livecam.fills.filled`; several in a tuple are averaged.
         reduce: ``sum`` over channels, or their signed ``max`` as in PAIR's XRAI.
         chunk: Images per pass; bounds memory. A pass has at least one variant of every image.
         name: See :class:`Explainer`.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from livecam.explain.explainer import Explainer
 from livecam.explain.hooks import IMAGES, Capture
 from livecam.explain.maps import minmax, resize
-from livecam.explain.naming import check_option
 from livecam.explain.recording import Recording, record
 from livecam.explain.structure import Structure, structure_of
+from livecam.options import check_option
 
 Layers = Literal["auto", "reference"] | tuple[str, ...]
 _REDUCE = {"mean": "positive_mean", "l2": "positive_rms"}

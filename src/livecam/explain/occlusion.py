@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import Fill, as_fill, filled
-from livecam.explain.naming import check_count, check_option
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
+from livecam.fills import Fill, as_fill, filled
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Occlusion(Explainer):
         size: Height and width of the window in pixels; one number for a square.
         stride: Pixels from one window to the next, downwards and to the right; one number for both.
         cover_border: Whether a last window is aligned to the border where strides do not reach it.
-        fill: What the window shows, see :func:`livecam.explain.fills.filled`.
+        fill: What the window shows, see :func:`livecam.fills.filled`.
         score: Hidden and clean images are compared by the class's ``probability`` or by its ``logit``.
         show: ``drop`` as above; ``probability`` is the mean score under the windows themselves, low where the class
             needs the pixel (Midha and Garg draw it).

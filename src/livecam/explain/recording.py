@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from livecam.explain.guard import as_input, check_images, ordinary, undisturbed
 from livecam.explain.hooks import IMAGES, Capture, Tap, merge
 from livecam.explain.structure import Structure, named_layers, structure_of
+from livecam.guard import as_input, check_images, ordinary, undisturbed
 from livecam.heads import Head, as_logits, get_head
 from livecam.normalisation import Normalisation
 

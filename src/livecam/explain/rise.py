@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.fills import Fill, as_fill, filled
-from livecam.explain.naming import check_count, check_option
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
+from livecam.fills import Fill, as_fill, filled
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RISE(Explainer):
         keep: Probability p that a cell is seen.
         shift: Whether masks are cut at a random place; False lets the grid lie on the image from its upper left corner.
         upsampling: ``bilinear`` masks fade from cell to cell, ``nearest`` ones do not.
-        fill: What shows through where a mask is 0, see :func:`livecam.explain.fills.filled`.
+        fill: What shows through where a mask is 0, see :func:`livecam.fills.filled`.
         seed: Seed of the masks.
         chunk: Masked images per pass; bounds memory. A pass has at least one mask of every image.
         name: See :class:`Explainer`.

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from livecam.explain.cam import LayerExplainer, weighted_sum
 from livecam.explain.maps import is_degenerate, minmax, resize
-from livecam.explain.naming import check_count, check_option
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 _WEIGHTINGS = ("softmax_logit", "prob", "logit_diff")
 _ORDERS = ("resize_first", "scale_first")

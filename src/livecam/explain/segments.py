@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from livecam.explain.naming import check_option
+from livecam.options import check_option
 
 SCALES = {"slic": (50, 100, 150, 250, 500), "felzenszwalb": (50, 100, 150, 250, 500, 1200)}
 """Methods of segmentation and the scales that papers use of them: AOP's for SLIC, PAIR's XRAI for Felzenszwalb's."""

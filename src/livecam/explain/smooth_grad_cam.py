@@ -10,11 +10,11 @@ from torch import Tensor
 from livecam.explain.cam import LayerExplainer, weighted_sum
 from livecam.explain.grad_cam_pp import plus_plus_alpha
 from livecam.explain.hooks import Capture
-from livecam.explain.naming import check_count, check_option
 from livecam.explain.noise import NOISES, Noise
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 
 @dataclass(frozen=True)

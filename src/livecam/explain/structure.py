@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from livecam.explain.guard import as_input, check_images, undisturbed
 from livecam.explain.naming import clean, resolve_layer
+from livecam.guard import as_input, check_images, undisturbed
 from livecam.heads import as_logits
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)

@@ -11,11 +11,11 @@ from livecam.explain.explainer import Explainer
 from livecam.explain.gradients import IntegratedGradients
 from livecam.explain.hooks import Capture
 from livecam.explain.maps import resize
-from livecam.explain.naming import check_count, check_option
-from livecam.explain.progress import chunks
 from livecam.explain.recording import Recording
 from livecam.explain.segments import SCALES, masks_of, segment
 from livecam.explain.structure import Structure
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
 
 
 def grow_regions(attribution: Tensor, masks: Tensor, min_pixels: int = 50, area: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livecam.explain.naming import check_option
 from livecam.normalisation import Normalisation
+from livecam.options import check_option
 
 FILLS = ("zero_normalised", "black", "white", "mean", "blur", "image_min", "image_max")
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import StagedNet, build, pictures
 
-from livecam.explain import ScoreCAM, SmoothGradCAMPlusPlus, explain, progress
-from livecam.explain.progress import chunks, quietly, reporting_to
+from livecam import progress
+from livecam.explain import ScoreCAM, SmoothGradCAMPlusPlus, explain
+from livecam.progress import chunks, quietly, reporting_to
 
 
 @given(count=st.integers(0, 200), size=st.integers(1, 50))
