@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from livecam.batch import Batch, read_batch
 from livecam.callbacks.live import LiveExplanation, Target, genuine
-from livecam.explain import Explainer
+from livecam.explain import Explainer, Explanation
+from livecam.explain.baselines import CentredGaussian
+from livecam.explain.maps import minmax
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.normalisation import Normalisation
+from livecam.progress import quietly
 from livecam.report.tables import log_scores, print_scores
+from livecam.scoring import Explained
 
 
 class MaskSource(Protocol):
@@ -27,11 +32,16 @@ class MaskSource(Protocol):
 class ExplanationScores(LiveExplanation):
     """Scores explanations over the validation set and logs ``val/<metric>/<method>``.
 
+    Scores against ground truth have a ``centred_gaussian`` beside them, which knows nothing of the image: the line to
+    beat. Metrics that question the network cost passes; give them a callback of their own, with few ``batches`` on
+    every n-th validation.
+
     Args:
         explainers: Methods, each under its own name.
         metrics: What to measure; None takes LocalizationScore (where masks exist) and Sharpness.
         batches: How many validation batches to explain; None takes all.
         reference: Another network's maps as ground truth, logged beside the scores against annotated masks.
+        baseline: Whether a centred Gaussian is scored too, by the metrics that compare with ground truth.
         target: ``label`` or ``predicted``.
         every_n_validations: See :class:`LiveExplanation`.
         head: See :class:`LiveExplanation`.
@@ -45,6 +55,7 @@ class ExplanationScores(LiveExplanation):
         metrics: Sequence[ImageMetric] | None = None,
         batches: int | None = None,
         reference: MaskSource | None = None,
+        baseline: bool = True,
         target: Target = "label",
         every_n_validations: int = 1,
         head: str = "auto",
@@ -53,18 +64,31 @@ class ExplanationScores(LiveExplanation):
     ) -> None:
         super().__init__(explainers, target, every_n_validations, head, normalisation, strict)
         self.metrics = [LocalizationScore(), Sharpness()] if metrics is None else list(metrics)
+        if reference and not any("reference" in metric.reads().parameters for metric in self.metrics):
+            self.metrics.append(ReferenceLocalizationScore())
+        check_metrics(self.metrics, reference)
         self.batches = batches
         self.reference = reference
         self.results: dict[str, dict[str, float]] = {}
         """Latest scores: metric key -> method -> value."""
+        own = CentredGaussian()
+        taken = {explainer.name for explainer in self.explainers}
+        self._baseline = own if baseline and own.name not in taken else None
         self._running: dict[str, list[ImageMetric]] = {}
         self._position = 0
         self._unannotated = 0
 
+    @property
+    def state_key(self) -> str:
+        """Identity in checkpoints: callbacks of the same methods differ by what they measure."""
+        return f"{super().state_key}[{','.join(metric.name for metric in self.metrics)}]"
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with empty metrics."""
-        kinds = [*self.metrics, *([ReferenceLocalizationScore()] if self.reference else [])]
-        self._running = {e.name: [metric.clone().to(pl_module.device) for metric in kinds] for e in self.explainers}
+        asked = {explainer.name: self.metrics for explainer in self.explainers}
+        if self._baseline:
+            asked[self._baseline.name] = [metric for metric in self.metrics if _compares(metric)]
+        self._running = {name: [m.clone().to(pl_module.device) for m in metrics] for name, metrics in asked.items()}
         for metrics in self._running.values():
             for metric in metrics:
                 metric.reset()
@@ -92,15 +116,33 @@ class ExplanationScores(LiveExplanation):
         annotated = keep & batch.has_mask if batch.mask is not None else torch.zeros_like(keep)
         self._unannotated += int((keep & ~annotated).sum())
         explanations = self.explain(trainer, pl_module, batch)
-        truth: dict[str | None, tuple[Tensor, Tensor | None]] = {None: (keep, None), "mask": (annotated, batch.mask)}
-        if self.reference:
-            truth["reference"] = (keep, self.reference.masks(batch, self.normalisation_of(trainer)))
+        normalisation = self.normalisation_of(trainer)
+        reference = self.reference.masks(batch, normalisation) if self.reference else None
+        methods = {explainer.name: explainer for explainer in self.explainers}
+        if self._baseline and explanations:
+            methods[self._baseline.name] = self._baseline
+            explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
         for name, explanation in explanations.items():
-            for metric in self._running[name]:
-                chosen, masks = truth[metric.compares_with]
-                if chosen.any():
-                    maps = getattr(explanation, metric.uses)[chosen]
-                    metric.update(maps) if masks is None else metric.update(maps, masks[chosen])
+            seen = Explained(
+                batch, methods[name], explanation, pl_module, self.head_of(pl_module), normalisation, reference
+            )
+            for metric in list(self._running[name]):
+                rows = annotated if "masks" in metric.reads().parameters else keep
+                if rows.any():
+                    self._measure(metric, name, seen, rows)
+
+    def _measure(self, metric: ImageMetric, method: str, seen: Explained, rows: Tensor) -> None:
+        try:
+            with quietly():
+                metric.update(**seen.evidence(metric, rows))
+        except Exception:
+            # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
+            self._failed(f"Metric {metric.name!r} failed for {method!r}, images are left out; training goes on.")
+
+    def _centred(self, batch: Batch, like: Explanation) -> Explanation:
+        """The baseline's explanation; it needs no pass, and the answer is that of any other method."""
+        maps = self._baseline.maps(batch.image).float()
+        return replace(like, map=minmax(maps), energy=maps, raw=maps, degenerate=torch.zeros_like(like.degenerate))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reduce over ranks and log; every rank takes part."""
@@ -126,7 +168,7 @@ class ExplanationScores(LiveExplanation):
                     self.results.setdefault(key, {})[method] = float(value)
                     if value.isfinite():
                         pl_module.log(f"val/{key}/{method}", value.float(), sync_dist=True)
-        if any(metric.compares_with == "mask" for metric in self.metrics):
+        if any("masks" in metric.reads().parameters for metric in self.metrics):
             missing = torch.tensor(float(self._unannotated), device=pl_module.device)
             pl_module.log("val/images_without_mask", missing, sync_dist=True, reduce_fx="sum")
 
@@ -154,5 +196,26 @@ class ExplanationScores(LiveExplanation):
         """Print the table and give it to the loggers."""
         if trainer.is_global_zero and self.results:
             with self.harmless("the closing table"):
-                print_scores(self.results, self.explainers, trainer.callback_metrics)
-                log_scores(self.results, self.explainers, trainer.loggers)
+                methods = [*self.explainers, *([self._baseline] if self._baseline else [])]
+                print_scores(self.results, methods, trainer.callback_metrics)
+                log_scores(self.results, methods, trainer.loggers)
+
+
+def check_metrics(metrics: Sequence[ImageMetric], reference: MaskSource | None) -> None:
+    """Refuse metrics that would overwrite each other, or that lack what they compare with.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    names = [metric.name for metric in metrics]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"Two metrics are called {name!r}: give each a callback of its own, or leave one out.")
+    for metric in metrics:
+        if "reference" in metric.reads().parameters and reference is None:
+            raise ValueError(f"{type(metric).__name__} compares with another network: name it by reference=.")
+
+
+def _compares(metric: ImageMetric) -> bool:
+    """Whether a metric compares with ground truth, so that a map of no network can be judged by it for nothing."""
+    return bool({"masks", "reference"} & metric.reads().parameters.keys())

@@ -33,7 +33,7 @@ RULES = {
     "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),
-    "callbacks": May(f"{GROUND} explain metrics report batch", "torch numpy lightning"),
+    "callbacks": May(f"{GROUND} explain metrics report batch scoring", "torch numpy lightning"),
     "commands": May(EVERYTHING_BELOW + " callbacks", ANY_LIBRARY),
     "fills": May("options normalisation", "torch"),
     "guard": May("", "torch"),
@@ -47,6 +47,7 @@ RULES = {
     "classifier": May("models heads batch", "torch torchmetrics lightning"),
     "checkpoint": May("classifier models", "torch"),
     "reference": May(f"{GROUND} batch checkpoint models explain", "torch"),
+    "scoring": May("batch explain metrics normalisation", "torch"),
     "cli": May(EVERYTHING_BELOW + " callbacks commands", ANY_LIBRARY),
 }
 

@@ -6,7 +6,14 @@ from functools import partial
 
 import pytest
 
-from livecam.explain import ExcitationBackprop, GradCAM, IntegratedGradients, ScoreCAM, SmoothGradCAMPlusPlus, methods
+from livecam.explain import (
+    ExcitationBackprop,
+    GradCAM,
+    IntegratedGradients,
+    ScoreCAM,
+    SmoothGradCAMPlusPlus,
+    methods,
+)
 from livecam.explain.names import wrappers
 
 
@@ -20,6 +27,8 @@ def ours(classes):
 
 
 METHODS = {name: cls for name, cls in ours(methods()).items() if ready(cls)}
+# A map without contrast is all that it is: see test_baselines.py.
+del METHODS["uniform"]
 # A method that works upon another one is checked upon Grad-CAM.
 METHODS |= {f"{prefix}gradcam": partial(cls, GradCAM()) for prefix, cls in ours(wrappers()).items()}
 REGIONS = {"scales": (30, 60), "dilation": 1, "min_pixels": 5}

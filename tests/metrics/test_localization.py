@@ -106,7 +106,8 @@ def test_headline_comes_first():
         assert next(iter(metric.compute())) == "localization"
         assert metric.uses == "energy" and metric.higher_is_better
     assert (LocalizationScore.name, ReferenceLocalizationScore.name) == ("localization", "localization_ref")
-    assert (LocalizationScore.compares_with, ReferenceLocalizationScore.compares_with) == ("mask", "reference")
+    assert list(LocalizationScore.reads().parameters) == ["maps", "masks"]
+    assert list(ReferenceLocalizationScore.reads().parameters) == ["maps", "reference"]
 
 
 def test_integer_masks_are_read_as_bool():

@@ -1,5 +1,6 @@
 """Visual explanations of image classifiers in pure torch."""
 
+from livecam.explain.baselines import CentredGaussian, Uniform
 from livecam.explain.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
 from livecam.explain.captum import CaptumExplainer
 from livecam.explain.excitation import ContrastiveExcitationBackprop, ExcitationBackprop
@@ -25,6 +26,7 @@ __all__ = [
     "XRAI",
     "CaptumExplainer",
     "Capture",
+    "CentredGaussian",
     "ContrastiveExcitationBackprop",
     "Deconvnet",
     "ExcitationBackprop",
@@ -44,6 +46,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "Structure",
+    "Uniform",
     "VarGrad",
     "WGradCAM",
     "XGradCAM",

@@ -1,6 +1,8 @@
 """Means over images that add up across batches and ranks."""
 
-from typing import ClassVar
+from abc import abstractmethod
+from inspect import Signature, signature
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,50 +12,100 @@ from torchmetrics import Metric
 class ImageMetric(Metric):
     """A metric that has one value per image and reports means with their counts.
 
+    A sub-class names its per-image values in ``parts`` (the headline first) and computes them in :meth:`measure`, which
+    keeps nothing: that is where per-image values are to be had. ``update`` takes the same arguments and adds them up.
+
+    The *names* of those arguments say what a metric has to be given beside ``maps``, and whoever has more passes on
+    only what is named: ``masks`` (annotated ground truth), ``reference`` (another network's maps in [0, 1]),
+    ``categories``, ``model``, ``images``, ``targets``, ``head``, ``normalisation``, or ``explain`` (from a network to
+    maps like these, of the same images and targets).
+
     Images whose headline cannot be defined (NaN) are counted, never averaged in or dropped silently; maps without
     contrast are counted too. A further part may be undefined for more images and then averages over fewer. Sums are
     float64, so that ranks and batches may be added in any order.
 
-    Sub-classes name their per-image values in ``parts`` (the headline first) and feed :meth:`add`.
+    Args:
+        num_categories: Where more than one, means are taken within each category first, then over the categories that
+            have any image.
     """
 
     name: ClassVar[str]
     """Metric key: ``val/<name>/<method>`` for the headline, ``val/<name>_<part>/<method>`` for the others."""
     uses: ClassVar[str] = "energy"
-    """Which map of an Explanation ``update`` wants: ``energy``, ``map`` or ``raw``."""
-    compares_with: ClassVar[str | None] = None
-    """What ``update`` takes beside the maps: annotated ``mask``, another network's ``reference`` map, or nothing."""
-    parts: ClassVar[tuple[str, ...]]
+    """Which map of an Explanation ``maps`` are: ``energy``, ``map`` or ``raw``."""
+    parts: tuple[str, ...]
 
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self) -> None:
+    def __init__(self, num_categories: int = 1) -> None:
         super().__init__()
-        self.add_state("sums", torch.zeros(len(self.parts), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("defined", torch.zeros(len(self.parts), dtype=torch.long), dist_reduce_fx="sum")
+        shape = len(self.parts), num_categories
+        self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("defined", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         for count in ("undefined", "degenerate"):
             self.add_state(count, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def add(self, values: Tensor, maps: Tensor) -> None:
-        """Add per-image values ``(parts, N)`` of maps ``(N, H, W)``; an image is undefined where its headline is."""
-        defined = values.isfinite() & values[0].isfinite()
-        self.sums += values.double().masked_fill(~defined, 0).sum(1)
-        self.defined += defined.sum(1)
-        self.undefined += (~defined[0]).sum()
+    @abstractmethod
+    def measure(self, maps: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Values of each image, ``(parts, N)`` float64; NaN where a part is undefined."""
+
+    @classmethod
+    def reads(cls) -> Signature:
+        """The arguments of :meth:`measure`, and so of ``update``, without ``self``."""
+        own = signature(cls.measure)
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add images; takes the arguments of :meth:`measure`."""
+        given = self.reads().bind(*args, **kwargs).arguments
+        self.add(self.measure(**given), given["maps"], given.get("categories"))
+
+    def add(self, values: Tensor, maps: Tensor, categories: Tensor | None = None) -> None:
+        """Add per-image values ``(parts, N)`` of maps ``(N, H, W)``; an image is undefined where its headline is.
+
+        Args:
+            values: What :meth:`measure` gave.
+            maps: The maps it was given.
+            categories: LongTensor ``(N,)`` where means are taken within categories.
+
+        Raises:
+            ValueError: When a category is out of range.
+        """
+        where = torch.zeros(len(maps), dtype=torch.long, device=values.device) if categories is None else categories
+        if len(where) and not 0 <= int(where.min()) <= int(where.max()) < self.sums.shape[1]:
+            raise ValueError(
+                f"Category {int(where.max())} is out of range: {type(self).__name__} was made for "
+                f"{self.sums.shape[1]} categories, give it a greater num_categories."
+            )
+        sums, defined = totals(values.to(self.sums.device))
+        self.sums.index_add_(1, where.to(self.sums.device), sums)
+        self.defined.index_add_(1, where.to(self.sums.device), defined)
+        self.undefined += (defined[0] == 0).sum()
         self.degenerate += has_no_contrast(maps).sum()
 
-    def means(self) -> dict[str, Tensor]:
-        """Mean of each part over the images for which it is defined; NaN when there is none."""
-        return dict(zip(self.parts, self.sums / self.defined))
-
     def compute(self) -> dict[str, Tensor]:
-        """Headline first, then the other parts and the counts ``n``, ``undefined``, ``degenerate``."""
-        return self.means() | self.counts()
+        """Headline first, then the other figures and the counts ``n``, ``undefined``, ``degenerate``."""
+        counts = {"n": self.defined[0].sum(), "undefined": self.undefined, "degenerate": self.degenerate}
+        return self.figures(self.sums, self.defined) | counts
 
-    def counts(self) -> dict[str, Tensor]:
-        """How many images were averaged, had no defined value, had a map without contrast."""
-        return {"n": self.defined[0], "undefined": self.undefined, "degenerate": self.degenerate}
+    def figures(self, sums: Tensor, defined: Tensor) -> dict[str, Tensor]:
+        """From sums of values to what is reported; the same for a whole set and for resampled ones.
+
+        Args:
+            sums: ``(parts, categories, ...)`` sums of values.
+            defined: Numbers of values behind them, of the same shape.
+
+        Returns:
+            Mean of each part ``(...)``, over images within categories, then over categories; NaN where there is none.
+        """
+        return dict(zip(self.parts, (sums / defined).nanmean(1)))
+
+
+def totals(values: Tensor) -> tuple[Tensor, Tensor]:
+    """What per-image values ``(parts, N)`` add to sums and to counts: nothing where they, or the headline, are NaN."""
+    defined = values.isfinite() & values[0].isfinite()
+    return values.double().masked_fill(~defined, 0), defined.long()
 
 
 def has_no_contrast(maps: Tensor) -> Tensor:

@@ -45,26 +45,21 @@ class LocalizationScore(ImageMetric):
     """
 
     name: ClassVar[str] = "localization"
-    compares_with: ClassVar[str] = "mask"
-    parts: ClassVar[tuple[str, ...]] = ("localization", "chance", "minmax")
+    parts: tuple[str, ...] = ("localization", "chance", "minmax")
 
-    def update(self, maps: Tensor, masks: Tensor) -> None:
-        """Add maps ``(N, H, W)`` >= 0 and masks ``(N, H, W)``, bool or in [0, 1] (then thresholded at 0.5)."""
-        self.add(torch.stack(self._basic(maps, object_mask(masks))), maps)
-
-    @staticmethod
-    def _basic(maps: Tensor, masks: Tensor) -> list[Tensor]:
-        """Per-image ``localization``, ``chance`` and ``minmax``."""
+    def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
+        masks = object_mask(masks)
         score, chance = localization_score(maps, masks), masks.double().mean((1, 2))
         shifted = localization_score(maps - maps.flatten(1).amin(1)[:, None, None], masks)
         # A constant map is uniform energy: shifting it leaves nothing, and what it stands for scores chance.
-        return [score, chance, torch.where(shifted.isnan(), chance, shifted)]
+        return torch.stack([score, chance, torch.where(shifted.isnan(), chance, shifted)])
 
-    def compute(self) -> dict[str, Tensor]:
-        """Means of the parts, lifts, and counts."""
-        means = self.means()
+    def figures(self, sums: Tensor, defined: Tensor) -> dict[str, Tensor]:
+        """Means of the parts, and lifts."""
+        means = super().figures(sums, defined)
         lifts = {"lift": means["localization"] / means["chance"], "minmax_lift": means["minmax"] / means["chance"]}
-        return means | lifts | self.counts()
+        return means | lifts
 
 
 class ReferenceLocalizationScore(LocalizationScore):
@@ -74,13 +69,46 @@ class ReferenceLocalizationScore(LocalizationScore):
     """
 
     name: ClassVar[str] = "localization_ref"
-    compares_with: ClassVar[str] = "reference"
-    parts: ClassVar[tuple[str, ...]] = (
+    parts: tuple[str, ...] = (
         *LocalizationScore.parts,
         *(f"at_{round(100 * threshold)}" for threshold in REFERENCE_THRESHOLDS),
     )
 
-    def update(self, maps: Tensor, masks: Tensor) -> None:
-        """Add maps ``(N, H, W)`` >= 0 and reference maps ``(N, H, W)`` in [0, 1]."""
-        curve = [localization_score(maps, masks >= threshold) for threshold in REFERENCE_THRESHOLDS]
-        self.add(torch.stack([*self._basic(maps, masks >= 0.5), *curve]), maps)
+    def measure(self, maps: Tensor, reference: Tensor) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in reference maps ``(N, H, W)`` in [0, 1]."""
+        curve = [localization_score(maps, reference >= threshold) for threshold in REFERENCE_THRESHOLDS]
+        return torch.cat([super().measure(maps, reference), torch.stack(curve)])
+
+
+class EnergyInMask(ImageMetric):
+    """Energy-based pointing game (Wang et al. 2020): the share of a map's energy inside the annotated mask or box.
+
+    The same share as :class:`LocalizationScore`, and beside it that of the images whose object is ``small``: boxes of
+    ImageNet cover half of a median image, so that a map of little worth scores well on all of them together.
+
+    Parts: ``energy_in_mask`` (headline), ``chance``, ``lift``; ``small``, ``small_chance``, ``small_lift`` for the
+    images of which the mask covers less than ``small``.
+
+    Args:
+        small: Largest share of the image that a small object covers.
+    """
+
+    name: ClassVar[str] = "energy_in_mask"
+    parts: tuple[str, ...] = ("energy_in_mask", "chance", "small", "small_chance")
+
+    def __init__(self, small: float = 0.25) -> None:
+        super().__init__()
+        self.small = small
+
+    def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
+        masks = object_mask(masks)
+        score, chance = localization_score(maps, masks), masks.double().mean((1, 2))
+        large = chance >= self.small
+        return torch.stack([score, chance, *(value.masked_fill(large, torch.nan) for value in (score, chance))])
+
+    def figures(self, sums: Tensor, defined: Tensor) -> dict[str, Tensor]:
+        """Means of the parts, and lifts."""
+        means = super().figures(sums, defined)
+        lifts = {"lift": means[self.name] / means["chance"], "small_lift": means["small"] / means["small_chance"]}
+        return means | lifts

@@ -32,12 +32,12 @@ class Sharpness(ImageMetric):
     """
 
     name: ClassVar[str] = "sharpness"
-    parts: ClassVar[tuple[str, ...]] = ("sharpness", "hoyer", "area", "edges")
+    parts: tuple[str, ...] = ("sharpness", "hoyer", "area", "edges")
 
-    def update(self, maps: Tensor) -> None:
-        """Add maps ``(N, H, W)`` >= 0."""
+    def measure(self, maps: Tensor) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0; undefined where a map has no contrast."""
         scaled = maps / maps.flatten(1).amax(1)[:, None, None]
         edges = (scaled.diff(dim=1).abs().mean((1, 2)) + scaled.diff(dim=2).abs().mean((1, 2))) / 2
         area = (scaled > 0.5).double().mean((1, 2))
         values = torch.stack([gini(maps), hoyer(maps), area, edges.double()])
-        self.add(values.masked_fill(has_no_contrast(maps), torch.nan), maps)
+        return values.masked_fill(has_no_contrast(maps), torch.nan)

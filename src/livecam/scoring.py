@@ -1,0 +1,66 @@
+"""What a metric is given of an explained batch: the tie between explanations and the metrics that judge them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from livecam.batch import Batch
+from livecam.explain import Explainer, Explanation, explain
+from livecam.metrics import ImageMetric
+from livecam.normalisation import Normalisation
+
+
+@dataclass
+class Explained:
+    """A batch, its explanations by one method, and the network that they explain.
+
+    Args:
+        batch: The batch.
+        explainer: The method.
+        explanation: Its maps.
+        model: The network.
+        head: Name of its head.
+        normalisation: Tie between model input and pixels.
+        reference: Another network's maps ``(N, H, W)`` in [0, 1]; None where there is no such network.
+    """
+
+    batch: Batch
+    explainer: Explainer
+    explanation: Explanation
+    model: nn.Module
+    head: str
+    normalisation: Normalisation
+    reference: Tensor | None = None
+
+    def evidence(self, metric: ImageMetric, rows: Tensor) -> dict[str, Any]:
+        """Arguments of ``metric.measure`` and ``metric.update``, for some images of the batch.
+
+        Args:
+            metric: Its arguments' names say what it reads (see :class:`livecam.metrics.ImageMetric`).
+            rows: Which images, ``(N,)`` bool; a metric that reads ``masks`` can only be given annotated ones.
+        """
+        offered: dict[str, Callable[[], Any]] = {
+            "maps": lambda: getattr(self.explanation, metric.uses)[rows],
+            "masks": lambda: self.batch.mask[rows],
+            "reference": lambda: self.reference[rows],
+            "categories": lambda: self.explanation.target[rows],
+            "targets": lambda: self.explanation.target[rows],
+            "images": lambda: self.batch.image[rows],
+            "model": lambda: self.model,
+            "head": lambda: self.head,
+            "normalisation": lambda: self.normalisation,
+            "explain": lambda: self._again(metric.uses, rows),
+        }
+        return {name: offered[name]() for name in metric.reads().parameters}
+
+    def _again(self, uses: str, rows: Tensor) -> Callable[[nn.Module], Tensor]:
+        """Explains the same images and classes in another network."""
+        images, targets = self.batch.image[rows], self.explanation.target[rows]
+        settings = {"head": self.head, "normalisation": self.normalisation}
+
+        def run(model: nn.Module) -> Tensor:
+            return getattr(explain(model, images, [self.explainer], targets, **settings)[self.explainer.name], uses)
+
+        return run
