@@ -1,7 +1,49 @@
-"""Values that an option of a method or a metric does not have, refused in one sentence."""
+"""Options of methods and metrics: read as people write them, and refused in one sentence where there is no such one."""
 
-from collections.abc import Iterable
+import ast
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from inspect import signature
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+
+
+def split_word(word: str) -> tuple[str, dict[str, Any]]:
+    """Take ``rise(masks=1000, cells=5)`` apart into its name and its options, which are plain values.
+
+    Raises:
+        ValueError: When it is not written so.
+    """
+    if "(" not in word:
+        return word, {}
+    try:
+        call = ast.parse(word.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+            raise ValueError
+        return call.func.id, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"{word!r} cannot be read: options follow a name like rise(masks=1000, seed=1), texts in quotes."
+        ) from error
+
+
+def make(kind: Callable[..., Made], word: str, options: dict[str, Any]) -> Made:
+    """Call ``kind`` with options that were written in ``word``.
+
+    Raises:
+        ValueError: When it has no such option, with near matches; or refuses a value.
+    """
+    known = [name for name in signature(kind).parameters if name not in ("args", "kwargs")]
+    for option in options:
+        if option not in known:
+            close = get_close_matches(option, known, 2)
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"It has {', '.join(known) or 'none'}."
+            raise ValueError(f"{word!r}: there is no option {option!r}. {hint}")
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(f"{word!r} cannot be made: {error}.") from error
 
 
 def check_option(option: str, value: str, known: Iterable[str]) -> None:

@@ -8,8 +8,15 @@ from livecam.progress import reporting_to
 
 
 def listed(text: str) -> list[str]:
-    """Values of an option that takes several, separated by commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """Values of an option that takes several, separated by commas; commas inside of brackets separate nothing."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
 
 
 def to_device(model: torch.nn.Module, device: str | None) -> torch.device:

@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import partial
 
 # Not called here: a class is found by its name once its module is loaded.
 import livecam.explain.captum  # noqa: F401
 from livecam.explain.explainer import Explainer
 from livecam.explain.presets import PRESETS
+from livecam.options import make, split_word
 
 
 def methods() -> dict[str, type[Explainer]]:
@@ -22,25 +24,28 @@ def wrappers() -> dict[str, type[Explainer]]:
 
 
 def by_name(name: str) -> Explainer:
-    """Build an explainer with its defaults: ``gradcam``, or a prefix and a word, ``gradual_gradcam``, ``captum_lime``.
+    """Build an explainer: ``gradcam``, ``rise(masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
+
+    Options go to the outermost method; those that are not written have their defaults.
 
     Raises:
         ValueError: When no method has that name; the message gives near matches.
     """
     if not isinstance(name, str):
         raise ValueError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
+    name, options = split_word(name)
     known = methods()
     if name in known:
-        return known[name]()
+        return make(known[name], name, options)
     prefixes, upon = _prefixed(), wrappers()
     for prefix, cls in prefixes.items():
         word = name.removeprefix(prefix)
         if word == name:
             continue
         if prefix not in upon:
-            return cls(word)
+            return make(partial(cls, word), name, options)
         if word in known or word.startswith(tuple(prefixes)):
-            return cls(by_name(word))
+            return make(partial(cls, by_name(word)), name, options)
     close = get_close_matches(name, [*known, *(prefix + base for prefix in upon for base in known), *PRESETS], 3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")
