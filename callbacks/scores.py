@@ -19,7 +19,7 @@ from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizatio
 from livecam.normalisation import Normalisation
 from livecam.progress import quietly
 from livecam.report.tables import log_scores, print_scores
-from livecam.scoring import Explained
+from livecam.scoring import Explained, check_metrics, reads
 
 
 class MaskSource(Protocol):
@@ -64,7 +64,7 @@ class ExplanationScores(LiveExplanation):
     ) -> None:
         super().__init__(explainers, target, every_n_validations, head, normalisation, strict)
         self.metrics = [LocalizationScore(), Sharpness()] if metrics is None else list(metrics)
-        if reference and not any("reference" in metric.reads().parameters for metric in self.metrics):
+        if reference and not any("reference" in reads(metric) for metric in self.metrics):
             self.metrics.append(ReferenceLocalizationScore())
         check_metrics(self.metrics, reference)
         self.batches = batches
@@ -127,7 +127,7 @@ class ExplanationScores(LiveExplanation):
                 batch, methods[name], explanation, pl_module, self.head_of(pl_module), normalisation, reference
             )
             for metric in list(self._running[name]):
-                rows = annotated if "masks" in metric.reads().parameters else keep
+                rows = annotated if "masks" in reads(metric) else keep
                 if rows.any():
                     self._measure(metric, name, seen, rows)
 
@@ -168,7 +168,7 @@ class ExplanationScores(LiveExplanation):
                     self.results.setdefault(key, {})[method] = float(value)
                     if value.isfinite():
                         pl_module.log(f"val/{key}/{method}", value.float(), sync_dist=True)
-        if any("masks" in metric.reads().parameters for metric in self.metrics):
+        if any("masks" in reads(metric) for metric in self.metrics):
             missing = torch.tensor(float(self._unannotated), device=pl_module.device)
             pl_module.log("val/images_without_mask", missing, sync_dist=True, reduce_fx="sum")
 
@@ -201,21 +201,6 @@ class ExplanationScores(LiveExplanation):
                 log_scores(self.results, methods, trainer.loggers)
 
 
-def check_metrics(metrics: Sequence[ImageMetric], reference: MaskSource | None) -> None:
-    """Refuse metrics that would overwrite each other, or that lack what they compare with.
-
-    Raises:
-        ValueError: With the remedy.
-    """
-    names = [metric.name for metric in metrics]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"Two metrics are called {name!r}: give each a callback of its own, or leave one out.")
-    for metric in metrics:
-        if "reference" in metric.reads().parameters and reference is None:
-            raise ValueError(f"{type(metric).__name__} compares with another network: name it by reference=.")
-
-
 def _compares(metric: ImageMetric) -> bool:
     """Whether a metric compares with ground truth, so that a map of no network can be judged by it for nothing."""
-    return bool({"masks", "reference"} & metric.reads().parameters.keys())
+    return bool({"masks", "reference"} & reads(metric))

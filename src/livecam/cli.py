@@ -66,16 +66,18 @@ class ExplainParser(OneSentence, ArgumentParser):
         """Add the arguments of a function; those that are lists (``list[str] | None``) take one value or several.
 
         Args:
-            command: Its first argument is ``paths``.
+            command: Its argument ``paths``, if it has one, is positional.
         """
-        several = [name for name, given in inspect.signature(command).parameters.items() if given.annotation == _LIST]
+        given = inspect.signature(command).parameters
+        several = [name for name, parameter in given.items() if parameter.annotation == _LIST]
         described = ArgumentParser()
         described.add_function_arguments(command)
         told = {action.dest: action.help for action in described._actions}
-        self.add_argument("paths", nargs="+", help=told["paths"])
+        if "paths" in given:
+            self.add_argument("paths", nargs="+", help=told["paths"])
         for name in several:
             self.add_argument(f"--{name}", type=str, nargs="+", action="extend", metavar=name.upper(), help=told[name])
-        self.add_function_arguments(command, skip={"paths", *several})
+        self.add_function_arguments(command, skip={"paths", *several} & given.keys(), sub_configs=True)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -209,12 +211,15 @@ def explain(args: list[str] | None = None) -> None:
     Args:
         args: Command line; None takes the process's.
     """
+    from livecam.commands.compare import compare
     from livecam.commands.features import features
     from livecam.commands.maps import maps
+    from livecam.commands.reclassify import reclassify
+    from livecam.commands.score import score
 
     parser = ExplainParser(prog="explain.py", description="Explain trained classifiers.")
     subcommands = parser.add_subcommands()
-    commands = {command.__name__: command for command in (maps, features)}
+    commands = {command.__name__: command for command in (maps, features, score, compare, reclassify)}
     for name, command in commands.items():
         summary = inspect.getdoc(command).split("\n\nArgs:")[0]
         inner = ExplainParser(description=summary)

@@ -1,6 +1,6 @@
 """What a metric is given of an explained batch: the tie between explanations and the metrics that judge them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,3 +64,23 @@ class Explained:
             return getattr(explain(model, images, [self.explainer], targets, **settings)[self.explainer.name], uses)
 
         return run
+
+
+def reads(metric: ImageMetric) -> frozenset[str]:
+    """Names of what a metric has to be given."""
+    return frozenset(metric.reads().parameters)
+
+
+def check_metrics(metrics: Sequence[ImageMetric], reference: object | None) -> None:
+    """Refuse metrics that would overwrite each other, or that lack what they compare with.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    names = [metric.name for metric in metrics]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"Two metrics are called {name!r}: leave one of them out, or score it apart.")
+    for metric in metrics:
+        if "reference" in reads(metric) and reference is None:
+            raise ValueError(f"{type(metric).__name__} compares with another network: name it as reference.")

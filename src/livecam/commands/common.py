@@ -1,6 +1,7 @@
 """What commands that go through photos share: lists in options, the device, the progress bar."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import torch
 
@@ -36,20 +37,42 @@ def to_device(model: torch.nn.Module, device: str | None) -> torch.device:
     return torch.device(device)
 
 
-def progress(label: str, items: list, size: int) -> Iterator[list]:
-    """Chunks of at most ``size`` items, under a progress bar with the time left.
+class Bars:
+    """A progress bar with the time left; below it, how far a method of many passes is.
 
-    Methods of many passes show how far they are below it.
+    Args:
+        label: What is being done.
+        total: Number of items.
+        done: How many of them were done before.
     """
-    from rich.progress import Progress, TimeRemainingColumn
 
-    with Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn()) as bar:
-        whole, inner = bar.add_task(label, total=len(items)), bar.add_task("", visible=False)
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
+        from rich.progress import Progress, TimeRemainingColumn
 
-        def report(method: str, done: int, total: int) -> None:
-            bar.update(inner, description=f"  {method}", completed=done, total=total, visible=done < total)
+        self._bar = Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn())
+        self._whole = self._bar.add_task(label, total=total, completed=done)
+        self._inner = self._bar.add_task("", visible=False)
+        self._open = ExitStack()
 
-        with reporting_to(report):
-            for start in range(0, len(items), size):
-                yield items[start : start + size]
-                bar.advance(whole, len(items[start : start + size]))
+    def __enter__(self) -> "Bars":
+        self._open.enter_context(self._bar)
+        self._open.enter_context(reporting_to(self._report))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def advance(self, items: int) -> None:
+        """So many more are done."""
+        self._bar.advance(self._whole, items)
+
+    def _report(self, method: str, done: int, total: int) -> None:
+        self._bar.update(self._inner, description=f"  {method}", completed=done, total=total, visible=done < total)
+
+
+def progress(label: str, items: list, size: int) -> Iterator[list]:
+    """Chunks of at most ``size`` items, under a progress bar."""
+    with Bars(label, len(items)) as bars:
+        for start in range(0, len(items), size):
+            yield items[start : start + size]
+            bars.advance(len(items[start : start + size]))

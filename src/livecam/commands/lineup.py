@@ -62,13 +62,12 @@ def _refuse_photos(option: str, values: Sequence[str]) -> None:
 
 def _set_apart(networks: list[Network]) -> None:
     """Add to labels that are alike what tells them apart: the run, with the file, and at last a number."""
-    plain = [network.label for network in networks]
     for words in (1, 2, 3):
         count = Counter(network.slug for network in networks)
-        for number, (network, label) in enumerate(zip(networks, plain), 1):
+        for number, network in enumerate(networks, 1):
             if count[network.slug] > 1:
                 origin = [_run(network.source), Path(network.source).stem, str(number)][:words]
-                network.label = f"{label} ({' '.join(dict.fromkeys(origin))})"
+                network.mark = " ".join(dict.fromkeys(origin))
 
 
 def _run(source: str) -> str:

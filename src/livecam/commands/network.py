@@ -36,8 +36,9 @@ class Network:
         image_size: Side of the model input in pixels.
         resize: ``crop`` or ``stretch``.
         normalisation: Tie between pixels and model input.
-        label: What people call it, such as ``unet, no skips``.
+        kind: What people call networks like it, such as ``unet, no skips``.
         source: Where its weights come from: a file, or the name of published ones.
+        mark: What tells it from others of its kind, where there are any.
     """
 
     model: nn.Module
@@ -47,8 +48,14 @@ class Network:
     image_size: int
     resize: Literal["crop", "stretch"]
     normalisation: Normalisation
-    label: str
+    kind: str
     source: str
+    mark: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return f"{self.kind} ({self.mark})" if self.mark else self.kind
 
     @property
     def slug(self) -> str:

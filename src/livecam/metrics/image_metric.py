@@ -34,6 +34,8 @@ class ImageMetric(Metric):
     uses: ClassVar[str] = "energy"
     """Which map of an Explanation ``maps`` are: ``energy``, ``map`` or ``raw``."""
     parts: tuple[str, ...]
+    shown: ClassVar[tuple[str, ...]] = ()
+    """Figures that tables show beside the headline."""
 
     full_state_update = False
     higher_is_better = True

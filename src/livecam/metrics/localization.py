@@ -46,6 +46,7 @@ class LocalizationScore(ImageMetric):
 
     name: ClassVar[str] = "localization"
     parts: tuple[str, ...] = ("localization", "chance", "minmax")
+    shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "minmax")
 
     def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
@@ -95,6 +96,7 @@ class EnergyInMask(ImageMetric):
 
     name: ClassVar[str] = "energy_in_mask"
     parts: tuple[str, ...] = ("energy_in_mask", "chance", "small", "small_chance")
+    shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "small_lift")
 
     def __init__(self, small: float = 0.25) -> None:
         super().__init__()

@@ -33,6 +33,7 @@ class Sharpness(ImageMetric):
 
     name: ClassVar[str] = "sharpness"
     parts: tuple[str, ...] = ("sharpness", "hoyer", "area", "edges")
+    shown: ClassVar[tuple[str, ...]] = ("hoyer", "area", "edges")
 
     def measure(self, maps: Tensor) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0; undefined where a map has no contrast."""

@@ -1,0 +1,147 @@
+"""``explain.py compare``: the same methods on the same images under several networks, as ablation studies need it."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning import LightningDataModule
+
+from livecam.commands.lineup import load_networks
+from livecam.commands.score import measured
+from livecam.commands.score_differences import difference_table, study_of
+from livecam.commands.score_pictures import pictures
+from livecam.commands.score_question import Question, Scored, question
+from livecam.commands.score_run import ScoringTrainer
+from livecam.metrics import ImageMetric
+from livecam.report.atomic import write_atomically
+from livecam.report.score_tables import Cell, Measured, ScoreTable, as_csv, print_tables
+from livecam.report.scores_page import write_scores_page
+
+
+def compare(
+    checkpoint: list[str] | None = None,
+    model: list[str] | None = None,
+    weights: list[str] | None = None,
+    methods: str = "gradcam",
+    metrics: str = "localization",
+    data: LightningDataModule | None = None,
+    part: Literal["val", "test"] = "val",
+    limit: int | None = None,
+    target: Literal["label", "predicted"] = "label",
+    reference: str | None = None,
+    reference_weights: str | None = None,
+    reference_method: str = "gradcam_pp",
+    out: str = "comparison",
+    batch_size: int = 8,
+    num_classes: int = 1000,
+    image_size: int = 224,
+    resize: Literal["crop", "stretch"] = "crop",
+    trainer: ScoringTrainer = ScoringTrainer(),  # noqa: B008  plain values, never changed
+) -> None:
+    """Compare networks by scores of their explanations: does the ablated twin localise worse?
+
+    Writes comparison.csv, summary.json, index.html, a picture of the same images under every network, and for each
+    network a folder of per-image scores, which an interrupted run goes on with.
+
+    Differences are paired by image. Networks of one kind, as several seeds make them, are runs of it: the i-th of one
+    kind is paired with the i-th of the other, and the interval of the mean difference is over runs (Student's t).
+    Accuracy stands beside every score: a difference at unequal accuracy is confounded, and is marked so.
+
+    Args:
+        checkpoint: Checkpoints of train.py, two or more; runs of one kind in the order of their seeds.
+        model: Networks by name instead, or beside them.
+        weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
+        methods: Names separated by commas, such as gradcam,gradcam_pp,scorecam, or presets.
+        metrics: Names separated by commas, such as localization,pointing.
+        data: A class, such as AnnotatedPhotos with --data.root PATH, or a file that names one; by default the data that
+            each checkpoint was trained on.
+        part: Validation or test part of the data.
+        limit: Score only so many images, drawn at random, the same for all networks.
+        target: Whether the true class (label) or the predicted one is explained.
+        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data.
+        reference_weights: Weights of --reference where it is a name.
+        reference_method: Its method, such as gradcam_pp(layer='layer3').
+        out: Folder to write to.
+        batch_size: Images per pass.
+        num_classes: Outputs of --model.
+        image_size: Input size of --model.
+        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
+        trainer: How images are spread over devices.
+    """
+    asked = question(
+        methods,
+        metrics,
+        target,
+        data,
+        part,
+        limit,
+        batch_size,
+        reference,
+        reference_weights,
+        reference_method,
+    )
+    networks = load_networks(checkpoint or [], model or [], weights or [], num_classes, image_size, resize)
+    if len(networks) < 2:
+        raise ValueError("There is one network: compare takes two or more, and score takes one.")
+    runner = ScoringTrainer(**trainer).build()
+    answers = [asked.ask(network, Path(out) / network.slug, runner) for network in networks]
+    if runner.is_global_zero:
+        _report(asked, answers, Path(out))
+
+
+def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
+    study = study_of(answers)
+    tables = [
+        table
+        for metric in asked.metrics
+        for table in (_side_by_side(asked, answers, metric), *difference_table(asked, study, metric))
+    ]
+    counts = {len(answer.indices) for answer in answers}
+    facts = [answer.network.label for answer in answers]
+    facts += [f"{' or '.join(map(str, sorted(counts)))} images", asked.explained]
+    print_tables(tables)
+    write_atomically(folder / "comparison.csv", as_csv(tables).encode())
+    summary = {answer.network.label: _summary(asked, answer) for answer in answers}
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
+    title = f"Side by side: {' | '.join(dict.fromkeys(answer.network.kind for answer in answers))}"
+    write_scores_page(folder / "index.html", title, facts, tables, (), pictures(folder, asked, answers))
+    print(f"{folder / 'comparison.csv'}, summary.json and {folder / 'index.html'}")
+
+
+def _summary(asked: Question, answer: Scored) -> dict[str, Any]:
+    scores = answer.scores
+    found = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in asked.metrics}
+    return {"accuracy": vars(scores.accuracy) if scores.accuracy else None, "metrics": found}
+
+
+def _side_by_side(asked: Question, answers: list[Scored], metric: ImageMetric) -> ScoreTable:
+    """Every method under every network."""
+    words = metric.name.replace("_", " ")
+    known = {name for answer in answers for line in answer.scores.ranked(metric) for name in line.figures}
+    figures = [name for name in metric.shown if name in known]
+    columns = ["method", "network", f"{words} [95 %]", *(name.replace("_", " ") for name in figures), "accuracy", "n"]
+    rows: list[list[Cell]] = []
+    marks: list[float | None] = []
+    faint = set()
+    for explainer in asked.explainers:
+        for answer in answers:
+            line = answer.scores.line(metric, explainer.name)
+            if not line.figures:
+                continue
+            if explainer.name in ("centred_gaussian", "uniform"):
+                faint.add(len(rows))
+            chance = line.figures.get("chance")
+            marks.append(chance.value if chance else None)
+            accuracy = answer.scores.accuracy
+            rows.append(
+                [
+                    asked.printed[explainer.name],
+                    answer.network.label,
+                    *(measured(line, name, name == metric.parts[0]) for name in (metric.parts[0], *figures)),
+                    Measured(accuracy.value) if accuracy else "-",
+                    line.n,
+                ]
+            )
+    notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
+    notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
+    return ScoreTable(words, columns, rows, 2, marks, 2, faint, [" ".join(notes)])

@@ -1,0 +1,119 @@
+"""The images that networks are scored on: a part of the data of a training, or other data, some of them or all."""
+
+import importlib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+import livecam.data
+from livecam.commands.network import Network
+from livecam.data.module import PhotoData
+
+_FACTS = ("num_classes", "image_size", "resize")
+
+
+def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataModule:
+    """Build the data module, with the preprocessing that the network was trained with.
+
+    Args:
+        network: Its number of classes, image size, resizing and normalisation replace what ``given`` says of them.
+        given: ``class_path`` and ``init_args``; None takes the data that the network's checkpoint was trained on.
+
+    Raises:
+        ValueError: When there are no data, or their classes are not the network's.
+        FileNotFoundError: When the data, or the configuration of the training, are not there.
+    """
+    given = given or run_data(network.source)
+    module, _, name = given["class_path"].rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    facts = {key: getattr(network, key) for key in _FACTS}
+    facts |= {"mean": list(network.normalisation.mean), "std": list(network.normalisation.std)}
+    known = {*inspect.signature(kind).parameters}
+    if issubclass(kind, PhotoData):
+        known |= {*inspect.signature(PhotoData).parameters}
+    arguments = {key: value for key, value in facts.items() if key in known}
+    data = kind(**dict(given.get("init_args") or {}) | arguments)
+    classes = getattr(data, "num_classes", network.num_classes)
+    if classes != network.num_classes:
+        raise ValueError(
+            f"{name} has {classes} classes and {network.label} tells {network.num_classes} apart: their labels do not "
+            "mean the same. Score a network that was trained on these classes."
+        )
+    return data
+
+
+def run_data(checkpoint: str) -> dict[str, Any]:
+    """``class_path`` and ``init_args`` of the data that a run folder's ``fit_config.yaml`` names; livecam's only.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When it names no data of livecam.
+    """
+    config = Path(checkpoint).absolute().parent.parent / "fit_config.yaml"
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"There is no {config}, which tells what data the network was trained on: name some by --data CLASS and "
+            "--data.root PATH."
+        )
+    try:
+        content: Any = yaml.safe_load(config.read_text("utf-8"))["data"]
+        name, arguments = content["class_path"].rpartition(".")[2], dict(content["init_args"])
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{config} does not say what the training's data were: name them by --data.") from error
+    if name not in livecam.data.__all__:
+        raise ValueError(f"{config} names {name}, which is not of livecam: name the data by --data.")
+    return {"class_path": f"livecam.data.{name}", "init_args": arguments}
+
+
+class Numbered(Dataset):
+    """Some samples of a data set, each with its index.
+
+    Args:
+        dataset: Any data set with a length; a sample that is None could not be read.
+        indices: Which samples, in order.
+        collate: Makes a batch of samples.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], collate: Any) -> None:
+        self.dataset, self.indices, self._collate = dataset, list(indices), collate
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> tuple[int, Any]:
+        return self.indices[place], self.dataset[self.indices[place]]
+
+    def collate(self, pairs: list[tuple[int, Any]]) -> dict[str, Any]:
+        """``index`` (N,) and ``content``, a batch of those samples that could be read; None where none could."""
+        read = [pair for pair in pairs if pair[1] is not None]
+        content = self._collate([sample for _, sample in read]) if read else None
+        return {"index": torch.tensor([index for index, _ in read], dtype=torch.long), "content": content}
+
+
+def part_of(data: LightningDataModule, part: str) -> DataLoader:
+    """The loader of a part, ``val`` or ``test``.
+
+    Raises:
+        ValueError: When its samples cannot be counted.
+    """
+    data.prepare_data()
+    data.setup("validate" if part == "val" else "test")
+    loaders = getattr(data, f"{part}_dataloader")()
+    loader = loaders[0] if isinstance(loaders, list | tuple) else loaders
+    if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, "__len__"):
+        raise ValueError(f"{type(data).__name__} has no {part} set of known length, which scoring needs.")
+    return loader
+
+
+def choose(count: int, limit: int | None) -> list[int]:
+    """Indices of ``limit`` samples drawn at random, sorted; the same each time, and more of them hold fewer."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return sorted(order[:limit].tolist())

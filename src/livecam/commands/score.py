@@ -1,0 +1,159 @@
+"""``explain.py score``: which explanation is best for a network, on a whole data set."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning import LightningDataModule
+
+from livecam.commands.network import load_network
+from livecam.commands.score_pictures import pictures
+from livecam.commands.score_question import Question, Scored, question
+from livecam.commands.score_run import ScoringTrainer
+from livecam.commands.score_values import Line
+from livecam.metrics import ImageMetric
+from livecam.report.atomic import write_atomically
+from livecam.report.score_tables import Cell, Measured, ScoreTable, print_tables
+from livecam.report.scores_page import Curves, write_scores_page
+
+
+def score(
+    checkpoint: str | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+    methods: str = "gradcam",
+    metrics: str = "energy_in_mask,insertion_deletion",
+    data: LightningDataModule | None = None,
+    part: Literal["val", "test"] = "val",
+    limit: int | None = None,
+    target: Literal["label", "predicted"] = "label",
+    reference: str | None = None,
+    reference_weights: str | None = None,
+    reference_method: str = "gradcam_pp",
+    out: str = "scores",
+    batch_size: int = 8,
+    num_classes: int = 1000,
+    image_size: int = 224,
+    resize: Literal["crop", "stretch"] = "crop",
+    trainer: ScoringTrainer = ScoringTrainer(),  # noqa: B008  plain values, never changed
+) -> None:
+    """Score explanations of a trained network on a data set: which method is best for this network on these data?
+
+    Writes scores.csv (a row per image and method), summary.json and index.html. An interrupted run goes on where it
+    was when the same command is given again; with a greater --limit it scores the further images.
+
+    Beside chance stands a centred Gaussian, which knows nothing of the image: the baseline to beat.
+
+    Args:
+        checkpoint: Checkpoint of train.py.
+        model: Network by name instead, such as torchvision/resnet50 or timm/convnext_tiny.
+        weights: Weights of --model: pretrained, another published name, or a file.
+        methods: Names separated by commas, such as gradcam,rise(masks=1000), or presets.
+        metrics: Names separated by commas, such as localization,pointing,insertion_deletion(step=1792).
+        data: A class, such as AnnotatedPhotos with --data.root PATH, or a file that names one; by default the data that
+            the checkpoint was trained on.
+        part: Validation or test part of the data.
+        limit: Score only so many images, drawn at random, the same each time.
+        target: Whether the true class (label) or the predicted one is explained.
+        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data.
+        reference_weights: Weights of --reference where it is a name.
+        reference_method: Its method, such as gradcam_pp(layer='layer3').
+        out: Folder to write to.
+        batch_size: Images per pass.
+        num_classes: Outputs of --model.
+        image_size: Input size of --model.
+        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
+        trainer: How images are spread over devices.
+    """
+    asked = question(
+        methods,
+        metrics,
+        target,
+        data,
+        part,
+        limit,
+        batch_size,
+        reference,
+        reference_weights,
+        reference_method,
+    )
+    network = load_network(checkpoint, model, weights, num_classes, image_size, resize)
+    runner = ScoringTrainer(**trainer).build()
+    answer = asked.ask(network, Path(out), runner)
+    if runner.is_global_zero:
+        _report(asked, answer, Path(out))
+
+
+def _report(asked: Question, answer: Scored, folder: Path) -> None:
+    scores = answer.scores
+    tables = [ranking(asked, answer, metric) for metric in asked.metrics]
+    count = len({row["index"] for row in scores.rows})
+    unread = len(answer.indices) - count
+    facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
+    facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []
+    facts += [f"{unread} unreadable left out"] if unread else []
+    print(" · ".join(facts))
+    print_tables(tables)
+    summary: dict[str, Any] = {"network": answer.network.label, "images": count, "unreadable": unread}
+    summary |= {"target": asked.target, "accuracy": vars(scores.accuracy) if scores.accuracy else None}
+    summary["metrics"] = {
+        metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in asked.metrics
+    }
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
+    drawn = pictures(folder, asked, [answer])
+    curves = [drawing for metric in asked.metrics for drawing in curves_of(asked, answer, metric)]
+    title = f"Which explanation of {answer.network.label} to trust"
+    write_scores_page(folder / "index.html", title, facts, tables, curves, drawn)
+    print(f"{folder / 'scores.csv'}, summary.json and {folder / 'index.html'}")
+
+
+def accuracy_of(answer: Scored) -> Measured | None:
+    """Accuracy on the scored images."""
+    found = answer.scores.accuracy
+    return Measured(**vars(found)) if found else None
+
+
+def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
+    """Methods with their scores by one metric, the best first."""
+    lines = answer.scores.ranked(metric)
+    figures = [figure for figure in metric.shown if lines and figure in lines[0].figures]
+    counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
+    heads = {"undefined": "undefined", "degenerate": "no contrast"}
+    words = metric.name.replace("_", " ")
+    columns = ["method", f"{words} [95 %]", *(name.replace("_", " ") for name in figures), "n", *map(heads.get, counts)]
+    rows: list[list[Cell]] = [
+        [
+            asked.printed[line.method],
+            *(
+                measured(line, name, name == metric.parts[0] or name.endswith("lift"))
+                for name in (metric.parts[0], *figures)
+            ),
+            line.n,
+            *(getattr(line, count) for count in counts),
+        ]
+        for line in lines
+    ]
+    marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
+    known = {"centred_gaussian", "uniform"}
+    faint = {number for number, line in enumerate(lines) if line.method in known}
+    notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
+    notes += ["No image has what this metric compares with."] if not lines else []
+    notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
+    return ScoreTable(words, columns, rows, 1, marks, 1, faint, [" ".join(notes)])
+
+
+def measured(line: Line, name: str, with_interval: bool) -> Measured:
+    """One figure of a line as a cell; an interval beside every figure would leave nothing legible."""
+    figure, digits = line.figures[name], 2 if name.endswith("lift") else 3
+    return Measured(**vars(figure), digits=digits) if with_interval else Measured(figure.value, digits=digits)
+
+
+def curves_of(asked: Question, answer: Scored, metric: ImageMetric) -> list[Curves]:
+    """The curves that a metric has, at 0, 10, ... 100 percent: one drawing for each that its parts name."""
+    found = []
+    lines = answer.scores.ranked(metric)
+    for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.parts if part.endswith("_at_00")):
+        names = [f"{start}_at_{percent:02}" for percent in range(0, 101, 10)]
+        drawn = {asked.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
+        found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn))
+    return found

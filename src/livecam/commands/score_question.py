@@ -1,0 +1,150 @@
+"""What ``score`` and ``compare`` ask of a network: which methods, which metrics, on which images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from torch.utils.data import Dataset
+
+from livecam.commands.common import listed
+from livecam.commands.datasets import choose, data_for, part_of, run_data
+from livecam.commands.network import Network
+from livecam.commands.score_rows import ScoreFolder
+from livecam.commands.score_run import Scorer, columns_of, run, settings_of
+from livecam.commands.score_values import NetworkScores
+from livecam.explain import CentredGaussian, Explainer, by_name, by_names
+from livecam.explain.explanation import check_names
+from livecam.metrics import ImageMetric, ReferenceLocalizationScore
+from livecam.metrics.names import metrics_by_names
+from livecam.options import check_count
+from livecam.reference import ReferenceMask
+from livecam.report.strips import printed_names
+from livecam.scoring import check_metrics, reads
+
+
+@dataclass
+class Scored:
+    """One network's answer.
+
+    Args:
+        network: The network.
+        scores: All its scores.
+        dataset: The samples, prepared for this network.
+        indices: Which of them were scored.
+    """
+
+    network: Network
+    scores: NetworkScores
+    dataset: Dataset
+    indices: list[int]
+
+
+@dataclass
+class Question:
+    """The same for each network.
+
+    Args:
+        explainers: Methods, the baseline last.
+        metrics: What is measured.
+        words: The metrics as they were written.
+        target: Explained class, ``label`` or ``predicted``.
+        data: ``class_path`` and ``init_args``; None takes the data of each network's training.
+        part: Part of the data, ``val`` or ``test``.
+        limit: How many images; None takes all.
+        batch_size: Images per pass.
+        reference: Arguments of :class:`livecam.reference.ReferenceMask`, where another network's maps are ground truth.
+    """
+
+    explainers: list[Explainer]
+    metrics: list[ImageMetric]
+    words: list[str]
+    target: str
+    data: dict[str, Any] | None
+    part: str
+    limit: int | None
+    batch_size: int
+    reference: dict[str, Any] | None
+
+    @property
+    def printed(self) -> dict[str, str]:
+        """What a person reads for each method."""
+        return printed_names(self.explainers)
+
+    @property
+    def explained(self) -> str:
+        """What was explained, for people."""
+        return "true class explained" if self.target == "label" else "predicted class explained"
+
+    def ask(self, network: Network, folder: Path, trainer: Trainer) -> Scored:
+        """Score one network into a folder, going on with what is there."""
+        given = self.data or run_data(network.source)
+        loader = part_of(data_for(network, given), self.part)
+        indices = choose(len(loader.dataset), self.limit)
+        photos = getattr(loader.dataset, "photos", None)
+        more = {"target": self.target, "part": self.part, "reference": repr(self.reference)}
+        settings = settings_of(network, given, self.explainers, self.words, **more)
+        columns = [column for metric in self.metrics for column in columns_of(metric)]
+        scorer = Scorer(
+            network,
+            self.explainers,
+            self.metrics,
+            self.target,
+            ScoreFolder(folder, settings, columns),
+            ReferenceMask(**self.reference) if self.reference else None,
+            [photo.path for photo in photos] if photos else None,
+        )
+        rows = run(scorer, loader, indices, trainer, self.batch_size)
+        methods = [explainer.name for explainer in self.explainers]
+        return Scored(network, NetworkScores(network.label, rows, methods, self.metrics), loader.dataset, indices)
+
+
+def question(
+    methods: str,
+    metrics: str,
+    target: str,
+    data: dict[str, Any] | None,
+    part: str,
+    limit: int | None,
+    batch_size: int,
+    reference: str | None,
+    reference_weights: str | None,
+    reference_method: str,
+) -> Question:
+    """Read what was written on the command line; a centred Gaussian joins the methods as the baseline to beat.
+
+    Raises:
+        ValueError: When a name is unknown or a number out of range.
+    """
+    explainers = by_names(listed(methods))
+    if not explainers:
+        raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
+    baseline = CentredGaussian()
+    if baseline.name not in {explainer.name for explainer in explainers}:
+        explainers.append(baseline)
+    check_names(explainers)
+    check_count("batch_size", batch_size)
+    if limit is not None:
+        check_count("limit", limit)
+    words = listed(metrics)
+    asked = metrics_by_names(words)
+    if not asked:
+        raise ValueError("No metric was named: --metrics takes names separated by commas, such as localization.")
+    if reference and not any("reference" in reads(metric) for metric in asked):
+        words.append(ReferenceLocalizationScore.name)
+        asked.append(ReferenceLocalizationScore())
+    check_metrics(asked, reference)
+    other = _reference(reference, reference_weights, reference_method) if reference else None
+    return Question(explainers, asked, words, target, data, part, limit, batch_size, other)
+
+
+def _reference(name: str, weights: str | None, method: str) -> dict[str, Any]:
+    """A checkpoint where there is such a file, else a network by name."""
+    given: dict[str, Any] = {"explainer": by_name(method)}
+    if Path(name).suffix == ".ckpt":
+        return given | {"checkpoint": name}
+    if weights is None:
+        raise ValueError(
+            f"--reference {name} would have random weights: add --reference_weights pretrained, or a file."
+        )
+    return given | {"model": name, "weights": weights}

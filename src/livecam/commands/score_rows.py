@@ -1,0 +1,114 @@
+"""Per-image scores on disk: written as they come, whole after a kill, merged in the end."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from livecam.report.atomic import write_atomically
+
+Row = dict[str, str]
+
+FACTS = ("index", "file", "label", "target", "predicted", "probability", "method", "degenerate", "of")
+"""What a row says beside scores; ``of`` is the number of rows that its image has, one for each method."""
+
+
+class ScoreFolder:
+    """A folder of scores that an interrupted run goes on with.
+
+    Rows go to a file for each rank; :meth:`finish` makes ``scores.csv`` of them.
+
+    Args:
+        path: The folder; made where there is none.
+        settings: What the scores depend on.
+        columns: Names of scores.
+
+    Raises:
+        ValueError: When the folder holds scores of other settings.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], columns: Sequence[str]) -> None:
+        self.path = path
+        self.columns = [*FACTS, *columns]
+        self._check(dict(settings))
+
+    def _check(self, settings: dict[str, Any]) -> None:
+        known = self.path / "settings.json"
+        if known.exists():
+            found = json.loads(known.read_text("utf-8"))
+            differ = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
+            if differ:
+                raise ValueError(
+                    f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or "
+                    "remove the folder."
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        # Every rank writes the same; the rename makes that harmless.
+        if not known.exists():
+            write_atomically(known, json.dumps(settings, indent=2).encode())
+
+    def rows(self) -> list[Row]:
+        """All rows of images that are complete, each image once, in the order of images."""
+        found: dict[int, list[Row]] = {}
+        for file in [self.path / "scores.csv", *sorted(self.path.glob("rows.rank*.csv"))]:
+            for index, group in _groups(file):
+                found.setdefault(index, group)
+        return [row for index in sorted(found) for row in found[index]]
+
+    def open(self, rank: int) -> "RowWriter":
+        """A writer for one rank; it appends."""
+        return RowWriter(self.path / f"rows.rank{rank}.csv", self.columns)
+
+    def finish(self) -> list[Row]:
+        """Merge all rows into ``scores.csv``, in one step, and return them."""
+        rows = self.rows()
+        aside = self.path / ".scores.csv.part"
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(aside, self.path / "scores.csv")
+        for file in self.path.glob("rows.rank*.csv"):
+            file.unlink()
+        return rows
+
+
+class RowWriter:
+    """Appends rows to a file; what was written survives a kill of the process."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")
+        self._file: TextIO = path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
+        if torn:
+            # The end of a row that a kill cut off; what follows must not become part of it.
+            self._file.write("\n")
+        elif not path.stat().st_size:
+            self._writer.writeheader()
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows and hand them to the operating system."""
+        self._writer.writerows(rows)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _groups(path: Path) -> Iterable[tuple[int, list[Row]]]:
+    """Images of a file with their rows; those that lack some are left out."""
+    if not path.exists():
+        return
+    found: dict[int, dict[str, Row]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            # A row that was cut off has fewer cells, which read as None, or a remainder that is no row at all.
+            if None not in row.values() and None not in row and row["index"].isdecimal():
+                found.setdefault(int(row["index"]), {})[row["method"]] = row
+    for index, group in found.items():
+        rows = list(group.values())
+        if len(rows) == int(rows[0]["of"]):
+            yield index, rows

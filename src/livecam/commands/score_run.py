@@ -1,0 +1,254 @@
+"""One pass over a data set that explains every image and measures the maps, on any number of devices."""
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from livecam.batch import Batch, read_batch
+from livecam.commands.common import Bars
+from livecam.commands.datasets import Numbered
+from livecam.commands.network import Network
+from livecam.commands.score_rows import Row, ScoreFolder
+from livecam.explain import Explainer, Explanation, explain
+from livecam.metrics import ImageMetric
+from livecam.progress import reporting_to
+from livecam.reference import ReferenceMask
+from livecam.scoring import Explained, reads
+
+
+@dataclass
+class ScoringTrainer:
+    """How the images are spread over devices.
+
+    Args:
+        devices: Number of devices, or of processes on a CPU; auto takes all of the accelerator's.
+        accelerator: auto, cpu, gpu and so on.
+        strategy: How several of them work together.
+        num_nodes: Number of machines.
+    """
+
+    devices: int | str = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+
+    def build(self) -> Trainer:
+        """A trainer that only predicts: every image goes to one device, none is repeated."""
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+            return Trainer(**vars(self), **quiet, enable_model_summary=False)
+
+
+class Scorer(LightningModule):
+    """Explains batches and writes a row per image and method.
+
+    Args:
+        network: What is explained.
+        explainers: Methods.
+        metrics: What is measured of their maps.
+        target: ``label`` or ``predicted``: the explained class.
+        folder: Where rows go.
+        reference: Another network's maps; None where no metric reads them.
+        files: Name of each image of the data set, by index, where they have names.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        explainers: Sequence[Explainer],
+        metrics: Sequence[ImageMetric],
+        target: str,
+        folder: ScoreFolder,
+        reference: ReferenceMask | None = None,
+        files: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = network.model
+        self.network, self.explainers, self.target = network, list(explainers), target
+        self.asked = list(metrics)
+        self.folder, self.reference, self.files = folder, reference, files
+        self.bars: Bars | None = None
+
+    def on_predict_start(self) -> None:
+        """Open this rank's file."""
+        self._writer = self.folder.open(self.global_rank)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score one batch; nothing is kept in memory."""
+        index = batch["index"]
+        if len(index):
+            self._writer.write(self._rows(index.tolist(), read_batch(batch["content"])))
+        if self.bars:
+            self.bars.advance(len(index) * self.trainer.world_size)
+
+    def on_predict_end(self) -> None:
+        """Close the file, and wait for the other ranks to have closed theirs."""
+        self._writer.close()
+        self.trainer.strategy.barrier()
+
+    def _rows(self, numbers: list[int], batch: Batch) -> list[dict[str, Any]]:
+        if self.target == "label" and batch.label.ndim > 1:
+            raise ValueError("Multi-hot labels name several classes per image: use --target predicted.")
+        targets = batch.label if self.target == "label" else None
+        found = self._explain(batch, targets)
+        reference = self.reference.masks(batch, self.network.normalisation) if self.reference else None
+        columns: dict[str, dict[str, list[str]]] = {}
+        for explainer in (each for each in self.explainers if each.name in found):
+            seen = Explained(
+                batch,
+                explainer,
+                found[explainer.name],
+                self.model,
+                self.network.head,
+                self.network.normalisation,
+                reference,
+            )
+            columns[explainer.name] = self._measured(seen)
+        rows = []
+        for place, number in enumerate(numbers):
+            for name, explanation in found.items():
+                row = _facts(number, place, batch, name, explanation) | {"of": len(found)}
+                row["file"] = self.files[number] if self.files else ""
+                rows.append(row | {key: cells[place] for key, cells in columns[name].items()})
+        return rows
+
+    def _explain(self, batch: Batch, targets: Tensor | None) -> dict[str, Explanation]:
+        settings = {"head": self.network.head, "normalisation": self.network.normalisation}
+        with warnings.catch_warnings():
+            # Once is enough for what a method says of every batch.
+            warnings.simplefilter("once" if not self._told() else "ignore", UserWarning)
+            try:
+                return explain(self.model, batch.image, self.explainers, targets, **settings)
+            except (ValueError, KeyError) as error:
+                found, reasons = {}, {}
+                for explainer in self.explainers:
+                    try:
+                        found |= explain(self.model, batch.image, [explainer], targets, **settings)
+                    except (ValueError, KeyError) as reason:
+                        reasons[explainer.label] = reason
+                if not found:
+                    raise error
+                for label, reason in reasons.items():
+                    print(f"{label} does not fit {self.network.label}: {reason.args[0]}", file=sys.stderr)
+                self.explainers = [explainer for explainer in self.explainers if explainer.name in found]
+                return found
+
+    def _told(self) -> bool:
+        told, self._warned = getattr(self, "_warned", False), True
+        return told
+
+    def _measured(self, seen: Explained) -> dict[str, list[str]]:
+        """Cells of each column; blank for images that are not annotated."""
+        batch, cells = seen.batch, {}
+        everyone = torch.ones(len(batch), dtype=torch.bool, device=batch.image.device)
+        annotated = batch.has_mask if batch.mask is not None else ~everyone
+        for metric in self.asked:
+            rows = annotated if "masks" in reads(metric) else everyone
+            values = torch.full((len(metric.parts), len(batch)), torch.nan, dtype=torch.float64)
+            if rows.any() and applies(metric, seen.explainer):
+                values[:, rows.cpu()] = metric.measure(**seen.evidence(metric, rows)).double().cpu()
+            else:
+                rows = ~everyone
+            for column, line in zip(columns_of(metric), values.tolist()):
+                cells[column] = [repr(value) if there else "" for value, there in zip(line, rows.tolist())]
+        return cells
+
+
+def applies(metric: ImageMetric, explainer: Explainer) -> bool:
+    """Whether a metric says anything of a method: a map that reads no network does not change with it."""
+    return "explain" not in reads(metric) or explainer.method != "centred_gaussian"
+
+
+def columns_of(metric: ImageMetric) -> list[str]:
+    """Columns of a metric's parts: its name for the headline, ``<name>_<part>`` for the others."""
+    return [metric.name if part == metric.parts[0] else f"{metric.name}_{part}" for part in metric.parts]
+
+
+def _facts(number: int, place: int, batch: Batch, name: str, explanation: Explanation) -> dict[str, Any]:
+    return {
+        "index": number,
+        "label": int(batch.label[place]) if batch.label.ndim == 1 else "",
+        "target": int(explanation.target[place]),
+        "predicted": int(explanation.predicted[place]),
+        "probability": repr(float(explanation.probability[place])),
+        "method": name,
+        "degenerate": int(explanation.degenerate[place]),
+    }
+
+
+def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Trainer, batch_size: int) -> list[Row]:
+    """Score the images that are not scored yet, and return the rows of all.
+
+    Args:
+        scorer: What to do with each batch.
+        loader: Whose data set the images are of.
+        indices: Which of them.
+        trainer: Spreads them over devices.
+        batch_size: Images per pass.
+
+    Raises:
+        ValueError: When no image can be read.
+    """
+    done = {int(row["index"]) for row in scorer.folder.rows()}
+    left = [index for index in indices if index not in done]
+    if left:
+        numbered = Numbered(loader.dataset, left, loader.collate_fn)
+        batches = DataLoader(numbered, batch_size, num_workers=loader.num_workers, collate_fn=numbered.collate)
+        with _shown(scorer, len(indices), len(indices) - len(left), trainer), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*predict returned None.*")
+            trainer.predict(scorer, batches, return_predictions=False)
+    if trainer.is_global_zero:
+        scorer.folder.finish()
+    trainer.strategy.barrier()
+    wanted = set(indices)
+    rows = [row for row in scorer.folder.rows() if int(row["index"]) in wanted]
+    if not rows:
+        raise ValueError(f"None of the {len(indices)} images could be read.")
+    return rows
+
+
+@contextmanager
+def _shown(scorer: Scorer, total: int, done: int, trainer: Trainer) -> Iterator[None]:
+    """The first rank's progress bar; the others are silent."""
+    if not trainer.is_global_zero:
+        with reporting_to(lambda label, done, total: None):
+            yield
+        return
+    with Bars(f"scoring {scorer.network.label}", total, done) as scorer.bars:
+        yield
+    scorer.bars = None
+
+
+def settings_of(
+    network: Network, data: Mapping[str, Any], methods: Sequence[Explainer], metrics: Sequence[str], **more: Any
+) -> dict[str, Any]:
+    """What scores depend on, as plain values that tell one run's from another's."""
+    return {
+        "network": network.label,
+        "weights": _fingerprint(network.source),
+        "data": dict(data),
+        "methods": [repr(method) for method in methods],
+        "metrics": list(metrics),
+        **more,
+    }
+
+
+def _fingerprint(source: str) -> str:
+    """Name and content of a file; the name alone of published weights."""
+    import hashlib
+    from pathlib import Path
+
+    path = Path(source)
+    if not path.is_file():
+        return source
+    with path.open("rb") as file:
+        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

@@ -1,0 +1,83 @@
+"""Average drop and increase in confidence where a map is laid over its image (Chattopadhay et al. 2018, Grad-CAM++)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from livecam.metrics.asking import class_probability
+from livecam.metrics.image_metric import ImageMetric
+from livecam.metrics.reclassification import masked_images
+from livecam.normalisation import Normalisation
+from livecam.options import check_option
+
+BLACK = {"input": "zero_normalised", "pixels": "black"}
+"""What a map of 0 leaves of a pixel, in each space that the product can be taken in."""
+
+
+def confidence_change(clean: Tensor, kept: Tensor) -> Tensor:
+    """Values of :class:`ConfidenceChange`, ``(3, N)`` float64.
+
+    Args:
+        clean: Probability Y of the class on the image ``(N,)`` in [0, 1].
+        kept: Probability O of it on what the map leaves ``(N,)`` in [0, 1].
+    """
+    clean, kept = clean.double(), kept.double()
+    lost = (clean - kept).clamp(min=0)
+    # Where Y is 0 nothing can be lost, so that no share is.
+    share = torch.where(clean > 0, lost / clean, lost)
+    return torch.stack([100 * share, 100 * (clean < kept).double(), lost])
+
+
+class ConfidenceChange(ImageMetric):
+    """How much of a class's probability is lost where an image is multiplied by its map; lower is better.
+
+    With Y the probability of the class on the image and O that on the product: the average drop is the mean of
+    max(0, Y - O) / Y, the increase in confidence the share of the images with Y < O (Chattopadhay et al. 2018). Both
+    reward maps that leave everything: a map of ones drops nothing. Maps without contrast leave nothing, and what the
+    network makes of that counts. Where Y is 0 the drop is 0. Costs two forwards per image.
+
+    Parts: ``confidence`` (headline: average drop in percent, 0 to 100), ``increase`` (percent of the images; higher is
+    better), ``absolute`` (mean of max(0, Y - O) in [0, 1], which libraries call the drop in confidence).
+
+    Args:
+        space: Where the product is taken: ``input`` (as in the papers' codes; 0 is the data's mean colour) or
+            ``pixels`` (0 is black), which needs a normalisation.
+
+    Raises:
+        ValueError: When the space is unknown.
+    """
+
+    name: ClassVar[str] = "confidence"
+    uses: ClassVar[str] = "map"
+    parts: tuple[str, ...] = ("confidence", "increase", "absolute")
+    shown: ClassVar[tuple[str, ...]] = ("increase", "absolute")
+    higher_is_better = False
+
+    def __init__(self, space: str = "input") -> None:
+        super().__init__()
+        check_option("space", space, BLACK)
+        self.space = space
+
+    def measure(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        maps: Tensor,
+        head: str = "auto",
+        normalisation: Normalisation | None = None,
+    ) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``.
+
+        Raises:
+            ValueError: When maps do not fit the images or leave [0, 1], or pixels are asked for without normalisation.
+        """
+        if self.space == "pixels" and normalisation is None:
+            raise ValueError(
+                "space='pixels' multiplies what people see: pass normalisation=Normalisation(mean, std) to say how "
+                "pixels become model input, or use space='input'."
+            )
+        masked = masked_images(images, maps, normalisation, fill=BLACK[self.space])
+        asked = (class_probability(model, shown, targets, head) for shown in (images, masked))
+        return confidence_change(*asked)

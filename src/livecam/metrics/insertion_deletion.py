@@ -1,0 +1,326 @@
+"""Insertion and deletion (Petsiuk et al. 2018): what becomes of a class when pixels go, or come, in a map's order."""
+
+from math import ceil
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from livecam.fills import FILLS, Fill, as_fill, filled
+from livecam.metrics.asking import class_probability
+from livecam.metrics.image_metric import ImageMetric
+from livecam.normalisation import Normalisation
+from livecam.options import check_count, check_option
+from livecam.progress import chunks
+
+TIES = ("random", "row_major", "numpy")
+PERCENTS = tuple(range(0, 101, 10))
+
+
+class Curves(NamedTuple):
+    """Probability of each image's class while its pixels go or come.
+
+    Args:
+        pixels: LongTensor ``(n + 1,)``: how many pixels have gone, or come; from 0 to all.
+        deletion: ``(N, n + 1)`` float64 in [0, 1], from the image to its substrate.
+        insertion: ``(N, n + 1)`` float64 in [0, 1], from the substrate to the image.
+    """
+
+    pixels: Tensor
+    deletion: Tensor
+    insertion: Tensor
+
+
+def blur51(images: Tensor) -> Tensor:
+    """Gaussian blur of ``(N, C, H, W)`` by 50 px, cut to 51 x 51, the border reflected about the edge pixels."""
+    for dim in (2, 3):
+        # At most what reflection can reach.
+        radius = min(25, images.shape[dim] - 1)
+        images = _filtered(images, dim, _gaussian(radius, 50), "reflect")
+    return images
+
+
+def rise_blur(images: Tensor) -> Tensor:
+    """The blur of RISE's code: images ``(N, C, H, W)`` under an 11 x 11 kernel, zeros beyond the border.
+
+    The kernel is a single one in the middle of 11 pixels, itself filtered by a Gaussian of 5 px with reflecting
+    borders: reflection brings back what leaves, so that it is the Gaussian wrapped around 11 pixels, nearly a box.
+    """
+    place = torch.arange(-20, 21)
+    kernel = torch.zeros(11, dtype=torch.float64).index_add_(0, (place + 5) % 11, _gaussian(20, 5))
+    for dim in (2, 3):
+        images = _filtered(images, dim, kernel, "constant")
+    return images
+
+
+def _gaussian(radius: int, sigma: float) -> Tensor:
+    return (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma).square().mul(-0.5).softmax(0)
+
+
+def _filtered(images: Tensor, dim: int, kernel: Tensor, border: str) -> Tensor:
+    radius, moved = len(kernel) // 2, images.transpose(dim, 3)
+    lines = F.pad(moved, (radius, radius, 0, 0), mode=border).flatten(0, 1)[:, None]
+    return F.conv2d(lines, kernel.to(images)[None, None, None]).view(moved.shape).transpose(dim, 3)
+
+
+BLURS = {"blur51": blur51, "rise": rise_blur}
+
+
+def as_substrate(option: str, substrate: Fill) -> Fill:
+    """A substrate as configurations write it, see :func:`substrate_of`.
+
+    Raises:
+        ValueError: When it is neither a known word nor three numbers in [0, 1].
+    """
+    if isinstance(substrate, str):
+        check_option(option, substrate, (*BLURS, *FILLS))
+        return substrate
+    return as_fill(option, substrate)
+
+
+def substrate_of(images: Tensor, substrate: Fill, normalisation: Normalisation | None = None) -> Tensor:
+    """What is left of images when every pixel has gone, in the space of the model's input.
+
+    Args:
+        images: Model input ``(N, 3, H, W)``.
+        substrate: ``blur51``: a Gaussian of 50 px cut to 51 x 51, the border reflected (the blur of Group-CAM and
+            SIGCAM). ``rise``: the blur of RISE's code. Otherwise a fill, see :func:`livecam.fills.filled`.
+        normalisation: Tie to pixels; colours need it.
+
+    Raises:
+        ValueError: When it is a colour and no normalisation is known.
+    """
+    blur = BLURS.get(substrate)
+    return blur(images) if blur else filled(images, substrate, normalisation)
+
+
+def tied_share(maps: Tensor) -> Tensor:
+    """Share of the pixels of each map ``(N, H, W)`` whose value occurs more than once in it, ``(N,)`` float64."""
+    same = maps.flatten(1).sort(1).values.diff(dim=1) == 0
+    return (F.pad(same, (1, 0)) | F.pad(same, (0, 1))).double().mean(1)
+
+
+def tie_orders(ties: str, pixels: int, seed: int = 0) -> Tensor:
+    """In which order pixels of equal value are taken, LongTensor ``(T, HW)``, the same for all images of a size.
+
+    Args:
+        ties: ``random``: three seeded permutations. ``row_major``: from the upper left on. ``numpy``: from the lower
+            right on, as ``numpy.argsort(map, kind="stable")[::-1]`` has it; RISE's code leaves out ``kind``, and then
+            the order of ties depends on the processor.
+        pixels: Number of pixels HW.
+        seed: Of an own generator on the CPU.
+    """
+    rows = torch.arange(pixels)
+    if ties == "random":
+        generator = torch.Generator().manual_seed(seed)
+        return torch.stack([torch.randperm(pixels, generator=generator) for _ in range(3)])
+    return (rows if ties == "row_major" else rows.flip(0))[None]
+
+
+def ranks(maps: Tensor, ties: Tensor) -> Tensor:
+    """Place of every pixel in a map's descending order, IntTensor ``(N, HW)``; 0 is the first.
+
+    Args:
+        maps: ``(N, H, W)`` of any scale.
+        ties: LongTensor ``(HW,)``: the order in which pixels of equal value are taken.
+    """
+    order = ties[maps.flatten(1)[:, ties].sort(1, descending=True, stable=True).indices]
+    place = torch.arange(len(ties), dtype=torch.int, device=maps.device)
+    return torch.empty_like(order, dtype=torch.int).scatter_(1, order, place.expand_as(order))
+
+
+def perturbation_curves(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    maps: Tensor,
+    deleted: Tensor,
+    inserted: Tensor | None = None,
+    *,
+    ties: Tensor,
+    step: int,
+    head: str = "auto",
+    chunk: int = 32,
+) -> Curves:
+    """Delete pixels in descending order of a map, and insert them in the same order; see :class:`InsertionDeletion`.
+
+    Args:
+        model: Classifier; left as it was found.
+        images: Model input ``(N, 3, H, W)``.
+        targets: LongTensor ``(N,)``.
+        maps: ``(N, H, W)`` of any scale.
+        deleted: What is left of each image when every pixel has gone, ``(N, 3, H, W)``.
+        inserted: What insertion starts from ``(N, 3, H, W)``; None is the same.
+        ties: Orders of equal pixels ``(T, HW)``; all are averaged over where more than 20 % of a map's pixels are tied,
+            else the first alone is taken.
+        step: Pixels per step.
+        head: Name of the network's head.
+        chunk: Masked images per forward; bounds memory.
+
+    Raises:
+        ValueError: When maps and images differ in size.
+    """
+    if maps.shape != images[:, 0].shape:
+        raise ValueError(
+            f"Maps {tuple(maps.shape)} do not fit images {tuple(images.shape)}: give one map (H, W) per image, resized "
+            "to it."
+        )
+    device, count, size = images.device, len(images), ties.shape[1]
+    maps, targets, ties = maps.to(device), targets.to(device), ties.to(device)
+    pixels = (torch.arange(ceil(size / step) + 1, device=device) * step).clamp(max=size)
+
+    repeats = torch.where(tied_share(maps) > 0.2, len(ties), 1)
+    # One row for each order of each image; the first rows are the images themselves, in order.
+    turn, owner = (torch.arange(len(ties), device=device)[:, None] < repeats).nonzero(as_tuple=True)
+    rank = torch.cat([ranks(maps[owner[turn == number]], order) for number, order in enumerate(ties)])
+
+    sources = torch.stack([images, deleted] if inserted is None else [images, deleted, inserted])
+    jobs = _jobs(count, len(owner), len(sources), pixels[1:-1])
+    answers = torch.empty(len(jobs), dtype=torch.float64, device=device)
+    for part in chunks("insertion and deletion", len(jobs), chunk):
+        row, first, rest, taken = jobs[part].T
+        is_first = (rank[row] < taken[:, None]).view(-1, 1, *images.shape[2:])
+        shown = torch.where(is_first, sources[first, owner[row]], sources[rest, owner[row]])
+        answers[part] = class_probability(model, shown, targets[owner[row]], head).double()
+
+    ends, inner = answers.split([len(sources) * count, 2 * len(owner) * (len(pixels) - 2)])
+    ends, inner = ends.view(len(sources), count, 1), inner.view(2, len(owner), len(pixels) - 2)
+    # Laid out before they are added up: scattered sums would depend on which came first.
+    laid_out = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
+    laid_out[:, turn, owner] = inner
+    deletion, insertion = laid_out.sum(1) / repeats[:, None]
+    return Curves(pixels, torch.cat([ends[0], deletion, ends[1]], 1), torch.cat([ends[-1], insertion, ends[0]], 1))
+
+
+def _jobs(images: int, rows: int, sources: int, pixels: Tensor) -> Tensor:
+    """What is asked, LongTensor ``(J, 4)``: row of the ranks, source of the first pixels and of the rest, how many.
+
+    First every source of every image as it is; source 0 is the image. Then deletion, then insertion, row by row.
+    """
+    numbers = [torch.arange(number, device=pixels.device) for number in (sources, images, 2, rows)]
+    source, image = torch.cartesian_prod(*numbers[:2]).T
+    curve, row, taken = torch.cartesian_prod(*numbers[2:], pixels).T
+    whole = torch.stack([image, source, source, torch.zeros_like(source)], 1)
+    return torch.cat([whole, torch.stack([row, 1 - curve, curve * (sources - 1), taken], 1)])
+
+
+def auc(curve: Tensor) -> Tensor:
+    """Area ``(N,)`` under curves ``(N, n + 1)`` by the trapezoid rule, every step counting 1 / n.
+
+    So does a last step of fewer pixels, as in RISE's code.
+    """
+    return (curve.sum(1) - (curve[:, 0] + curve[:, -1]) / 2) / (curve.shape[1] - 1)
+
+
+def at_percents(curve: Tensor, pixels: Tensor, percents: tuple[int, ...] = PERCENTS) -> Tensor:
+    """Values of curves after given percentages of the pixels, interpolated linearly between steps.
+
+    Args:
+        curve: ``(N, n + 1)``.
+        pixels: LongTensor ``(n + 1,)``, see :class:`Curves`.
+        percents: From 0 to 100.
+
+    Returns:
+        ``(N, len(percents))``.
+    """
+    pixels = pixels.double()
+    place = torch.tensor(percents, dtype=torch.float64, device=pixels.device) * pixels[-1] / 100
+    right = torch.searchsorted(pixels, place).clamp(min=1)
+    share = (place - pixels[right - 1]) / (pixels[right] - pixels[right - 1])
+    return curve[:, right - 1].lerp(curve[:, right], share)
+
+
+class InsertionDeletion(ImageMetric):
+    """Does the class rise fast where a map's pixels are put in, and fall fast where they are taken out?
+
+    Pixels are taken in descending order of the map, ``step`` at a time. Deletion replaces them by the substrate;
+    insertion starts from the substrate and puts them back. Each gives a curve of the class's probability, and its area
+    is the score (Petsiuk et al. 2018, RISE); the headline is insertion minus deletion (Zhang et al., SIGCAM).
+
+    **Ties decide the score of maps that are mostly exact zeros**: on maps of which 95 % were tied, the order of equal
+    pixels alone moved insertion from 0.36 to 0.77. By default their order is random, and the curves of maps of which
+    more than 20 % are tied are means over three orders. A constant map so scores what a random order does; it is
+    counted as degenerate. A map that is not finite has no order and is undefined.
+
+    Scores depend on the substrate; two presets: SIGCAM's is the default, RISE's is ``substrate="zero_normalised",
+    insertion_substrate="rise"`` (with ``step=224`` at 224 px).
+
+    Costs 2 n forwards per image of n steps, 224 by default, and one more where the substrates differ; with three
+    orders 4 (n - 1) more. The image and its substrate are asked once for both curves.
+
+    Parts: ``insertion_deletion`` (headline: insertion - deletion, in [-1, 1]), ``insertion``, ``deletion`` (lower is
+    better), ``tied`` (share of the pixels whose value occurs more than once in the map); with ``curves`` also
+    ``insertion_at_00``, ``insertion_at_10``, ... ``deletion_at_100``: the probability after that percentage of pixels.
+
+    Args:
+        substrate: What takes the place of pixels, see :func:`substrate_of`; a word or an RGB colour in [0, 1].
+        insertion_substrate: What insertion starts from, where that is something else.
+        step: Pixels per step; None takes about 112 steps, which are 448 pixels at 224 px.
+        ties: Order of equal pixels: ``random``, ``row_major`` or ``numpy``, see :func:`tie_orders`.
+        chunk: Masked images per forward; bounds memory.
+        seed: Of the random orders.
+        curves: Whether points of the curves are reported.
+
+    Raises:
+        ValueError: When an option is unknown or out of range.
+    """
+
+    name: ClassVar[str] = "insertion_deletion"
+    uses: ClassVar[str] = "map"
+    parts: tuple[str, ...] = ("insertion_deletion", "insertion", "deletion", "tied")
+    shown: ClassVar[tuple[str, ...]] = ("insertion", "deletion", "tied")
+
+    def __init__(
+        self,
+        substrate: Fill = "blur51",
+        insertion_substrate: Fill | None = None,
+        step: int | None = None,
+        ties: str = "random",
+        chunk: int = 32,
+        seed: int = 0,
+        curves: bool = False,
+    ) -> None:
+        if curves:
+            self.parts += tuple(
+                f"{curve}_at_{percent:02}" for curve in ("insertion", "deletion") for percent in PERCENTS
+            )
+        super().__init__()
+        check_option("ties", ties, TIES)
+        for option, value, least in (("step", 1 if step is None else step, 1), ("chunk", chunk, 1), ("seed", seed, 0)):
+            check_count(option, value, least)
+        self.substrate = as_substrate("substrate", substrate)
+        start = substrate if insertion_substrate is None else insertion_substrate
+        self.insertion_substrate = as_substrate("insertion_substrate", start)
+        self.step, self.ties, self.chunk, self.seed, self.curves = step, ties, chunk, seed, curves
+
+    def measure(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        maps: Tensor,
+        head: str = "auto",
+        normalisation: Normalisation | None = None,
+    ) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` of images ``(N, 3, H, W)`` and targets ``(N,)``."""
+        same = self.insertion_substrate == self.substrate
+        size = images[0, 0].numel()
+        found = perturbation_curves(
+            model,
+            images,
+            targets,
+            maps,
+            substrate_of(images, self.substrate, normalisation),
+            None if same else substrate_of(images, self.insertion_substrate, normalisation),
+            ties=tie_orders(self.ties, size, self.seed),
+            step=ceil(size / 112) if self.step is None else self.step,
+            head=head,
+            chunk=self.chunk,
+        )
+        insertion, deletion = auc(found.insertion), auc(found.deletion)
+        values = [insertion - deletion, insertion, deletion, tied_share(maps).to(insertion.device)]
+        if self.curves:
+            values += [*at_percents(found.insertion, found.pixels).T, *at_percents(found.deletion, found.pixels).T]
+        unordered = ~maps.isfinite().flatten(1).all(1)
+        return torch.stack(values).masked_fill(unordered.to(insertion.device), torch.nan)

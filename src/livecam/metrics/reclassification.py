@@ -1,0 +1,161 @@
+"""What a network makes of an image of which only what its map marks is left (Szandala 2021, section V)."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from livecam.fills import Fill, as_fill, filled
+from livecam.metrics.asking import probabilities
+from livecam.metrics.image_metric import ImageMetric
+from livecam.normalisation import Normalisation
+from livecam.options import check_option
+
+MODES = ("multiply", "threshold")
+
+
+def check_masking(mode: str, threshold: float, fill: Fill) -> None:
+    """Refuse a way to mask that there is not.
+
+    Raises:
+        ValueError: When the mode or the fill is unknown, or the threshold outside of (0, 1].
+    """
+    check_option("mode", mode, MODES)
+    as_fill("fill", fill)
+    # A threshold of 0 would keep every pixel of every map, those without any evidence too.
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold is the least value of the map that is kept, in (0, 1], got {threshold}.")
+
+
+def masked_images(
+    images: Tensor,
+    maps: Tensor,
+    normalisation: Normalisation | None = None,
+    mode: str = "multiply",
+    threshold: float = 0.5,
+    fill: Fill = "black",
+) -> Tensor:
+    """Leave of images what their maps mark: x m + fill (1 - m).
+
+    The mixture is made in the space of the model's input. That is the same as making it in pixels and normalising
+    then: the weights add up to 1 and normalisation is affine. So ``multiply`` with a ``black`` fill is the paper's
+    product of image and map, taken in RGB before normalisation.
+
+    Args:
+        images: Model input x ``(N, 3, H, W)``.
+        maps: ``(N, H, W)`` in [0, 1]. All ones leaves the images as they are, all zeros leaves the fill.
+        normalisation: Tie to pixels; fills that are colours need it.
+        mode: ``multiply``: m is the map. ``threshold``: m is 1 where the map reaches ``threshold``, else 0. The paper
+            speaks of both and names no threshold.
+        threshold: In (0, 1].
+        fill: What takes the place of the rest, see :func:`livecam.fills.filled`.
+
+    Returns:
+        Model input ``(N, 3, H, W)``.
+
+    Raises:
+        ValueError: When there is not one map of its size per image, a map leaves [0, 1], an option is unknown or a
+            colour has no normalisation.
+    """
+    check_masking(mode, threshold, fill)
+    if maps.shape != images[:, 0].shape:
+        raise ValueError(
+            f"Maps {tuple(maps.shape)} do not fit images {tuple(images.shape)}: give one map (H, W) per image, resized "
+            "to it."
+        )
+    if bool(((maps < 0) | (maps > 1)).any()):
+        raise ValueError("Maps leave [0, 1], so they are no weights of pixels: give an Explanation's map, not its raw.")
+    weight = (maps if mode == "multiply" else maps >= threshold).to(images.dtype)[:, None]
+    return images * weight + filled(images, fill, normalisation) * (1 - weight)
+
+
+def top_classes(answers: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
+    """The most probable classes: labels and probabilities, each ``(N, k)`` (fewer where there are fewer classes).
+
+    Args:
+        answers: Probability of every class ``(N, classes)``; of equal ones the lower index comes first.
+        k: How many.
+    """
+    ordered = answers.sort(dim=1, descending=True, stable=True)
+    return ordered.indices[:, :k], ordered.values[:, :k]
+
+
+def ranks(answers: Tensor, targets: Tensor) -> Tensor:
+    """Place ``(N,)`` of each target among the classes, 1 for the most probable; ties as in :func:`top_classes`.
+
+    Args:
+        answers: Probability of every class ``(N, classes)``.
+        targets: LongTensor ``(N,)``.
+    """
+    own = answers.gather(1, targets[:, None])
+    earlier = torch.arange(answers.shape[1], device=answers.device) < targets[:, None]
+    return 1 + ((answers > own) | ((answers == own) & earlier)).sum(1)
+
+
+def reclassification(masked: Tensor, clean: Tensor, targets: Tensor) -> Tensor:
+    """Values of :class:`Reclassification`, ``(6, N)`` float64, from what a network answered.
+
+    Args:
+        masked: Probabilities ``(N, classes)`` of the masked images.
+        clean: Those of the images as they are.
+        targets: LongTensor ``(N,)``.
+    """
+    found, original = (answers.double().gather(1, targets[:, None])[:, 0] for answers in (masked, clean))
+    rank = ranks(masked, targets)
+    ratio = (found / original).masked_fill(original == 0, torch.nan)
+    return torch.stack([found, original, (rank == 1).double(), (rank <= 5).double(), rank.double(), ratio])
+
+
+class Reclassification(ImageMetric):
+    """Is the class still recognised where only what the map marks is left of the image (Szandala 2021)?
+
+    The paper prints the five most probable classes (:func:`top_classes`); this sums the target's part of them up. A map
+    without contrast leaves nothing but the fill, and what the network makes of that counts: such maps are counted,
+    never left out. Costs two forwards per image. Masked images are not natural ones, so that results depend on the
+    fill, more or less with the network: compare several.
+
+    Parts: ``reclassification`` (headline: probability of the target on the masked image), ``original`` (on the image as
+    it is), ``kept`` (share of the images whose masked prediction is the target, and so the original prediction wherever
+    that is the target), ``top5`` (share with the target among the first five), ``rank`` (mean place of the target, 1 is
+    first; lower is better), ``ratio`` (mean of masked / original probability, which may exceed 1; undefined where the
+    original is 0).
+
+    Args:
+        mode: ``multiply`` or ``threshold``, see :func:`masked_images`.
+        threshold: In (0, 1], for that mode.
+        fill: What takes the place of the rest.
+
+    Raises:
+        ValueError: When an option is unknown or out of range.
+    """
+
+    name: ClassVar[str] = "reclassification"
+    uses: ClassVar[str] = "map"
+    parts: tuple[str, ...] = ("reclassification", "original", "kept", "top5", "rank", "ratio")
+
+    def __init__(self, mode: str = "multiply", threshold: float = 0.5, fill: Fill = "black") -> None:
+        super().__init__()
+        check_masking(mode, threshold, fill)
+        self.mode, self.threshold, self.fill = mode, threshold, as_fill("fill", fill)
+
+    @property
+    def label(self) -> str:
+        """How images are masked, as people read it."""
+        return f"{self.mode}{f' {self.threshold:g}' if self.mode == 'threshold' else ''}, {self.fill}"
+
+    def masked(self, images: Tensor, maps: Tensor, normalisation: Normalisation | None = None) -> Tensor:
+        """What is left of images; see :func:`masked_images`."""
+        return masked_images(images, maps, normalisation, self.mode, self.threshold, self.fill)
+
+    def measure(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        maps: Tensor,
+        head: str = "auto",
+        normalisation: Normalisation | None = None,
+    ) -> Tensor:
+        """Values ``(parts, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``."""
+        masked = self.masked(images, maps, normalisation)
+        return reclassification(probabilities(model, masked, head), probabilities(model, images, head), targets)

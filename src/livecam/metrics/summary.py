@@ -1,0 +1,104 @@
+"""From per-image values to what is reported of a set: figures with intervals, and paired differences."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from livecam.metrics.bootstrap import RESAMPLES, interval, resamples
+from livecam.metrics.image_metric import ImageMetric, totals
+
+_AT_ONCE = 50  # resamples that are held in memory
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a set of images with its 95 % bootstrap interval over images.
+
+    Args:
+        value: Of the set itself; NaN where it is undefined.
+        low: Lower bound.
+        high: Upper bound.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass
+class ImageValues:
+    """Per-image values of one metric for one method.
+
+    Args:
+        metric: What they are values of.
+        values: ``(parts, N)``, NaN where a part is undefined.
+        categories: LongTensor ``(N,)``, for metrics that take means within categories.
+    """
+
+    metric: ImageMetric
+    values: Tensor
+    categories: Tensor | None = None
+
+    def figures(self, counts: Tensor | None = None) -> dict[str, Tensor]:
+        """What the metric makes of the images, ``(R,)`` each.
+
+        Args:
+            counts: How often each image counts in each of R resamples, ``(R, N)``; None takes every image once.
+        """
+        count = self.values.shape[1]
+        weights = (torch.ones(1, count) if counts is None else counts).double()
+        categories = torch.zeros(count, dtype=torch.long) if self.categories is None else self.categories
+        groups, where = categories.unique(return_inverse=True)
+        sums = []
+        for share in totals(self.values):
+            weighed = share.double()[:, None] * weights
+            sums.append(weighed.new_zeros(len(share), len(weights), len(groups)).index_add_(2, where, weighed))
+        return self.metric.figures(*(total.transpose(1, 2) for total in sums))
+
+    def resampled(self, seed: int = 0, count: int = RESAMPLES) -> dict[str, Tensor]:
+        """Figures of ``count`` bootstrap resamples, ``(count,)`` each.
+
+        Equal seeds and numbers of images draw equal resamples, so that figures of the same images in the same order
+        are paired.
+        """
+        number = self.values.shape[1]
+        parts = [
+            self.figures(resamples(number, min(_AT_ONCE, count - start), seed + start))
+            for start in range(0, count, _AT_ONCE)
+        ]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def summarise(values: ImageValues) -> dict[str, Figure]:
+    """Every figure of the metric with its interval; empty where there is no image."""
+    if not values.values.shape[1]:
+        return {}
+    return _with_intervals(values.figures(), values.resampled())
+
+
+def differences(one: ImageValues, other: ImageValues) -> dict[str, Figure]:
+    """Every figure of ``one`` minus that of ``other``, with intervals over images that both have in the same order.
+
+    Raises:
+        ValueError: When the numbers of images differ.
+    """
+    if one.values.shape != other.values.shape:
+        raise ValueError(
+            f"Paired differences need the same images: there are {one.values.shape[1]} and {other.values.shape[1]}."
+        )
+    if not one.values.shape[1]:
+        return {}
+    first, second = one.resampled(), other.resampled()
+    whole, rest = one.figures(), other.figures()
+    return _with_intervals(
+        {name: whole[name] - rest[name] for name in whole}, {name: first[name] - second[name] for name in first}
+    )
+
+
+def _with_intervals(whole: dict[str, Tensor], drawn: dict[str, Tensor]) -> dict[str, Figure]:
+    found = {}
+    for name, value in whole.items():
+        low, high = interval(drawn[name]).tolist()
+        found[name] = Figure(float(value), low, high)
+    return found

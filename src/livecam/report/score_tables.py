@@ -1,0 +1,118 @@
+"""Tables of scores with intervals, the same in the terminal, in CSV files and on a page."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure with its interval.
+
+    Args:
+        value: The figure.
+        low: Lower bound of its interval; NaN where there is none.
+        high: Upper bound.
+        digits: Decimals that are shown.
+        signed: Whether a plus is shown.
+    """
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+    digits: int = 3
+    signed: bool = False
+
+    def __str__(self) -> str:
+        if self.value != self.value:
+            return "-"
+        if self.low != self.low or self.high != self.high:
+            return self._text(self.value)
+        return f"{self._text(self.value)} [{self._short(self.low)}, {self._short(self.high)}]"
+
+    def _text(self, value: float) -> str:
+        return f"{value:{'+' if self.signed else ''}.{self.digits}f}"
+
+    def _short(self, value: float) -> str:
+        """Without the zero before the point: a terminal has no room for it."""
+        text = self._text(value)
+        return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+Cell = str | int | Measured
+
+
+@dataclass
+class ScoreTable:
+    """One table.
+
+    Args:
+        title: What it is about.
+        columns: Heads; those of the first ``words`` columns are over words, the others over numbers.
+        rows: Cells of each row.
+        chart: Number of the column whose intervals the page draws.
+        marks: For each row, where the chart has a tick, such as at chance; None for none.
+        words: How many columns hold words.
+        faint: Rows that are no results but something to compare with.
+        notes: Lines below.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]]
+    chart: int
+    marks: list[float | None]
+    words: int = 1
+    faint: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def axis(self) -> tuple[float, float]:
+        """Ends of the chart's axis: all intervals and ticks, and zero."""
+        cells = [row[self.chart] for row in self.rows]
+        ends = [end for cell in cells for end in (cell.low, cell.high, cell.value) if end == end]
+        ends += [mark for mark in self.marks if mark is not None and mark == mark]
+        return min([0.0, *ends]), max([0.0, *ends]) or 1.0
+
+    def place(self, value: float) -> float:
+        """Where a value lies on the axis, in percent."""
+        low, high = self.axis
+        return 100 * (value - low) / (high - low)
+
+
+def print_tables(tables: Sequence[ScoreTable]) -> None:
+    """Print tables to the terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A log has no width of its own.
+        console.width = 120
+    for table in tables:
+        drawn = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        for number, column in enumerate(table.columns):
+            words = number < table.words
+            drawn.add_column(column, justify="left" if words else "right", no_wrap=not words)
+        for number, row in enumerate(table.rows):
+            drawn.add_row(*map(str, row), style="dim" if number in table.faint else None)
+        console.print()
+        console.print(drawn)
+        for note in table.notes:
+            console.print(note, style="dim")
+
+
+def as_csv(tables: Sequence[ScoreTable]) -> str:
+    """All tables in one CSV: a row per figure, with its interval where it has one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["table", "row", "figure", "value", "low", "high"])
+    for table in tables:
+        for row in table.rows:
+            name = " · ".join(map(str, row[: table.words]))
+            for column, cell in zip(table.columns[table.words :], row[table.words :]):
+                ends = [cell.value, cell.low, cell.high] if isinstance(cell, Measured) else [cell, "", ""]
+                writer.writerow([table.title, name, column, *ends])
+    return text.getvalue()
