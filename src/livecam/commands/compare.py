@@ -8,10 +8,11 @@ from lightning import LightningDataModule
 
 from livecam.commands.lineup import load_networks
 from livecam.commands.score import measured
-from livecam.commands.score_differences import difference_table, study_of
+from livecam.commands.score_differences import Study, difference_table, over_runs, study_of
 from livecam.commands.score_pictures import pictures
 from livecam.commands.score_question import Question, Scored, question
 from livecam.commands.score_run import ScoringTrainer
+from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.report.atomic import write_atomically
 from livecam.report.score_tables import Cell, Measured, ScoreTable, as_csv, print_tables
@@ -94,7 +95,7 @@ def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
     tables = [
         table
         for metric in asked.metrics
-        for table in (_side_by_side(asked, answers, metric), *difference_table(asked, study, metric))
+        for table in _in_order(_side_by_side(asked, study, metric), difference_table(asked, study, metric))
     ]
     counts = {len(answer.indices) for answer in answers}
     facts = [answer.network.label for answer in answers]
@@ -108,40 +109,56 @@ def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
     print(f"{folder / 'comparison.csv'}, summary.json and {folder / 'index.html'}")
 
 
+def _in_order(scores: list[ScoreTable], differing: list[ScoreTable]) -> list[ScoreTable]:
+    """Differences come before the runs that they are made of."""
+    return [scores[0], *differing, *scores[1:]]
+
+
 def _summary(asked: Question, answer: Scored) -> dict[str, Any]:
     scores = answer.scores
     found = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in asked.metrics}
     return {"accuracy": vars(scores.accuracy) if scores.accuracy else None, "metrics": found}
 
 
-def _side_by_side(asked: Question, answers: list[Scored], metric: ImageMetric) -> ScoreTable:
-    """Every method under every network."""
+def _side_by_side(asked: Question, study: Study, metric: ImageMetric) -> list[ScoreTable]:
+    """Every method under every network; of runs their means first, and each of them in a table of its own."""
+    groups = [(kind, members) for kind, members in study.kinds.items()]
+    alone = [(answer.network.label, [answer]) for members in study.kinds.values() for answer in members]
     words = metric.name.replace("_", " ")
-    known = {name for answer in answers for line in answer.scores.ranked(metric) for name in line.figures}
+    if not study.runs:
+        return [_table(words, asked, alone, metric)]
+    runs = len(groups[0][1])
+    means = _table(f"{words}: means of {runs} runs", asked, groups, metric)
+    means.notes.append("Intervals of means are over runs (Student's t).")
+    return [means, _table(f"{words}: each run", asked, alone, metric)]
+
+
+def _table(title: str, asked: Question, groups: list[tuple[str, list[Scored]]], metric: ImageMetric) -> ScoreTable:
+    words = metric.name.replace("_", " ")
+    everyone = [answer for _, members in groups for answer in members]
+    known = {name for answer in everyone for line in answer.scores.ranked(metric) for name in line.figures}
     figures = [name for name in metric.shown if name in known]
     columns = ["method", "network", f"{words} [95 %]", *(name.replace("_", " ") for name in figures), "accuracy", "n"]
     rows: list[list[Cell]] = []
     marks: list[float | None] = []
     faint = set()
     for explainer in asked.explainers:
-        for answer in answers:
-            line = answer.scores.line(metric, explainer.name)
-            if not line.figures:
+        baseline = isinstance(explainer, BASELINES)
+        lines = [[answer.scores.line(metric, explainer.name) for answer in members] for _, members in groups]
+        # What knows nothing of the network is the same under each, as long as they see the same images.
+        same = baseline and len({line.figures[metric.parts[0]].value for each in lines for line in each if line.n}) == 1
+        for (kind, members), each in list(zip(groups, lines))[: 1 if same else None]:
+            if not all(line.figures for line in each):
                 continue
-            if explainer.name in ("centred_gaussian", "uniform"):
+            found = {name: over_runs([line.figures[name] for line in each]) for name in (metric.parts[0], *figures)}
+            shares = [share for answer in members if (share := answer.scores.accuracy)]
+            accuracy = Measured(over_runs(shares).value) if shares and not same else "-"
+            cells = [measured(figure, name, name == metric.parts[0]) for name, figure in found.items()]
+            n = sum(line.n for line in each) / len(each)
+            if baseline:
                 faint.add(len(rows))
-            chance = line.figures.get("chance")
-            marks.append(chance.value if chance else None)
-            accuracy = answer.scores.accuracy
-            rows.append(
-                [
-                    asked.printed[explainer.name],
-                    answer.network.label,
-                    *(measured(line, name, name == metric.parts[0]) for name in (metric.parts[0], *figures)),
-                    Measured(accuracy.value) if accuracy else "-",
-                    line.n,
-                ]
-            )
+            marks.append(found["chance"].value if "chance" in found else None)
+            rows.append([asked.printed[explainer.name], "any" if same else kind, *cells, accuracy, f"{n:.4g}"])
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
-    return ScoreTable(words, columns, rows, 2, marks, 2, faint, [" ".join(notes)])
+    return ScoreTable(title, columns, rows, 2, marks, 2, faint, [" ".join(notes)])

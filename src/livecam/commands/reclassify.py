@@ -81,10 +81,9 @@ def reclassify(
 ) -> None:
     """Classify photos again of which only what their maps mark is left, as Szandala (2021) evaluates his method.
 
-    Prints the five most probable classes of the photos, those behind each method's maps, and a summary of all ways to
-    mask. Writes all of it to ``reclassify.md`` and, one line per photo, method and way, to ``reclassify.csv``; the
-    masked photos to ``<photo>.png`` and ``index.html``. Full tables and pictures are those of the paper's product with
-    a black fill, or else of the first mode and fill.
+    Prints the five most probable classes of the photos as they are and behind each method's maps, and a summary of all
+    ways to mask. Writes all tables to ``reclassify.md``, a line per photo, method and way to ``reclassify.csv``, masked
+    photos to ``<photo>.png`` and ``index.html``. Printed and drawn is photo times map on black, else the first way.
 
     Args:
         paths: Photos, or folders of photos.
@@ -135,7 +134,7 @@ def reclassify(
         raise ValueError(f"None of the {len(photos)} photos could be read.")
     flat = sum(row.degenerate and row.way == shown for row in rows)
     told.insert(0, f"{len(entries)} photo{'s' * (len(entries) > 1)} reclassified")
-    told += [f"{flat} maps without contrast"] * (flat > 0)
+    told += [f"{flat} map{'s' * (flat > 1)} without contrast"] * (flat > 0)
     _write_csv(folder / "reclassify.csv", rows, ways)
     bases = {one.name: one.base.name for one in explainers if isinstance(one, GradualExtrapolation)}
     _report(folder / "reclassify.md", rows, bases, printed, shown)
@@ -278,8 +277,7 @@ def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], pr
     """Means over the photos, and what Gradual Extrapolation adds to its base's probability of the target."""
     told = {key: [list(row.values.values()) for row in group] for key, group in groups.items()}
     values = {key: torch.tensor(rows, dtype=torch.float64).T for key, rows in told.items()}
-    count = len(groups["", ""])
-    counts = resamples(count).double()
+    counts = resamples(count := len(groups["", ""])).double()
 
     def sure(of: Tensor, form: str) -> str:
         return "{0:{3}} [{1:{3}}, {2:{3}}]".format(of.mean(), *interval(counts @ of / count), form)
@@ -296,6 +294,6 @@ def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], pr
         probability, _, kept, top5, rank, _ = found
         base = values.get((way, bases.get(method, "")))
         gain = "" if base is None or not way else sure(probability - base[0], "+z.2f")
-        means = [f"{kept.mean():.2f}", f"{top5.mean():.2f}", f"{rank.mean():.1f}"]
-        table.add_row(f"  {printed[method]}" if way else "nothing", sure(probability, ".2f"), *means, gain)
+        means = sure(probability, ".2f"), f"{kept.mean():.2f}", f"{top5.mean():.2f}", f"{rank.mean():.1f}"
+        table.add_row(f"  {printed[method]}" if way else "nothing", *means, gain)
     return table

@@ -10,8 +10,9 @@ from livecam.commands.network import load_network
 from livecam.commands.score_pictures import pictures
 from livecam.commands.score_question import Question, Scored, question
 from livecam.commands.score_run import ScoringTrainer
-from livecam.commands.score_values import Line
+from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
+from livecam.metrics.summary import Figure
 from livecam.report.atomic import write_atomically
 from livecam.report.score_tables import Cell, Measured, ScoreTable, print_tables
 from livecam.report.scores_page import Curves, write_scores_page
@@ -22,7 +23,7 @@ def score(
     model: str | None = None,
     weights: str | None = None,
     methods: str = "gradcam",
-    metrics: str = "energy_in_mask,insertion_deletion",
+    metrics: str = "energy_in_mask,insertion_deletion(curves=True)",
     data: LightningDataModule | None = None,
     part: Literal["val", "test"] = "val",
     limit: int | None = None,
@@ -134,17 +135,17 @@ def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
         for line in lines
     ]
     marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
-    known = {"centred_gaussian", "uniform"}
-    faint = {number for number, line in enumerate(lines) if line.method in known}
+    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
+    faint = {number for number, line in enumerate(lines) if line.method in baselines}
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not lines else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
     return ScoreTable(words, columns, rows, 1, marks, 1, faint, [" ".join(notes)])
 
 
-def measured(line: Line, name: str, with_interval: bool) -> Measured:
-    """One figure of a line as a cell; an interval beside every figure would leave nothing legible."""
-    figure, digits = line.figures[name], 2 if name.endswith("lift") else 3
+def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
+    """A figure as a cell; an interval beside every figure would leave nothing legible."""
+    digits = 2 if name.endswith("lift") else 3
     return Measured(**vars(figure), digits=digits) if with_interval else Measured(figure.value, digits=digits)
 
 

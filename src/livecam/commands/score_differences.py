@@ -9,12 +9,13 @@ import torch
 
 from livecam.commands.score_question import Question, Scored
 from livecam.commands.score_values import mean_of
+from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure, differences
 from livecam.report.score_tables import Cell, Measured, ScoreTable
 
+# Accuracies that differ by less count as equal.
 _EQUAL = 0.01
-"""Accuracies that differ by less count as equal."""
 
 
 @dataclass
@@ -22,59 +23,60 @@ class Study:
     """Which networks are compared with which.
 
     Args:
-        pairs: Name of a comparison, and the networks of which the second is taken from the first.
-        runs: Whether the pairs of one name are runs of two kinds.
+        kinds: Networks of each kind, in the order given.
+        runs: Whether those of one kind are runs of it: then the i-th of one kind is paired with the i-th of another.
     """
 
-    pairs: dict[str, list[tuple[Scored, Scored]]]
+    kinds: dict[str, list[Scored]]
     runs: bool
+
+    def comparisons(self) -> list[tuple[str, list[tuple[Scored, Scored]]]]:
+        """The first kind, or network, minus each of the others: what that is called, and the pairs."""
+        if self.runs:
+            (first, ours), *others = self.kinds.items()
+            return [(f"{first} minus {kind}", list(zip(ours, theirs))) for kind, theirs in others]
+        first, *others = [answer for members in self.kinds.values() for answer in members]
+        return [(f"{first.network.label} minus {other.network.label}", [(first, other)]) for other in others]
 
 
 def study_of(answers: Sequence[Scored]) -> Study:
-    """The first network, or kind of networks, minus each of the others.
-
-    Networks are runs where there are at least two kinds, each with equally many networks, and those are several.
-    """
+    """Networks are runs where there are at least two kinds, each with equally many networks, and those are several."""
     kinds: dict[str, list[Scored]] = {}
     for answer in answers:
         kinds.setdefault(answer.network.kind, []).append(answer)
     counts = {len(members) for members in kinds.values()}
-    if len(kinds) > 1 and len(counts) == 1 and counts != {1}:
-        (first, ours), *others = kinds.items()
-        return Study({f"{first} minus {kind}": list(zip(ours, theirs)) for kind, theirs in others}, True)
-    first, *others = answers
-    return Study({f"{first.network.label} minus {other.network.label}": [(first, other)] for other in others}, False)
+    return Study(kinds, len(kinds) > 1 and len(counts) == 1 and counts != {1})
 
 
 def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list[ScoreTable]:
     """Differences of the headline by one metric; no table where no method was scored under two networks."""
     headline = metric.parts[0]
-    rows: list[list[Cell]] = []
-    confounded = False
-    for name, pairs in study.pairs.items():
+    means: list[list[Cell]] = []
+    pairs: list[list[Cell]] = []
+    for name, members in study.comparisons():
         for explainer in asked.explainers:
-            found = [(one, other, _difference(one, other, metric, explainer.name)) for one, other in pairs]
-            known = [(one, other, figures) for one, other, figures in found if figures]
-            if not known or explainer.name in ("centred_gaussian", "uniform"):
+            if isinstance(explainer, BASELINES):
                 continue
             told = asked.printed[explainer.name]
-            for one, other, figures in known:
-                what = f"{one.network.label} minus {other.network.label}" if study.runs else name
-                accuracy = _accuracy(one, other)
-                rows.append([told, what, *_cells(figures[headline], accuracy)])
-                confounded |= rows[-1][-1] != ""
-            if study.runs and len(known) > 1:
-                over = over_runs([figures[headline].value for *_, figures in known])
-                shares = [found for one, other, _ in known if (found := _accuracy(one, other))]
-                accuracy = over_runs([share.value for share in shares]) if len(shares) > 1 else None
-                rows.append([told, f"mean of {len(known)} runs: {name}", *_cells(over, accuracy)])
-                confounded |= rows[-1][-1] != ""
+            found, accuracies = [], []
+            for one, other in members:
+                figures = _difference(one, other, metric, explainer.name)
+                if figures:
+                    found.append(figures[headline])
+                    accuracies.append(_accuracy(one, other))
+                    marks = one.network.mark, other.network.mark
+                    what = " minus ".join(marks) if study.runs and all(marks) else name
+                    pairs.append([told, what, *_cells(found[-1], accuracies[-1])])
+            if study.runs and found:
+                known = [share for share in accuracies if share]
+                means.append([told, name, *_cells(over_runs(found), over_runs(known) if known else None)])
+    rows = [*means, *pairs]
     if not rows:
         return []
-    notes = ["Pairs: 95 % bootstrap interval over the images that both networks have a score for."]
+    notes = ["Intervals of pairs are over the images that both networks have a score for (bootstrap)."]
     if study.runs:
-        notes.append("Means: 95 % interval over runs (Student's t); the i-th run of one kind is paired with the i-th.")
-    if confounded:
+        notes[0] += " The first rows are means over runs, with intervals over runs (Student's t)."
+    if any(row[-1] for row in rows):
         notes.append(f"Confounded: accuracies differ by {100 * _EQUAL:.0f} point or more, which alone may change maps.")
     words = metric.name.replace("_", " ")
     columns = ["method", "networks", f"difference in {words} [95 %]", "in accuracy", ""]
@@ -82,30 +84,29 @@ def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list
 
 
 def _cells(difference: Figure, accuracy: Figure | None) -> list[Cell]:
-    share = Measured(**vars(accuracy), signed=True) if accuracy else "-"
+    share = Measured(accuracy.value, signed=True) if accuracy else "-"
     told = "confounded" if accuracy and abs(accuracy.value) >= _EQUAL - 1e-9 else ""
     return [Measured(**vars(difference), signed=True), share, told]
 
 
 def _difference(one: Scored, other: Scored, metric: ImageMetric, method: str) -> dict[str, Figure]:
     """Every figure of ``one`` minus that of ``other``, over the images for which both have a defined headline."""
-    images = [answer.scores.defined(metric, method) for answer in (one, other)]
-    both = images[0] & images[1]
+    both = one.scores.defined(metric, method) & other.scores.defined(metric, method)
     return differences(*(answer.scores.values(metric, method, both) for answer in (one, other)))
 
 
 def _accuracy(one: Scored, other: Scored) -> Figure | None:
     ours, theirs = one.scores.hits, other.scores.hits
     both = [index for index in ours if index in theirs]
-    if not both:
-        return None
-    return mean_of(torch.tensor([float(ours[index]) - float(theirs[index]) for index in both]))
+    return mean_of(torch.tensor([float(ours[index]) - float(theirs[index]) for index in both])) if both else None
 
 
-def over_runs(values: Sequence[float]) -> Figure:
-    """Mean of at least two runs with its 95 % interval by Student's t."""
+def over_runs(figures: Sequence[Figure]) -> Figure:
+    """Mean over runs with its 95 % interval by Student's t; a single run keeps its own interval."""
+    if len(figures) == 1:
+        return figures[0]
     from scipy.stats import t
 
-    middle, error = mean(values), stdev(values) / math.sqrt(len(values))
-    reach = float(t.ppf(0.975, len(values) - 1)) * error
-    return Figure(middle, middle - reach, middle + reach)
+    values = [figure.value for figure in figures]
+    reach = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return Figure(mean(values), mean(values) - reach, mean(values) + reach)

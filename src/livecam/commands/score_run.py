@@ -18,6 +18,7 @@ from livecam.commands.datasets import Numbered
 from livecam.commands.network import Network
 from livecam.commands.score_rows import Row, ScoreFolder
 from livecam.explain import Explainer, Explanation, explain
+from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.progress import reporting_to
 from livecam.reference import ReferenceMask
@@ -165,7 +166,7 @@ class Scorer(LightningModule):
 
 def applies(metric: ImageMetric, explainer: Explainer) -> bool:
     """Whether a metric says anything of a method: a map that reads no network does not change with it."""
-    return "explain" not in reads(metric) or explainer.method != "centred_gaussian"
+    return "explain" not in reads(metric) or not isinstance(explainer, BASELINES)
 
 
 def columns_of(metric: ImageMetric) -> list[str]:

@@ -61,3 +61,7 @@ class Uniform(LayerExplainer):
 
     def explain(self, recording: Recording) -> Tensor:
         return torch.ones_like(self.activations(recording)[:, 0])
+
+
+BASELINES = (CentredGaussian, Uniform)
+"""Methods whose maps are no results: something to compare with."""

@@ -1,6 +1,8 @@
 """Scores of explanations, as torchmetrics."""
 
+from livecam.metrics.confidence import ConfidenceChange
 from livecam.metrics.image_metric import ImageMetric
+from livecam.metrics.insertion_deletion import InsertionDeletion
 from livecam.metrics.localization import (
     EnergyInMask,
     LocalizationScore,
@@ -8,12 +10,22 @@ from livecam.metrics.localization import (
     localization_score,
     object_mask,
 )
+from livecam.metrics.overlap import MaskOverlap
+from livecam.metrics.pointing import PointingGame
+from livecam.metrics.randomisation import Randomisation
+from livecam.metrics.reclassification import Reclassification
 from livecam.metrics.sharpness import Sharpness
 
 __all__ = [
+    "ConfidenceChange",
     "EnergyInMask",
     "ImageMetric",
+    "InsertionDeletion",
     "LocalizationScore",
+    "MaskOverlap",
+    "PointingGame",
+    "Randomisation",
+    "Reclassification",
     "ReferenceLocalizationScore",
     "Sharpness",
     "localization_score",

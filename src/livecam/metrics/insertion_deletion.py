@@ -19,17 +19,14 @@ PERCENTS = tuple(range(0, 101, 10))
 
 
 class Curves(NamedTuple):
-    """Probability of each image's class while its pixels go or come.
-
-    Args:
-        pixels: LongTensor ``(n + 1,)``: how many pixels have gone, or come; from 0 to all.
-        deletion: ``(N, n + 1)`` float64 in [0, 1], from the image to its substrate.
-        insertion: ``(N, n + 1)`` float64 in [0, 1], from the substrate to the image.
-    """
+    """Probability of each image's class while its pixels go or come."""
 
     pixels: Tensor
+    """LongTensor ``(n + 1,)``: how many pixels have gone, or come; from 0 to all."""
     deletion: Tensor
+    """``(N, n + 1)`` float64 in [0, 1], from the image to its substrate."""
     insertion: Tensor
+    """``(N, n + 1)`` float64 in [0, 1], from the substrate to the image."""
 
 
 def blur51(images: Tensor) -> Tensor:
@@ -68,11 +65,7 @@ BLURS = {"blur51": blur51, "rise": rise_blur}
 
 
 def as_substrate(option: str, substrate: Fill) -> Fill:
-    """A substrate as configurations write it, see :func:`substrate_of`.
-
-    Raises:
-        ValueError: When it is neither a known word nor three numbers in [0, 1].
-    """
+    """A substrate as configurations write it; ValueError unless it is a word of :func:`substrate_of` or a colour."""
     if isinstance(substrate, str):
         check_option(option, substrate, (*BLURS, *FILLS))
         return substrate
@@ -206,26 +199,14 @@ def _jobs(images: int, rows: int, sources: int, pixels: Tensor) -> Tensor:
 
 
 def auc(curve: Tensor) -> Tensor:
-    """Area ``(N,)`` under curves ``(N, n + 1)`` by the trapezoid rule, every step counting 1 / n.
-
-    So does a last step of fewer pixels, as in RISE's code.
-    """
+    """Area ``(N,)`` under curves ``(N, n + 1)``, by trapezoids; a last, shorter step counts 1 / n too, as in RISE."""
     return (curve.sum(1) - (curve[:, 0] + curve[:, -1]) / 2) / (curve.shape[1] - 1)
 
 
-def at_percents(curve: Tensor, pixels: Tensor, percents: tuple[int, ...] = PERCENTS) -> Tensor:
-    """Values of curves after given percentages of the pixels, interpolated linearly between steps.
-
-    Args:
-        curve: ``(N, n + 1)``.
-        pixels: LongTensor ``(n + 1,)``, see :class:`Curves`.
-        percents: From 0 to 100.
-
-    Returns:
-        ``(N, len(percents))``.
-    """
+def at_percents(curve: Tensor, pixels: Tensor) -> Tensor:
+    """Values ``(N, 11)`` of one of :class:`Curves` after 0, 10, ... 100 % of the pixels, linear between steps."""
     pixels = pixels.double()
-    place = torch.tensor(percents, dtype=torch.float64, device=pixels.device) * pixels[-1] / 100
+    place = torch.tensor(PERCENTS, dtype=torch.float64, device=pixels.device) * pixels[-1] / 100
     right = torch.searchsorted(pixels, place).clamp(min=1)
     share = (place - pixels[right - 1]) / (pixels[right] - pixels[right - 1])
     return curve[:, right - 1].lerp(curve[:, right], share)
@@ -238,10 +219,10 @@ class InsertionDeletion(ImageMetric):
     insertion starts from the substrate and puts them back. Each gives a curve of the class's probability, and its area
     is the score (Petsiuk et al. 2018, RISE); the headline is insertion minus deletion (Zhang et al., SIGCAM).
 
-    **Ties decide the score of maps that are mostly exact zeros**: on maps of which 95 % were tied, the order of equal
-    pixels alone moved insertion from 0.36 to 0.77. By default their order is random, and the curves of maps of which
-    more than 20 % are tied are means over three orders. A constant map so scores what a random order does; it is
-    counted as degenerate. A map that is not finite has no order and is undefined.
+    Ties decide the score of maps that are mostly exact zeros: where 95 % of the pixels were tied, their order alone
+    moved insertion from 0.36 to 0.77. It is random by default, and maps of which more than 20 % are tied take the mean
+    over three orders. A constant map so scores what a random order does; it is counted as degenerate. A map that is
+    not finite has no order and is undefined.
 
     Scores depend on the substrate; two presets: SIGCAM's is the default, RISE's is ``substrate="zero_normalised",
     insertion_substrate="rise"`` (with ``step=224`` at 224 px).
@@ -282,15 +263,14 @@ class InsertionDeletion(ImageMetric):
         curves: bool = False,
     ) -> None:
         if curves:
-            self.parts += tuple(
-                f"{curve}_at_{percent:02}" for curve in ("insertion", "deletion") for percent in PERCENTS
-            )
+            self.parts += tuple(f"{name}_at_{share:02}" for name in ("insertion", "deletion") for share in PERCENTS)
         super().__init__()
         check_option("ties", ties, TIES)
-        for option, value, least in (("step", 1 if step is None else step, 1), ("chunk", chunk, 1), ("seed", seed, 0)):
-            check_count(option, value, least)
-        self.substrate = as_substrate("substrate", substrate)
+        check_count("step", 1 if step is None else step)
+        check_count("chunk", chunk)
+        check_count("seed", seed, 0)
         start = substrate if insertion_substrate is None else insertion_substrate
+        self.substrate = as_substrate("substrate", substrate)
         self.insertion_substrate = as_substrate("insertion_substrate", start)
         self.step, self.ties, self.chunk, self.seed, self.curves = step, ties, chunk, seed, curves
 
@@ -304,19 +284,12 @@ class InsertionDeletion(ImageMetric):
         normalisation: Normalisation | None = None,
     ) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` of images ``(N, 3, H, W)`` and targets ``(N,)``."""
-        same = self.insertion_substrate == self.substrate
-        size = images[0, 0].numel()
+        kinds = dict.fromkeys((self.substrate, self.insertion_substrate))
+        blanks = [substrate_of(images, kind, normalisation) for kind in kinds]
+        size = images.shape[2] * images.shape[3]
+        step, ties = self.step or ceil(size / 112), tie_orders(self.ties, size, self.seed)
         found = perturbation_curves(
-            model,
-            images,
-            targets,
-            maps,
-            substrate_of(images, self.substrate, normalisation),
-            None if same else substrate_of(images, self.insertion_substrate, normalisation),
-            ties=tie_orders(self.ties, size, self.seed),
-            step=ceil(size / 112) if self.step is None else self.step,
-            head=head,
-            chunk=self.chunk,
+            model, images, targets, maps, *blanks, ties=ties, step=step, head=head, chunk=self.chunk
         )
         insertion, deletion = auc(found.insertion), auc(found.deletion)
         values = [insertion - deletion, insertion, deletion, tied_share(maps).to(insertion.device)]

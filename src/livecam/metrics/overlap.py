@@ -72,6 +72,7 @@ class MaskOverlap(ImageMetric):
     name: ClassVar[str] = "overlap"
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("overlap", "iou_15", "best", "average_precision", "chance")
+    shown: ClassVar[tuple[str, ...]] = ("best", "average_precision", "chance")
 
     def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` in [0, 1] and masks ``(N, H, W)``, bool or in [0, 1] (>= 0.5).

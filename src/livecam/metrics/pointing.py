@@ -64,6 +64,7 @@ class PointingGame(ImageMetric):
     name: ClassVar[str] = "pointing"
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("pointing", "chance", "ties")
+    shown: ClassVar[tuple[str, ...]] = ("chance",)
 
     def __init__(
         self, num_categories: int = 1000, ties: Literal["share", "first"] = "share", tolerance: float = 0

@@ -201,6 +201,7 @@ class Randomisation(ImageMetric):
         *("independent", "independent_abs", "independent_ssim"),
         "null",
     )
+    shown: ClassVar[tuple[str, ...]] = ("ssim", "top", "independent", "null")
     higher_is_better = False
 
     def __init__(self, seed: int = 0) -> None:

@@ -132,6 +132,7 @@ class Reclassification(ImageMetric):
     name: ClassVar[str] = "reclassification"
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("reclassification", "original", "kept", "top5", "rank", "ratio")
+    shown: ClassVar[tuple[str, ...]] = ("original", "kept", "top5", "rank")
 
     def __init__(self, mode: str = "multiply", threshold: float = 0.5, fill: Fill = "black") -> None:
         super().__init__()
