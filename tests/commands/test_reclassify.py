@@ -1,6 +1,7 @@
 """``explain.py reclassify``, in process: tables, files, and which photos it takes."""
 
 import csv
+import re
 from itertools import product
 
 import numpy as np
@@ -56,7 +57,10 @@ def refused(capsys, *args: str) -> str:
 @pytest.fixture
 def staged(monkeypatch):
     """A network whose resolution drops once, so that Gradual Extrapolation has something to do."""
-    network = Network(build(StagedNet), "softmax", 4, SHAPES, 24, "stretch", HALF, "staged", "memory")
+    net = build(StagedNet, seed=1)
+    with torch.no_grad():
+        net.fc.weight.mul_(8)
+    network = Network(net, "softmax", 4, SHAPES, 24, "stretch", HALF, "staged", "memory")
     monkeypatch.setattr("livecam.commands.reclassify.load_network", lambda *given: network)
     return network
 
@@ -116,7 +120,7 @@ def test_files_and_tables(here, checkpoint, photos, capsys):
 
 
 def test_the_summary_compares_gradual_extrapolation_with_its_base_photo_by_photo(here, staged, photos):
-    rows = run(*photos, "--modes", "multiply", "--fills", "black", "--target", "2")
+    rows = run(*photos, "--modes", "multiply", "--fills", "white", "--target", "0")
     base, sharp = (np.array([row["probability"] for row in rows if row["method"] == method]) for method in METHODS)
     gains = sharp - base
     assert abs(gains.mean()) > 0.02 and gains.std() > 0.01
@@ -130,6 +134,21 @@ def test_the_summary_compares_gradual_extrapolation_with_its_base_photo_by_photo
     # Of six photos the bootstrap's law is known well enough by drawing them with another generator.
     drawn = np.random.default_rng(0).choice(gains, (20000, 6)).mean(1)
     assert [low, high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist(), abs=0.01)
+
+
+def test_long_names_break_between_words_and_nothing_is_cut(here, staged, photos, capsys):
+    staged.class_names = ["soft-coated wheaten terrier", "Staffordshire bullterrier", "Bouvier des Flandres", "borzoi"]
+    long = "ILSVRC2012_val_00000040_and_more"
+    (here / photos[0]).rename(f"{long}.png")
+    run(f"{long}.png", "--modes", "multiply", "--fills", "black", methods=["gradcam"])
+    told = capsys.readouterr().out
+    table = told[told.index("Grad-CAM: multiply") : told.index("Probability of the target")]
+    assert len(re.findall(r"\d\.\d\d\b", table)) == 4
+    assert set(" ".join(staged.class_names).split()) <= set(table.split())
+    assert long[:23] in table and long[23:] in table
+    # No borders of the terminal's, one line per photo.
+    rows = [line for line in (here / "out" / "reclassify.md").read_text().splitlines() if line.startswith(f"|{long} |")]
+    assert len(rows) == 2 and all(line.count("|") == 6 for line in rows)
 
 
 def test_a_method_without_its_base_has_nothing_to_be_compared_with(here, checkpoint, photos):

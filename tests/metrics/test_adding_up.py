@@ -6,33 +6,71 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given as given_by
+from hypothesis import settings
 from hypothesis import strategies as st
+from toys import build
 
-from livecam.metrics import LocalizationScore, ReferenceLocalizationScore, Sharpness
+from livecam.metrics import (
+    ConfidenceChange,
+    EnergyInMask,
+    InsertionDeletion,
+    LocalizationScore,
+    MaskOverlap,
+    PointingGame,
+    Randomisation,
+    Reclassification,
+    ReferenceLocalizationScore,
+    Sharpness,
+)
+from livecam.metrics.names import metrics
+from livecam.normalisation import IMAGENET
+
+# In double precision, where a batch of another size rounds no differently as far as anybody can tell.
+NET = build(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 7, 4))).double()
+
+
+def given(metric, maps, masks, reference, images, labels):
+    """What a metric reads, by the names of its arguments."""
+    offered = {"maps": maps, "masks": masks, "reference": reference, "categories": labels, "targets": labels}
+    offered |= {"images": images, "model": NET, "normalisation": IMAGENET}
+    # Something that reads the network's weights, image by image.
+    offered["explain"] = lambda net: maps * net[1].weight[0, : maps[0].numel()].reshape(maps[0].shape)
+    return {name: offered[name] for name in metric.reads().parameters if name != "head"}
+
 
 METRICS = {
-    "localization": (LocalizationScore, lambda maps, masks, reference: (maps, masks)),
-    "reference": (ReferenceLocalizationScore, lambda maps, masks, reference: (maps, reference)),
-    "sharpness": (Sharpness, lambda maps, masks, reference: (maps,)),
+    "confidence": ConfidenceChange,
+    "energy_in_mask": EnergyInMask,
+    "insertion_deletion": lambda: InsertionDeletion(step=9, curves=True),
+    "localization": LocalizationScore,
+    "localization_ref": ReferenceLocalizationScore,
+    "overlap": MaskOverlap,
+    "pointing": lambda: PointingGame(4),
+    "randomisation": Randomisation,
+    "reclassification": Reclassification,
+    "sharpness": Sharpness,
 }
 COUNT = 12
 
 
-def data():
-    """Maps over twenty orders of magnitude, some without energy or mask."""
+def data(metric):
+    """Maps over twenty orders of magnitude, some without energy or mask; in [0, 1] where a metric wants them so."""
     generator = torch.Generator().manual_seed(3)
-    maps = torch.rand(COUNT, 6, 7, generator=generator) * torch.logspace(-12, 8, COUNT)[:, None, None]
+    maps = torch.rand(COUNT, 6, 7, generator=generator)
+    if metric.uses == "energy":
+        maps *= torch.logspace(-12, 8, COUNT)[:, None, None]
     masks = torch.rand(COUNT, 6, 7, generator=generator) < 0.4
     reference = torch.rand(COUNT, 6, 7, generator=generator)
     maps[2], maps[7], masks[4], masks[9], reference[5] = 0, 1, False, True, 0
-    return maps, masks, reference
+    images = torch.randn(COUNT, 3, 6, 7, generator=generator, dtype=torch.float64)
+    labels = torch.randint(4, (COUNT,), generator=generator)
+    return maps, masks, reference, images, labels
 
 
 def whole(name):
-    cls, arguments = METRICS[name]
-    metric = cls()
-    metric.update(*arguments(*data()))
+    metric = METRICS[name]()
+    metric.update(**given(metric, *data(metric)))
     return metric.compute()
 
 
@@ -42,33 +80,36 @@ def same(found, expected):
         torch.testing.assert_close(found[key], expected[key], atol=1e-12, rtol=0, equal_nan=True)
 
 
+def test_none_is_missing():
+    assert {name for name, cls in metrics().items() if cls.__module__.startswith("livecam.")} == {*METRICS}
+
+
 @pytest.mark.parametrize("name", METRICS)
-@settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(1, COUNT - 1), max_size=5), order=st.permutations(range(COUNT)))
+@settings(max_examples=8, deadline=None)
+@given_by(cuts=st.lists(st.integers(1, COUNT - 1), max_size=5), order=st.permutations(range(COUNT)))
 def test_any_split_in_any_order(name, cuts, order):
-    cls, arguments = METRICS[name]
-    metric, parts = cls(), [part[list(order)] for part in data()]
+    metric = METRICS[name]()
+    parts = [part[list(order)] for part in data(metric)]
     edges = [0, *sorted(set(cuts)), COUNT]
     for start, end in pairwise(edges):
-        metric.update(*arguments(*(part[start:end] for part in parts)))
+        metric.update(**given(metric, *(part[start:end] for part in parts)))
     same(metric.compute(), whole(name))
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_reset_forgets(name):
-    cls, arguments = METRICS[name]
-    metric = cls()
-    metric.update(*arguments(*(part[:5] for part in data())))
+    metric = METRICS[name]()
+    metric.update(**given(metric, *(part[:5] for part in data(metric))))
     metric.compute()
     metric.reset()
-    metric.update(*arguments(*data()))
+    metric.update(**given(metric, *data(metric)))
     same(metric.compute(), whole(name))
 
 
 def test_sums_stay_double_when_a_model_is_cast():
     metric = LocalizationScore()
     torch.nn.Sequential(metric).half()
-    metric.update(*METRICS["localization"][1](*data()))
+    metric.update(**given(metric, *data(metric)))
     assert metric.sums.dtype == torch.float64
 
 
@@ -79,9 +120,9 @@ def one_rank(rank, store, folder):
     )
     try:
         mine = slice(0, 9) if rank == 0 else slice(9, COUNT)
-        for name, (cls, arguments) in METRICS.items():
-            metric = cls()
-            metric.update(*arguments(*(part[mine] for part in data())))
+        for name, make in METRICS.items():
+            metric = make()
+            metric.update(**given(metric, *(part[mine] for part in data(metric))))
             torch.save(metric.compute(), os.path.join(folder, f"{name}{rank}.pt"))
     finally:
         torch.distributed.destroy_process_group()

@@ -478,7 +478,7 @@ def test_each_curve_has_its_own_substrate():
     found = measured(metric, net, images, torch.tensor([1]), maps, normalisation=IMAGENET)
     colour = (torch.tensor([0.1, 0.2, 0.3]) - torch.tensor(IMAGENET.mean)) / torch.tensor(IMAGENET.std)
     ends = [images, colour.double()[None, :, None, None].expand_as(images), rise_blur(images)]
-    clean, coloured, blurred = (float(net(end).softmax(1)[0, 1]) for end in ends)
+    clean, coloured, blurred = (float(net(end).detach().softmax(1)[0, 1]) for end in ends)
     points = [float(found[f"{curve}_at_{at}"]) for curve in ("deletion", "insertion") for at in ("00", "100")]
     assert points == pytest.approx([clean, coloured, blurred, clean], abs=1e-6)
     assert abs(coloured - blurred) > 1e-3

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from toys import GapNet, Given, StagedNet, build, pictures
+from toys import GapNet, StagedNet, build, pictures
 
 from livecam.explain import GradCAM, GradualExtrapolation, Saliency, Uniform, explain
 from livecam.metrics.randomisation import Randomisation, average_ranks, shifted_spearman, similarity, spearman, ssim
@@ -96,9 +96,8 @@ def test_the_null_is_that_of_all_shifts():
 
 
 def test_the_null_grows_with_smoothness_and_is_that_of_pixels_for_noise():
-    rough, fine = (
-        shifted_spearman(make(0), make(1)) for make in (lambda s: noise(s, 8, 24, 24), lambda s: smooth(s, 8))
-    )
+    rough = shifted_spearman(noise(0, 8, 24, 24), noise(1, 8, 24, 24))
+    fine = shifted_spearman(smooth(0, 8), smooth(1, 8))
     torch.testing.assert_close(rough.mean().item(), 1.96 / 24, atol=0.01, rtol=0)
     assert fine.mean() > 3 * rough.mean()
     # Independent smooth maps lie below it about 95 times in 100, and above the null of single pixels mostly.
@@ -120,10 +119,8 @@ def test_an_explanation_that_ignores_the_network_keeps_everything():
 def test_a_map_of_the_first_layer_falls_with_it_only():
     images = pictures(2)
     found = scores(trained(), lambda net: (net(images), net.stem(images).detach().mean(1))[1])
-    for part in ("top", "top_abs", "top_ssim", "at_25", "at_50", "at_75"):
-        assert found[part].tolist() == [1, 1]
-    for part in ("randomisation", "abs", "ssim"):
-        assert (found[part] < 0.9).all()
+    assert all(found[part].tolist() == [1, 1] for part in ("top", "top_abs", "top_ssim", "at_25", "at_50", "at_75"))
+    assert all((found[part] < 0.9).all() for part in ("randomisation", "abs", "ssim"))
     torch.testing.assert_close(found["independent"], (3 + found["randomisation"]) / 4)
     torch.testing.assert_close(found["independent_ssim"], (3 + found["ssim"]) / 4)
 
@@ -175,9 +172,8 @@ def test_gradual_extrapolation_of_a_uniform_map_never_asks_the_head():
     found = scores(net, explaining(GradualExtrapolation(Uniform()), images, 1))
     assert found["top"].tolist() == found["top_ssim"].tolist() == [1, 1, 1]
     assert (found["randomisation"] < 0.95).all()
-    plain, gradual = (
-        scores(net, explaining(method, images, 1)) for method in (GradCAM(), GradualExtrapolation(GradCAM()))
-    )
+    plain = scores(net, explaining(GradCAM(), images, 1))
+    gradual = scores(net, explaining(GradualExtrapolation(GradCAM()), images, 1))
     assert (plain["top"] < 0.99).any() and gradual["top"].nanmean() > plain["top"].nanmean()
 
 
@@ -231,41 +227,38 @@ def test_maps_without_contrast_are_undefined_and_counted():
 
 
 def test_signs_that_turn_are_no_change_of_the_absolute_values():
-    maps, calls = noise(0, 2, 8, 8), []
-
-    def run(net):
-        calls.append(net)
-        return -maps
-
-    found = dict(zip(Randomisation.parts, Randomisation().measure(build(GapNet), run, maps)))
+    maps = noise(0, 2, 8, 8)
+    found = dict(zip(Randomisation.parts, Randomisation().measure(build(GapNet), lambda net: -maps, maps)))
     assert found["randomisation"].tolist() == [-1, -1] and found["abs"].tolist() == [1, 1]
+
+
+def test_costs():
     # Four layers: all, three cascading (the top one is the upper quarter), three quarters alone.
-    assert len(calls) == 7
-
-
-def test_a_single_layer_costs_one_call():
-    net, calls = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), []
-    Randomisation().measure(net, lambda twin: calls.append(twin) or smooth(1), smooth(0))
-    assert len(calls) == 1
+    for net, expected in ((build(GapNet), 7), (nn.Conv2d(3, 4, 3), 1), (nn.Sequential(*[nn.Conv2d(3, 3, 3)] * 9), 1)):
+        calls = []
+        Randomisation().measure(net, lambda twin, calls=calls: calls.append(twin) or smooth(1), smooth(0))
+        assert len(calls) == expected
 
 
 def test_layers_that_share_weights_still_share_them():
-    net = trained()
-    net.conv = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1))
-    net.conv[2].weight, net.fc = net.conv[0].weight, nn.Linear(6, 4)
-    shared = []
-    run = explaining(Saliency(), pictures(), 1)
+    net = build(lambda: nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(4))))
+    net[2].weight = net[0].weight
+    shared, images = [], pictures()
 
-    def watched(twin):
-        shared.append(twin.conv[0].weight is twin.conv[2].weight)
-        return run(twin)
+    def run(twin):
+        shared.append(twin[0].weight is twin[2].weight)
+        return twin(images).detach().mean(1)
 
-    assert Randomisation().measure(net, watched, run(net)).isfinite().all()
-    assert shared and all(shared)
+    assert Randomisation().measure(net, run, run(net)).isfinite().all()
+    assert len(shared) == 8 and all(shared)
 
 
 def test_a_lightning_module_in_its_trainer():
-    from lightning import LightningModule, Trainer
+    from lightning import Callback, LightningModule, Trainer
+
+    class Holding(Callback):
+        def __deepcopy__(self, memo):
+            raise AssertionError("the trainer was copied")
 
     class Lit(LightningModule):
         def __init__(self):
@@ -277,21 +270,11 @@ def test_a_lightning_module_in_its_trainer():
 
     lit, images = Lit().eval(), pictures()
     expected = scores(lit, explaining(GradCAM("net.last"), images, 1))
-    lit.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Uncopied()])
+    lit.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Holding()])
     trainer = lit.trainer
     found = scores(lit, explaining(GradCAM("net.last"), images, 1))
     assert all(torch.equal(found[part], expected[part]) for part in expected)
     assert lit.trainer is trainer
-
-
-def Uncopied():
-    from lightning import Callback
-
-    class Holding(Callback):
-        def __deepcopy__(self, memo):
-            raise AssertionError("the trainer was copied")
-
-    return Holding()
 
 
 def test_bad_input():
@@ -304,15 +287,11 @@ def test_bad_input():
 
 
 def test_parameters_that_nothing_resets_are_named():
-    net = build(Given, torch.eye(3))
-    net.scale = nn.PReLU()
-    net.token = nn.ParameterList([torch.ones(3)])
-    with pytest.warns(UserWarning, match=r"Parameters of ParameterList stay as they are"):
+    net = trained()
+    net.token, net.scale = nn.ParameterList([torch.ones(3)]), nn.PReLU()
+    nn.utils.parametrizations.weight_norm(net.stem)
+    with pytest.warns(UserWarning, match=r"Parameters of ParameterList, ParametrizationList stay as they are"):
         Randomisation().measure(net, lambda twin: smooth(0), smooth(0))
-    normed = trained()
-    nn.utils.parametrizations.weight_norm(normed.stem)
-    with pytest.warns(UserWarning, match=r"Parameters of ParametrizationList stay as they are"):
-        Randomisation().measure(normed, lambda twin: smooth(0), smooth(0))
 
 
 def test_contract():

@@ -150,6 +150,7 @@ def _table(title: str, asked: Question, groups: list[tuple[str, list[Scored]]], 
         for (kind, members), each in list(zip(groups, lines))[: 1 if same else None]:
             if not all(line.figures for line in each):
                 continue
+            each = each[:1] if same else each
             found = {name: over_runs([line.figures[name] for line in each]) for name in (metric.parts[0], *figures)}
             shares = [share for answer in members if (share := answer.scores.accuracy)]
             accuracy = Measured(over_runs(shares).value) if shares and not same else "-"

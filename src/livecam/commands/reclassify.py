@@ -255,9 +255,10 @@ def _report(path: Path, rows: Sequence[Row], bases: dict[str, str], printed: dic
     for table in (*(table for (way, _), table in tables.items() if way in ("", shown)), summary):
         terminal.print(table)
     for table in (summary, *tables.values()):
-        file.print(f"## {table.title}\n")
-        table.title, table.box = None, box.MARKDOWN
-        file.print(table, table.caption or "", "")
+        file.print(f"## {table.title}\n" + (f"\n{table.caption}.\n" if table.caption else ""))
+        table.title = table.caption = table.columns[0].width = None
+        table.box, table.show_edge = box.MARKDOWN, True
+        file.print(table, "")
     write_atomically(path, text.getvalue().encode("utf-8", "replace"))
 
 
@@ -265,8 +266,8 @@ def _top_table(rows: list[Row], printed: dict[str, str], way: str, method: str) 
     title = f"{printed[method]}: {way}" if way else "Photos as they are"
     table = Table("photo", *map(str, range(1, len(rows[0].top) + 1)), title=title, box=box.SIMPLE_HEAD, show_edge=False)
     table.padding, table.pad_edge = (0, 1, 0, 0), False
-    # Names of ImageNet's classes need 13 letters to break between words only.
-    table.columns[0].min_width = min(23, max(len(row.stem) for row in rows))
+    # Leaves others 13 letters of 100, so that names of ImageNet's classes break between words.
+    table.columns[0].width = min(23, max(len(row.stem) for row in rows))
     for row in rows:
         answers = [Text(f"{word} {sure:.2f}", "bold" if hit else "") for word, sure, hit in row.top]
         table.add_row(Text(row.stem, overflow="fold"), *answers)
@@ -283,7 +284,7 @@ def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], pr
         return "{0:{3}} [{1:{3}}, {2:{3}}]".format(of.mean(), *interval(counts @ of / count), form)
 
     table = Table("masked by", "probability", "top 1", "top 5", "rank", "GE - base", box=box.SIMPLE_HEAD)
-    table.title = f"Probability of the target, {count} photos"
+    table.title = f"Probability of the target, {count} photo{'s' * (count > 1)}"
     table.caption = "Means over photos, in brackets 95 % bootstrap intervals"
     for column in table.columns[1:]:
         column.justify = "right"

@@ -126,7 +126,7 @@ def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
         [
             asked.printed[line.method],
             *(
-                measured(line, name, name == metric.parts[0] or name.endswith("lift"))
+                measured(line.figures[name], name, name == metric.parts[0] or name.endswith("lift"))
                 for name in (metric.parts[0], *figures)
             ),
             line.n,

@@ -118,7 +118,7 @@ def ranks(maps: Tensor, ties: Tensor) -> Tensor:
         maps: ``(N, H, W)`` of any scale.
         ties: LongTensor ``(HW,)``: the order in which pixels of equal value are taken.
     """
-    order = ties[maps.flatten(1)[:, ties].sort(1, descending=True, stable=True).indices]
+    order = ties[maps.flatten(1)[:, ties].sort(dim=1, descending=True, stable=True).indices]
     place = torch.arange(len(ties), dtype=torch.int, device=maps.device)
     return torch.empty_like(order, dtype=torch.int).scatter_(1, order, place.expand_as(order))
 

@@ -1,0 +1,131 @@
+"""Every metric runs in the live callback, and says there what it says of the same images by hand."""
+
+import pytest
+import torch
+from lightning import Callback
+from lightning.pytorch import seed_everything
+from torch.utils.data import DataLoader
+
+from livecam.callbacks import ExplanationScores
+from livecam.data import PlantedShapesData
+from livecam.explain import GradCAM, explain
+from livecam.metrics import (
+    ConfidenceChange,
+    EnergyInMask,
+    InsertionDeletion,
+    LocalizationScore,
+    MaskOverlap,
+    PointingGame,
+    Randomisation,
+    Reclassification,
+    ReferenceLocalizationScore,
+    Sharpness,
+)
+from livecam.metrics.names import metrics
+
+ALL = {
+    "confidence": ConfidenceChange,
+    "energy_in_mask": EnergyInMask,
+    "insertion_deletion": lambda: InsertionDeletion(step=256),
+    "localization": LocalizationScore,
+    "overlap": MaskOverlap,
+    "pointing": lambda: PointingGame(4),
+    "randomisation": Randomisation,
+    "reclassification": Reclassification,
+    "sharpness": Sharpness,
+}
+COMPARE = {"energy_in_mask", "localization", "overlap", "pointing"}
+
+
+@pytest.fixture
+def shapes_data():
+    return PlantedShapesData(image_size=32, train_length=8, val_length=12, batch_size=5)
+
+
+def test_none_is_missing():
+    ours = {name for name, cls in metrics().items() if cls.__module__.startswith("livecam.")}
+    assert ours == {*ALL, "localization_ref"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_live_is_by_hand(name, make_trainer, shapes_module, shapes_data):
+    module = shapes_module().eval()
+    scores = ExplanationScores([GradCAM()], [ALL[name]()], strict=True)
+    make_trainer(callbacks=[scores]).validate(module, datamodule=shapes_data, verbose=False)
+    batch = next(iter(DataLoader(shapes_data.sets["val"], 12)))
+    images, labels = batch["image"], batch["label"]
+    found = explain(module, images, [GradCAM()], labels)["gradcam"]
+    metric = ALL[name]()
+    given = {"maps": getattr(found, metric.uses), "masks": batch["mask"], "categories": labels, "targets": labels}
+    given |= {"images": images, "model": module, "normalisation": shapes_data.normalisation}
+    given["explain"] = lambda net: explain(net, images, [GradCAM()], labels)["gradcam"].raw
+    metric.update(**{key: value for key, value in given.items() if key in metric.reads().parameters})
+    expected = metric.compute()
+    for part, value in expected.items():
+        key = name if part == metric.parts[0] else f"{name}_{part}"
+        assert scores.results[key]["gradcam"] == pytest.approx(float(value), abs=1e-5, nan_ok=True), part
+    assert scores.results[f"{name}_n"]["gradcam"] + scores.results[f"{name}_undefined"]["gradcam"] == 12
+    # The baseline is there where it costs nothing and means something.
+    assert ("centred_gaussian" in scores.results[name]) == (name in COMPARE)
+
+
+def test_the_baseline_is_a_gaussian_and_can_be_left_out(make_trainer, shapes_module, shapes_data):
+    scores = ExplanationScores([GradCAM()], [LocalizationScore()])
+    make_trainer(callbacks=[scores]).validate(shapes_module(), datamodule=shapes_data, verbose=False)
+    place = ((torch.arange(32).double() + 0.5) / 32 - 0.5) / 0.25
+    gaussian = (-0.5 * (place[:, None] ** 2 + place**2)).exp()
+    shares = [(gaussian * sample["mask"]).sum() / gaussian.sum() for sample in shapes_data.sets["val"]]
+    assert scores.results["localization"]["centred_gaussian"] == pytest.approx(float(sum(shares)) / 12, abs=1e-6)
+    bare = ExplanationScores([GradCAM()], [LocalizationScore()], baseline=False)
+    make_trainer(callbacks=[bare]).validate(shapes_module(), datamodule=shapes_data, verbose=False)
+    assert bare.results["localization"].keys() == {"gradcam"}
+
+
+def test_costly_metrics_on_a_few_images_of_every_second_validation(make_trainer, shapes_module, shapes_data):
+    seed_everything(0)
+    cheap = ExplanationScores([GradCAM()], [LocalizationScore()], strict=True)
+    costly = ExplanationScores(
+        [GradCAM()], [InsertionDeletion(step=256)], batches=1, every_n_validations=2, strict=True
+    )
+    assert cheap.state_key != costly.state_key
+    counts = []
+
+    class Look(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            if not trainer.sanity_checking:
+                counts.append(costly.results.pop("insertion_deletion_n", {}).get("gradcam"))
+
+    trainer = make_trainer(callbacks=[cheap, costly, Look()], max_epochs=3)
+    trainer.fit(shapes_module(), datamodule=shapes_data)
+    assert counts == [5.0, None, 5.0], "validations 1 and 3, five images each"
+    assert cheap.results["localization_n"]["gradcam"] + cheap.results["localization_undefined"]["gradcam"] == 12
+
+
+def test_a_metric_that_fails_is_reported_and_leaves_the_others(make_trainer, shapes_module, shapes_data, caplog):
+    small = PointingGame(2)  # the data have four categories
+    scores = ExplanationScores([GradCAM()], [small, LocalizationScore()])
+    trainer = make_trainer(callbacks=[scores], max_epochs=1)
+    trainer.fit(shapes_module(), datamodule=shapes_data)
+    assert "give it a greater num_categories" in caplog.text
+    assert trainer.current_epoch == 1
+    assert scores.results["localization_n"]["centred_gaussian"] == 12
+
+
+def test_two_of_one_kind_or_no_reference_are_refused():
+    with pytest.raises(ValueError, match="Two metrics are called 'sharpness'"):
+        ExplanationScores([GradCAM()], [Sharpness(), Sharpness()])
+    with pytest.raises(ValueError, match="compares with another network"):
+        ExplanationScores([GradCAM()], [ReferenceLocalizationScore()])
+
+
+def test_curves_are_logged(make_trainer, shapes_module, shapes_data):
+    scores = ExplanationScores([GradCAM()], [InsertionDeletion(step=256, curves=True)], batches=1, strict=True)
+    trainer = make_trainer(callbacks=[scores])
+    trainer.validate(shapes_module(), datamodule=shapes_data, verbose=False)
+    keys = [key for key in trainer.callback_metrics if "insertion_at_" in key or "deletion_at_" in key]
+    assert len(keys) == 22
+    logged = trainer.callback_metrics
+    # Both curves join the image and its substrate, in opposite order.
+    for one, other in (("insertion_at_00", "deletion_at_100"), ("insertion_at_100", "deletion_at_00")):
+        pair = [float(logged[f"val/insertion_deletion_{part}/gradcam"]) for part in (one, other)]
+        assert pair[0] == pytest.approx(pair[1], abs=1e-6)
