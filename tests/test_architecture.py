@@ -22,7 +22,9 @@ class May(NamedTuple):
 
 # What methods and metrics both stand on.
 GROUND = "fills guard heads normalisation options progress"
-EVERYTHING_BELOW = f"{GROUND} batch messages runs explain metrics models data report classifier checkpoint reference"
+EVERYTHING_BELOW = (
+    f"{GROUND} batch messages runs explain metrics models data report classifier checkpoint reference scoring"
+)
 ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich scipy jsonargparse yaml"
 
 # Packages at the top, single modules (and one file with rights of its own) below; longest name wins.

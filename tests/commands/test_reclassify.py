@@ -123,14 +123,14 @@ def test_the_summary_compares_gradual_extrapolation_with_its_base_photo_by_photo
     rows = run(*photos, "--modes", "multiply", "--fills", "white", "--target", "0")
     base, sharp = (np.array([row["probability"] for row in rows if row["method"] == method]) for method in METHODS)
     gains = sharp - base
-    assert abs(gains.mean()) > 0.02 and gains.std() > 0.01
+    assert gains.mean() > 0.05 and gains.std() > 0.02
     text = (here / "out" / "reclassify.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("|   Gradual Grad-CAM")]
     _, _, probability, *_, gain, _ = line.split("|")
     mean, bounds = gain.strip(" ]").split(" [")
     low, high = map(float, bounds.split(","))
     assert float(probability.split("[")[0]) == pytest.approx(sharp.mean(), abs=0.0051)
-    assert float(mean) == pytest.approx(gains.mean(), abs=0.0051) and mean[0] == "-+"[gains.mean() > 0]
+    assert float(mean) == pytest.approx(gains.mean(), abs=0.0051) and mean[0] == "+"
     # Of six photos the bootstrap's law is known well enough by drawing them with another generator.
     drawn = np.random.default_rng(0).choice(gains, (20000, 6)).mean(1)
     assert [low, high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist(), abs=0.01)

@@ -1,7 +1,7 @@
 """The images that networks are scored on: a part of the data of a training, or other data, some of them or all."""
 
-import importlib
 import inspect
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import yaml
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 import livecam.data
+from livecam.batch import Batch, read_batch
 from livecam.commands.network import Network
 from livecam.data.module import PhotoData
 
@@ -30,8 +31,7 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
         FileNotFoundError: When the data, or the configuration of the training, are not there.
     """
     given = given or run_data(network.source)
-    module, _, name = given["class_path"].rpartition(".")
-    kind = getattr(importlib.import_module(module), name)
+    kind = pkgutil.resolve_name(given["class_path"])
     facts = {key: getattr(network, key) for key in _FACTS}
     facts |= {"mean": list(network.normalisation.mean), "std": list(network.normalisation.std)}
     known = {*inspect.signature(kind).parameters}
@@ -42,8 +42,8 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
     classes = getattr(data, "num_classes", network.num_classes)
     if classes != network.num_classes:
         raise ValueError(
-            f"{name} has {classes} classes and {network.label} tells {network.num_classes} apart: their labels do not "
-            "mean the same. Score a network that was trained on these classes."
+            f"{kind.__name__} has {classes} classes and {network.label} tells {network.num_classes} apart: their "
+            "labels do not mean the same. Score a network that was trained on these classes."
         )
     return data
 
@@ -53,8 +53,10 @@ def run_data(checkpoint: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: When there is no such file.
-        ValueError: When it names no data of livecam.
+        ValueError: When it names no data of livecam, or there is no checkpoint.
     """
+    if Path(checkpoint).suffix != ".ckpt":
+        raise ValueError("A network by name was not trained here: name the data by --data CLASS and --data.root PATH.")
     config = Path(checkpoint).absolute().parent.parent / "fit_config.yaml"
     if not config.is_file():
         raise FileNotFoundError(
@@ -90,10 +92,14 @@ class Numbered(Dataset):
         return self.indices[place], self.dataset[self.indices[place]]
 
     def collate(self, pairs: list[tuple[int, Any]]) -> dict[str, Any]:
-        """``index`` (N,) and ``content``, a batch of those samples that could be read; None where none could."""
+        """``index`` (N,) and ``content``, a batch of those samples that could be read; None where none could.
+
+        ``count`` is how many there were.
+        """
         read = [pair for pair in pairs if pair[1] is not None]
         content = self._collate([sample for _, sample in read]) if read else None
-        return {"index": torch.tensor([index for index, _ in read], dtype=torch.long), "content": content}
+        index = torch.tensor([index for index, _ in read], dtype=torch.long)
+        return {"index": index, "content": content, "count": len(pairs)}
 
 
 def part_of(data: LightningDataModule, part: str) -> DataLoader:
@@ -117,3 +123,9 @@ def choose(count: int, limit: int | None) -> list[int]:
         return list(range(count))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     return sorted(order[:limit].tolist())
+
+
+def read_samples(dataset: Dataset, indices: Sequence[int]) -> tuple[list[int], Batch | None]:
+    """Those of some samples that can be read, and their batch; None where none can."""
+    read = {index: sample for index in indices if (sample := dataset[index]) is not None}
+    return list(read), read_batch(default_collate(list(read.values()))) if read else None

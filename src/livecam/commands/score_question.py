@@ -11,7 +11,7 @@ from livecam.commands.common import listed
 from livecam.commands.datasets import choose, data_for, part_of, run_data
 from livecam.commands.network import Network
 from livecam.commands.score_rows import ScoreFolder
-from livecam.commands.score_run import Scorer, columns_of, run, settings_of
+from livecam.commands.score_run import Scorer, columns_of, fingerprint, run, settings_of
 from livecam.commands.score_values import NetworkScores
 from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
@@ -21,6 +21,9 @@ from livecam.options import check_count
 from livecam.reference import ReferenceMask
 from livecam.report.strips import printed_names
 from livecam.scoring import check_metrics, reads
+
+SHOWN = 6
+"""How many images are drawn."""
 
 
 @dataclass
@@ -32,12 +35,16 @@ class Scored:
         scores: All its scores.
         dataset: The samples, prepared for this network.
         indices: Which of them were scored.
+        shown: Which of these are shown.
+        folder: Where the scores are.
     """
 
     network: Network
     scores: NetworkScores
     dataset: Dataset
     indices: list[int]
+    shown: list[int]
+    folder: Path
 
 
 @dataclass
@@ -81,8 +88,10 @@ class Question:
         given = self.data or run_data(network.source)
         loader = part_of(data_for(network, given), self.part)
         indices = choose(len(loader.dataset), self.limit)
+        shown = choose(len(loader.dataset), min(SHOWN, len(indices)))
         photos = getattr(loader.dataset, "photos", None)
-        more = {"target": self.target, "part": self.part, "reference": repr(self.reference)}
+        files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
+        more = {"target": self.target, "part": self.part, "reference": repr(self.reference), "reference_files": files}
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         scorer = Scorer(
@@ -93,10 +102,12 @@ class Question:
             ScoreFolder(folder, settings, columns),
             ReferenceMask(**self.reference) if self.reference else None,
             [photo.path for photo in photos] if photos else None,
+            shown,
         )
         rows = run(scorer, loader, indices, trainer, self.batch_size)
         methods = [explainer.name for explainer in self.explainers]
-        return Scored(network, NetworkScores(network.label, rows, methods, self.metrics), loader.dataset, indices)
+        scores = NetworkScores(network.label, rows, methods, self.metrics)
+        return Scored(network, scores, loader.dataset, indices, shown, folder)
 
 
 def question(

@@ -1,6 +1,7 @@
 """Per-image scores on disk: written as they come, whole after a kill, merged in the end."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +33,7 @@ class ScoreFolder:
     def __init__(self, path: Path, settings: Mapping[str, Any], columns: Sequence[str]) -> None:
         self.path = path
         self.columns = [*FACTS, *columns]
-        self._check(dict(settings))
+        self._check({**settings, "columns": list(columns)})
 
     def _check(self, settings: dict[str, Any]) -> None:
         known = self.path / "settings.json"
@@ -79,13 +80,12 @@ class RowWriter:
     """Appends rows to a file; what was written survives a kill of the process."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")
+        if path.exists():
+            # What follows must not become part of a row that a kill cut off.
+            os.truncate(path, len(_whole(path.read_bytes())))
         self._file: TextIO = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
-        if torn:
-            # The end of a row that a kill cut off; what follows must not become part of it.
-            self._file.write("\n")
-        elif not path.stat().st_size:
+        if not path.stat().st_size:
             self._writer.writeheader()
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -98,16 +98,21 @@ class RowWriter:
         self._file.close()
 
 
+def _whole(content: bytes) -> bytes:
+    """Rows without the end that a kill cut off: up to the last line end that no quotes enclose."""
+    end = content.rfind(b"\n") + 1
+    while content.count(b'"', 0, end) % 2:
+        end = content.rfind(b"\n", 0, end - 1) + 1
+    return content[:end]
+
+
 def _groups(path: Path) -> Iterable[tuple[int, list[Row]]]:
     """Images of a file with their rows; those that lack some are left out."""
     if not path.exists():
         return
     found: dict[int, dict[str, Row]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            # A row that was cut off has fewer cells, which read as None, or a remainder that is no row at all.
-            if None not in row.values() and None not in row and row["index"].isdecimal():
-                found.setdefault(int(row["index"]), {})[row["method"]] = row
+    for row in csv.DictReader(io.StringIO(_whole(path.read_bytes()).decode("utf-8"), newline="")):
+        found.setdefault(int(row["index"]), {})[row["method"]] = row
     for index, group in found.items():
         rows = list(group.values())
         if len(rows) == int(rows[0]["of"]):

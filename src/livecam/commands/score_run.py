@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -16,6 +17,7 @@ from livecam.batch import Batch, read_batch
 from livecam.commands.common import Bars
 from livecam.commands.datasets import Numbered
 from livecam.commands.network import Network
+from livecam.commands.score_maps import keep_maps
 from livecam.commands.score_rows import Row, ScoreFolder
 from livecam.explain import Explainer, Explanation, explain
 from livecam.explain.baselines import BASELINES
@@ -42,11 +44,18 @@ class ScoringTrainer:
     num_nodes: int = 1
 
     def build(self) -> Trainer:
-        """A trainer that only predicts: every image goes to one device, none is repeated."""
+        """A trainer that only predicts: every image goes to one device, none is repeated.
+
+        Raises:
+            ValueError: When this machine has no such devices, or there is no such strategy.
+        """
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-            return Trainer(**vars(self), **quiet, enable_model_summary=False)
+            try:
+                return Trainer(**vars(self), **quiet, enable_model_summary=False)
+            except (MisconfigurationException, TypeError) as error:
+                raise ValueError(f"--trainer: {error} Try --trainer.accelerator cpu --trainer.devices 1.") from error
 
 
 class Scorer(LightningModule):
@@ -60,6 +69,7 @@ class Scorer(LightningModule):
         folder: Where rows go.
         reference: Another network's maps; None where no metric reads them.
         files: Name of each image of the data set, by index, where they have names.
+        kept: Indices of images whose maps are kept, to be drawn.
     """
 
     def __init__(
@@ -71,12 +81,13 @@ class Scorer(LightningModule):
         folder: ScoreFolder,
         reference: ReferenceMask | None = None,
         files: Sequence[str] | None = None,
+        kept: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = network.model
         self.network, self.explainers, self.target = network, list(explainers), target
         self.asked = list(metrics)
-        self.folder, self.reference, self.files = folder, reference, files
+        self.folder, self.reference, self.files, self.kept = folder, reference, files, frozenset(kept)
         self.bars: Bars | None = None
 
     def on_predict_start(self) -> None:
@@ -89,7 +100,7 @@ class Scorer(LightningModule):
         if len(index):
             self._writer.write(self._rows(index.tolist(), read_batch(batch["content"])))
         if self.bars:
-            self.bars.advance(len(index) * self.trainer.world_size)
+            self.bars.advance(batch["count"] * self.trainer.world_size)
 
     def on_predict_end(self) -> None:
         """Close the file, and wait for the other ranks to have closed theirs."""
@@ -116,6 +127,8 @@ class Scorer(LightningModule):
             columns[explainer.name] = self._measured(seen)
         rows = []
         for place, number in enumerate(numbers):
+            if number in self.kept:
+                keep_maps(self.folder.path, number, found, place)
             for name, explanation in found.items():
                 row = _facts(number, place, batch, name, explanation) | {"of": len(found)}
                 row["file"] = self.files[number] if self.files else ""
@@ -206,7 +219,13 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
         batches = DataLoader(numbered, batch_size, num_workers=loader.num_workers, collate_fn=numbered.collate)
         with _shown(scorer, len(indices), len(indices) - len(left), trainer), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*predict returned None.*")
-            trainer.predict(scorer, batches, return_predictions=False)
+            try:
+                trainer.predict(scorer, batches, return_predictions=False)
+            except Exception as error:
+                if "Original Traceback" not in str(error):
+                    raise
+                # A loader process sends its traceback along; the last line says what is wrong.
+                raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
     if trainer.is_global_zero:
         scorer.folder.finish()
     trainer.strategy.barrier()
@@ -235,7 +254,8 @@ def settings_of(
     """What scores depend on, as plain values that tell one run's from another's."""
     return {
         "network": network.label,
-        "weights": _fingerprint(network.source),
+        "weights": fingerprint(network.source),
+        "input": [network.image_size, network.resize],
         "data": dict(data),
         "methods": [repr(method) for method in methods],
         "metrics": list(metrics),
@@ -243,7 +263,7 @@ def settings_of(
     }
 
 
-def _fingerprint(source: str) -> str:
+def fingerprint(source: str) -> str:
     """Name and content of a file; the name alone of published weights."""
     import hashlib
     from pathlib import Path

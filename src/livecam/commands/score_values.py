@@ -34,8 +34,11 @@ class Line:
     degenerate: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``summary.json``."""
-        figures = {name: vars(figure) for name, figure in self.figures.items()}
+        """For ``summary.json``; null where a figure is undefined, because JSON has no NaN."""
+        figures = {
+            name: {key: value if value == value else None for key, value in vars(figure).items()}
+            for name, figure in self.figures.items()
+        }
         return {"n": self.n, "undefined": self.undefined, "degenerate": self.degenerate, "figures": figures}
 
 

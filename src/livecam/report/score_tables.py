@@ -114,5 +114,5 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
             name = " · ".join(map(str, row[: table.words]))
             for column, cell in zip(table.columns[table.words :], row[table.words :]):
                 ends = [cell.value, cell.low, cell.high] if isinstance(cell, Measured) else [cell, "", ""]
-                writer.writerow([table.title, name, column, *ends])
+                writer.writerow([table.title, name, column, *("" if end != end else end for end in ends)])
     return text.getvalue()
