@@ -1,4 +1,4 @@
-"""The page of conventions: its commands run something, and no method is missing from it.
+"""The pages of conventions and of metrics: their commands run something, and no method and no metric is missing.
 
 Test files are read, not imported: the page must be checked in a second, and where no other library is installed.
 """
@@ -7,17 +7,21 @@ import ast
 import re
 import shlex
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from livecam.explain.names import methods, wrappers
 from livecam.explain.presets import PRESETS
+from livecam.metrics.names import metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "conventions.md").read_text()
-COMMANDS = re.findall(r"uv run [^`\n]*pytest[^`\n]*", PAGE)
-SCRIPTS = re.findall(r"uv run (?:--group \w+ )?(\S+\.py)", PAGE)
+METRICS_PAGE = (ROOT / "docs" / "metrics.md").read_text()
+BOTH = PAGE + METRICS_PAGE
+COMMANDS = re.findall(r"uv run [^`\n]*pytest[^`\n]*", BOTH)
+SCRIPTS = re.findall(r"uv run (?:--group \w+ )?(\S+\.py)", BOTH)
 DEFAULT = "not slow and not oracle"
 
 
@@ -82,7 +86,7 @@ def test_every_command_runs_a_test(command):
 
 
 def test_there_are_commands_and_each_takes_a_line_of_its_own():
-    assert len(COMMANDS) + len(SCRIPTS) == PAGE.count("uv run") - 1 > 20, "one command prints versions"
+    assert len(COMMANDS) + len(SCRIPTS) == BOTH.count("uv run") - 1 > 20, "one command prints versions"
 
 
 def test_every_script_exists():
@@ -128,3 +132,22 @@ def test_no_method_preset_or_option_is_missing():
 @pytest.mark.parametrize("name", ["scorecam", "gradual_", "s4", "normalise_alpha", "chunk"])
 def test_a_missing_one_is_noticed(name):
     assert missing(PAGE.replace(name, "")) >= {name}
+
+
+def missing_metrics(page):
+    """Metrics of livecam without a section, parts and options without a word."""
+    ours = {name: cls for name, cls in metrics().items() if cls.__module__.startswith("livecam.")}
+    titles = "\n".join(headings(page))
+    absent = {name for name in ours if f"`{name}`" not in titles}
+    words = {part for cls in ours.values() for part in cls.parts[1:] if "at_" not in part}
+    words |= {option for cls in ours.values() for option in signature(cls).parameters}
+    return absent | {word for word in words if not re.search(rf"[`\s]{word}(`|=)", page)}
+
+
+def test_no_metric_part_or_option_is_missing():
+    assert missing_metrics(METRICS_PAGE) == set()
+
+
+@pytest.mark.parametrize("name", ["pointing", "small_chance", "tolerance"])
+def test_a_missing_part_of_a_metric_is_noticed(name):
+    assert missing_metrics(METRICS_PAGE.replace(f"`{name}", "")) >= {name}

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livecam.metrics import LocalizationScore, ReferenceLocalizationScore, localization_score
+from livecam.metrics import EnergyInMask, LocalizationScore, ReferenceLocalizationScore, localization_score
 
 
 def energies(count=3, size=(9, 11), seed=0):
@@ -152,3 +152,21 @@ def test_maps_given_as_ground_truth_are_thresholded():
     metric.update(energy, truth)
     found = metric.compute()
     assert found["localization"] == 0.5 and found["chance"] == 1 / 16
+
+
+def test_energy_in_mask_tells_small_objects_apart():
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[0, :2], masks[1, 0, :2], masks[2, 0, 0] = True, True, True  # 8, 2 and 1 of 16 pixels
+    maps = torch.ones(3, 4, 4)
+    maps[1, 0, 0] = 3  # 4 of 18
+    metric = EnergyInMask()
+    metric.update(maps, masks)
+    found = {name: value.item() for name, value in metric.compute().items()}
+    assert found["energy_in_mask"] == pytest.approx((8 / 16 + 4 / 18 + 1 / 16) / 3)
+    assert found["chance"] == pytest.approx((8 + 2 + 1) / 48)
+    assert found["lift"] == pytest.approx(found["energy_in_mask"] / found["chance"])
+    assert found["small"] == pytest.approx((4 / 18 + 1 / 16) / 2)
+    assert found["small_lift"] == pytest.approx(found["small"] / (3 / 32))
+    assert found["n"] == 3
+    # A quarter of the image is not below a quarter of it.
+    assert EnergyInMask(small=2 / 16).measure(maps, masks)[2].isnan().tolist() == [True, True, False]

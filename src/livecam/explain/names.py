@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
 # Not called here: a class is found by its name once its module is loaded.
 import livecam.explain.captum  # noqa: F401
@@ -26,14 +27,17 @@ def wrappers() -> dict[str, type[Explainer]]:
 def by_name(name: str) -> Explainer:
     """Build an explainer: ``gradcam``, ``rise(masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
 
-    Options go to the outermost method; those that are not written have their defaults.
+    Options go to the outermost method that has them; those that are not written have their defaults.
 
     Raises:
-        ValueError: When no method has that name; the message gives near matches.
+        ValueError: When no method has that name, or none has such an option; the message gives near matches.
     """
     if not isinstance(name, str):
         raise ValueError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
-    name, options = split_word(name)
+    return _build(*split_word(name))
+
+
+def _build(name: str, options: dict[str, Any]) -> Explainer:
     known = methods()
     if name in known:
         return make(known[name], name, options)
@@ -45,7 +49,9 @@ def by_name(name: str) -> Explainer:
         if prefix not in upon:
             return make(partial(cls, word), name, options)
         if word in known or word.startswith(tuple(prefixes)):
-            return make(partial(cls, by_name(word)), name, options)
+            own = {option: value for option, value in options.items() if option in inspect.signature(cls).parameters}
+            base = _build(word, {option: value for option, value in options.items() if option not in own})
+            return make(partial(cls, base), name, own)
     close = get_close_matches(name, [*known, *(prefix + base for prefix in upon for base in known), *PRESETS], 3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")
