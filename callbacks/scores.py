@@ -1,7 +1,7 @@
 """ExplanationScores: any metric of any explainer over validation batches, on all ranks."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -150,7 +150,7 @@ class ExplanationScores(LiveExplanation):
             return
         with self.harmless("reducing scores"):
             self._reduce(pl_module)
-            self._count_unreadable(trainer, pl_module)
+            self._log_left_out(trainer, pl_module)
         self.log_seconds(pl_module)
 
     def _reduce(self, pl_module: LightningModule) -> None:
@@ -168,19 +168,18 @@ class ExplanationScores(LiveExplanation):
                     self.results.setdefault(key, {})[method] = float(value)
                     if value.isfinite():
                         pl_module.log(f"val/{key}/{method}", value.float(), sync_dist=True)
-        if any("masks" in reads(metric) for metric in self.metrics):
-            missing = torch.tensor(float(self._unannotated), device=pl_module.device)
-            pl_module.log("val/images_without_mask", missing, sync_dist=True, reduce_fx="sum")
 
-    def _count_unreadable(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        count = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
-        if isinstance(count, int):
-            pl_module.log(
-                "val/unreadable_images",
-                torch.tensor(float(count), device=pl_module.device),
-                sync_dist=True,
-                reduce_fx="sum",
-            )
+    def _log_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log how many images had no mask or could not be read; of several callbacks one does, or they would add up."""
+        counts = {}
+        if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
+            counts["val/images_without_mask"] = self._unannotated
+        unreadable = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
+        if isinstance(unreadable, int) and self is _first(trainer, lambda callback: True):
+            counts["val/unreadable_images"] = unreadable
+        for key, count in counts.items():
+            value = torch.tensor(float(count), device=pl_module.device)
+            pl_module.log(key, value, sync_dist=True, reduce_fx="sum")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the scores of a validation of its own."""
@@ -204,3 +203,9 @@ class ExplanationScores(LiveExplanation):
 def _compares(metric: ImageMetric) -> bool:
     """Whether a metric compares with ground truth, so that a map of no network can be judged by it for nothing."""
     return bool({"masks", "reference"} & reads(metric))
+
+
+def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> ExplanationScores | None:
+    """The first of the callbacks that score in this validation, and for which a condition holds."""
+    callbacks = (each for each in trainer.callbacks if isinstance(each, ExplanationScores) and each.due(trainer))
+    return next((each for each in callbacks if condition(each)), None)

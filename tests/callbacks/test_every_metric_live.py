@@ -129,3 +129,10 @@ def test_curves_are_logged(make_trainer, shapes_module, shapes_data):
     for one, other in (("insertion_at_00", "deletion_at_100"), ("insertion_at_100", "deletion_at_00")):
         pair = [float(logged[f"val/insertion_deletion_{part}/gradcam"]) for part in (one, other)]
         assert pair[0] == pytest.approx(pair[1], abs=1e-6)
+
+
+def test_images_without_mask_are_counted_once(make_trainer, foreign_module, foreign_loader):
+    both = [ExplanationScores([GradCAM()], [metric]) for metric in (LocalizationScore(), MaskOverlap())]
+    trainer = make_trainer(callbacks=both, max_epochs=1)
+    trainer.fit(foreign_module, foreign_loader(), foreign_loader())
+    assert trainer.callback_metrics["val/images_without_mask"].item() == 24

@@ -10,6 +10,7 @@ from livecam.callbacks import ExplanationGallery, ExplanationScores
 from livecam.classifier import Classifier
 from livecam.data.planted import PlantedShapes, PlantedShapesData
 from livecam.explain import CAM, GradCAM
+from livecam.metrics import EnergyInMask, InsertionDeletion, MaskOverlap, PointingGame, Reclassification
 from livecam.report.html_logger import HTMLLogger
 
 
@@ -30,20 +31,22 @@ def main(devices: int, out: str, indexed: bool) -> None:
     module = Classifier("unet", 4, model_args={"width": 4, "depth": 1})
     methods = [GradCAM(), CAM()]
     scores = ExplanationScores(methods)
+    metrics = [PointingGame(4), MaskOverlap(), EnergyInMask(), InsertionDeletion(step=128), Reclassification()]
+    further = ExplanationScores(methods, metrics)
     trainer = Trainer(
         accelerator="cpu",
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         max_epochs=1,
         logger=HTMLLogger(out, "page"),
-        callbacks=[ExplanationGallery(methods, samples=4), scores],
+        callbacks=[ExplanationGallery(methods, samples=4), scores, further],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
     )
     trainer.validate(module, datamodule=data, verbose=False)
     with open(f"{out}/rank{trainer.global_rank}.json", "w") as file:
-        json.dump(scores.results, file)
+        json.dump(scores.results | further.results, file)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lightning import LightningDataModule
 
+from livecam.commands.datasets import check_same_data
 from livecam.commands.lineup import load_networks
 from livecam.commands.score import measured
 from livecam.commands.score_differences import Study, difference_table, over_runs, study_of
@@ -84,6 +85,8 @@ def compare(
     networks = load_networks(checkpoint or [], model or [], weights or [], num_classes, image_size, resize)
     if len(networks) < 2:
         raise ValueError("There is one network: compare takes two or more, and score takes one.")
+    if asked.data is None:
+        check_same_data(networks)
     runner = ScoringTrainer(**trainer).build()
     answers = [asked.ask(network, Path(out) / network.slug, runner) for network in networks]
     if runner.is_global_zero:
@@ -97,7 +100,7 @@ def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
         for metric in asked.metrics
         for table in _in_order(_side_by_side(asked, study, metric), difference_table(asked, study, metric))
     ]
-    counts = {len(answer.indices) for answer in answers}
+    counts = {len({row["index"] for row in answer.scores.rows}) for answer in answers}
     facts = [answer.network.label for answer in answers]
     facts += [f"{' or '.join(map(str, sorted(counts)))} images", asked.explained]
     print_tables(tables)
@@ -155,11 +158,12 @@ def _table(title: str, asked: Question, groups: list[tuple[str, list[Scored]]], 
             shares = [share for answer in members if (share := answer.scores.accuracy)]
             accuracy = Measured(over_runs(shares).value) if shares and not same else "-"
             cells = [measured(figure, name, name == metric.parts[0]) for name, figure in found.items()]
-            n = sum(line.n for line in each) / len(each)
+            n = f"{sum(line.n for line in each) / len(each):.1f}".removesuffix(".0")
             if baseline:
                 faint.add(len(rows))
             marks.append(found["chance"].value if "chance" in found else None)
-            rows.append([asked.printed[explainer.name], "any" if same else kind, *cells, accuracy, f"{n:.4g}"])
+            rows.append([asked.printed[explainer.name], "any" if same else kind, *cells, accuracy, n])
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
+    notes += ["No image has what this metric compares with."] if not rows else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
     return ScoreTable(title, columns, rows, 2, marks, 2, faint, [" ".join(notes)])

@@ -17,6 +17,8 @@ from livecam.commands.network import Network
 from livecam.data.module import PhotoData
 
 _FACTS = ("num_classes", "image_size", "resize")
+# Arguments of data that leave open which image the i-th one is.
+_FREE = {*_FACTS, "mean", "std", "batch_size", "num_workers", "augmentation", "train_length", "max_unreadable"}
 
 
 def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataModule:
@@ -73,12 +75,32 @@ def run_data(checkpoint: str) -> dict[str, Any]:
     return {"class_path": f"livecam.data.{name}", "init_args": arguments}
 
 
+def check_same_data(networks: Sequence[Network]) -> None:
+    """Refuse networks whose trainings had other images: the i-th image of one would not be that of the other.
+
+    Raises:
+        ValueError: Says by what the data differ.
+    """
+    found = [run_data(network.source) for network in networks]
+    kept = [
+        {"class_path": data["class_path"]} | {key: v for key, v in data["init_args"].items() if key not in _FREE}
+        for data in found
+    ]
+    for network, own in zip(networks[1:], kept[1:]):
+        if own != kept[0]:
+            differ = ", ".join(sorted(key for key in {*own, *kept[0]} if own.get(key) != kept[0].get(key)))
+            raise ValueError(
+                f"{networks[0].label} and {network.label} were trained on other data ({differ}), so that their images "
+                "cannot be paired: name the data of both by --data."
+            )
+
+
 class Numbered(Dataset):
     """Some samples of a data set, each with its index.
 
     Args:
         dataset: Any data set with a length; a sample that is None could not be read.
-        indices: Which samples, in order.
+        indices: Which samples, in order; below 0 there is none.
         collate: Makes a batch of samples.
     """
 
@@ -89,7 +111,8 @@ class Numbered(Dataset):
         return len(self.indices)
 
     def __getitem__(self, place: int) -> tuple[int, Any]:
-        return self.indices[place], self.dataset[self.indices[place]]
+        index = self.indices[place]
+        return index, self.dataset[index] if index >= 0 else None
 
     def collate(self, pairs: list[tuple[int, Any]]) -> dict[str, Any]:
         """``index`` (N,) and ``content``, a batch of those samples that could be read; None where none could.

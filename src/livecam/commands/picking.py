@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from livecam.commands.common import progress
 from livecam.commands.network import Network
-from livecam.commands.reading import read_photos
-from livecam.heads import as_logits, get_head
+from livecam.commands.reading import inputs_of, read_photos
+from livecam.metrics.asking import probabilities
 
 
 def pick(
@@ -38,7 +36,7 @@ def pick(
     kinds: dict[tuple[str, bool], list[Path]] = {}
     for chunk in progress("choosing", [(photo, photo.stem) for photo in known], batch_size):
         if read := read_photos(chunk, [network]):
-            predicted = _predict(network, torch.stack([photo.inputs[0] for photo in read]))
+            predicted = probabilities(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
             for photo, answer in zip(read, predicted):
                 right = names[answer] == truth[photo.path]
                 kinds.setdefault((truth[photo.path], right), []).append(photo.path)
@@ -53,12 +51,6 @@ def pick(
     hits = sum(len(group) for (_, right), group in kinds.items() if right)
     left_out = f" ({len(photos) - asked} left out)" if asked < len(photos) else ""
     return chosen, f"{asked} photos asked{left_out}, accuracy {hits / asked:.3f}: {'; '.join(told)}."
-
-
-@torch.no_grad()
-def _predict(network: Network, images: torch.Tensor) -> list[int]:
-    logits = as_logits(network.model(images.to(next(network.model.parameters()).device)))
-    return get_head(network.head, logits.shape[1]).predict(logits).tolist()
 
 
 def _spread(items: list[Path], count: int) -> list[Path]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -50,3 +51,14 @@ def read_photos(photos: Iterable[tuple[Path, str]], networks: Sequence[Network])
         picture.thumbnail((_SHOWN, _SHOWN))
         read.append(Photo(path, stem, picture, inputs))
     return read
+
+
+def inputs_of(photos: Sequence[Photo], network: Network, number: int = 0) -> Tensor:
+    """Photos as a batch for a network, on its device: ``(N, 3, S, S)``.
+
+    Args:
+        photos: At least one.
+        network: What reads them.
+        number: Its place among the networks that they were read for.
+    """
+    return torch.stack([photo.inputs[number] for photo in photos]).to(next(network.model.parameters()).device)

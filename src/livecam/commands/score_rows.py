@@ -36,24 +36,31 @@ class ScoreFolder:
         self._check({**settings, "columns": list(columns)})
 
     def _check(self, settings: dict[str, Any]) -> None:
+        # As they come back from the file: JSON knows no tuples.
+        settings = json.loads(json.dumps(settings))
         known = self.path / "settings.json"
-        if known.exists():
-            found = json.loads(known.read_text("utf-8"))
-            differ = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
-            if differ:
-                raise ValueError(
-                    f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or "
-                    "remove the folder."
-                )
+        found = json.loads(known.read_text("utf-8")) if known.exists() else {}
+        differ = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
+        if not differ:
+            return
+        if found and self.rows():
+            raise ValueError(
+                f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or remove "
+                "the folder."
+            )
+        # What failed before its first image has nothing to lose. Every rank does the same, and the rename is harmless.
+        for file in self._parts():
+            file.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        # Every rank writes the same; the rename makes that harmless.
-        if not known.exists():
-            write_atomically(known, json.dumps(settings, indent=2).encode())
+        write_atomically(known, json.dumps(settings, indent=2).encode())
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.path.glob("rows.rank*.csv"))
 
     def rows(self) -> list[Row]:
         """All rows of images that are complete, each image once, in the order of images."""
         found: dict[int, list[Row]] = {}
-        for file in [self.path / "scores.csv", *sorted(self.path.glob("rows.rank*.csv"))]:
+        for file in [self.path / "scores.csv", *self._parts()]:
             for index, group in _groups(file):
                 found.setdefault(index, group)
         return [row for index in sorted(found) for row in found[index]]
@@ -71,7 +78,7 @@ class ScoreFolder:
             writer.writeheader()
             writer.writerows(rows)
         os.replace(aside, self.path / "scores.csv")
-        for file in self.path.glob("rows.rank*.csv"):
+        for file in self._parts():
             file.unlink()
         return rows
 

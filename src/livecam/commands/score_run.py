@@ -154,6 +154,8 @@ class Scorer(LightningModule):
                 for label, reason in reasons.items():
                     print(f"{label} does not fit {self.network.label}: {reason.args[0]}", file=sys.stderr)
                 self.explainers = [explainer for explainer in self.explainers if explainer.name in found]
+                if all(isinstance(explainer, BASELINES) for explainer in self.explainers):
+                    raise ValueError(f"No method fits {self.network.label}: name others by --methods.") from error
                 return found
 
     def _told(self) -> bool:
@@ -215,7 +217,9 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
     done = {int(row["index"]) for row in scorer.folder.rows()}
     left = [index for index in indices if index not in done]
     if left:
-        numbered = Numbered(loader.dataset, left, loader.collate_fn)
+        # Lightning wants something to do for every rank, were it nothing.
+        nothing = [-1] * (trainer.world_size - len(left))
+        numbered = Numbered(loader.dataset, left + nothing, loader.collate_fn)
         batches = DataLoader(numbered, batch_size, num_workers=loader.num_workers, collate_fn=numbered.collate)
         with _shown(scorer, len(indices), len(indices) - len(left), trainer), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*predict returned None.*")

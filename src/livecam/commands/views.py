@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from livecam.commands.network import Network
-from livecam.commands.reading import Photo
+from livecam.commands.reading import Photo, inputs_of
 from livecam.explain import Explainer, Explanation, record, structure_of
 from livecam.explain.explanation import explain_recording
 from livecam.guard import undisturbed
@@ -115,8 +114,7 @@ class Viewers:
 
     def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> View:
         network = self.networks[number]
-        images = torch.stack([photo.inputs[number] for photo in photos])
-        images = images.to(next(network.model.parameters()).device)
+        images = inputs_of(photos, network, number)
         structure = structure_of(network.model, images)
         asked = self._attempt(number, lambda explainer: explainer.captures(structure)).values()
         settings = {"head": network.head, "normalisation": network.normalisation, "structure": structure}

@@ -127,3 +127,16 @@ def check_same_size(maps: Tensor, masks: Tensor) -> None:
             f"Maps {tuple(maps.shape)} and masks {tuple(masks.shape)} differ in shape: resize the masks to the images "
             "(nearest neighbour) where the data are made."
         )
+
+
+def check_fit(maps: Tensor, images: Tensor) -> None:
+    """Refuse maps that are not one ``(H, W)`` for each of the images ``(N, C, H, W)``.
+
+    Raises:
+        ValueError: With both shapes.
+    """
+    if maps.shape != images[:, 0].shape:
+        raise ValueError(
+            f"Maps {tuple(maps.shape)} do not fit images {tuple(images.shape)}: give one map (H, W) per image, resized "
+            "to it."
+        )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from livecam.fills import Fill, as_fill, filled
 from livecam.metrics.asking import probabilities
-from livecam.metrics.image_metric import ImageMetric
+from livecam.metrics.image_metric import ImageMetric, check_fit
 from livecam.normalisation import Normalisation
 from livecam.options import check_option
 
@@ -58,11 +58,7 @@ def masked_images(
             colour has no normalisation.
     """
     check_masking(mode, threshold, fill)
-    if maps.shape != images[:, 0].shape:
-        raise ValueError(
-            f"Maps {tuple(maps.shape)} do not fit images {tuple(images.shape)}: give one map (H, W) per image, resized "
-            "to it."
-        )
+    check_fit(maps, images)
     if bool(((maps < 0) | (maps > 1)).any()):
         raise ValueError("Maps leave [0, 1], so they are no weights of pixels: give an Explanation's map, not its raw.")
     weight = (maps if mode == "multiply" else maps >= threshold).to(images.dtype)[:, None]
@@ -159,4 +155,5 @@ class Reclassification(ImageMetric):
     ) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``."""
         masked = self.masked(images, maps, normalisation)
-        return reclassification(probabilities(model, masked, head), probabilities(model, images, head), targets)
+        clean = probabilities(model, images, head, targets)
+        return reclassification(probabilities(model, masked, head), clean, targets)

@@ -87,7 +87,8 @@ def print_tables(tables: Sequence[ScoreTable]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # Names of runs and files may hold brackets and colons, which mean nothing here.
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         # A log has no width of its own.
         console.width = 120
