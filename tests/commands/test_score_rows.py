@@ -33,6 +33,15 @@ def write(folder: ScoreFolder, images, rank: int = 0) -> None:
     writer.close()
 
 
+def rows_in(folder: ScoreFolder) -> list[dict[str, str]]:
+    return [row for _, rows in sorted(folder.images(), key=lambda image: image[0]) for row in rows]
+
+
+def merged(folder: ScoreFolder) -> list[dict[str, str]]:
+    folder.finish()
+    return read(folder.path / "scores.csv")
+
+
 def read(path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -49,20 +58,20 @@ def test_any_two_cuts_are_survived(tmp_path_factory, names, cut, again):
     images = [image(index, name) for index, name in enumerate(names)]
     for share in (cut, again):
         folder = ScoreFolder(path, {}, COLUMNS)
-        done = {row["index"] for row in folder.rows()}
+        done = {row["index"] for row in rows_in(folder)}
         write(folder, [rows for rows in images if str(rows[0]["index"]) not in done])
         torn = path / "rows.rank0.csv"
         os.truncate(torn, round(share * torn.stat().st_size))
         # What is still there is right: whole images only, with the values that were written.
-        left = ScoreFolder(path, {}, COLUMNS).rows()
+        left = rows_in(ScoreFolder(path, {}, COLUMNS))
         assert left == as_text(
             row for rows in images for row in rows if str(row["index"]) in {r["index"] for r in left}
         )
     folder = ScoreFolder(path, {}, COLUMNS)
-    done = {row["index"] for row in folder.rows()}
+    done = {row["index"] for row in rows_in(folder)}
     write(folder, [rows for rows in images if str(rows[0]["index"]) not in done])
-    assert folder.finish() == folder.rows() == as_text(row for rows in images for row in rows)
-    assert read(path / "scores.csv") == folder.rows()
+    assert merged(folder) == rows_in(folder) == as_text(row for rows in images for row in rows)
+    assert read(path / "scores.csv") == rows_in(folder)
     assert sorted(file.name for file in path.iterdir()) == ["scores.csv", "settings.json"]
 
 
@@ -70,17 +79,17 @@ def test_every_single_cut_of_one_file(tmp_path):
     images = [image(index, name) for index, name in enumerate(["plain.png", 'quo"ted\n.png', "é.png"])]
     write(ScoreFolder(tmp_path / "whole", {}, COLUMNS), images)
     content = (tmp_path / "whole" / "rows.rank0.csv").read_bytes()
-    whole = ScoreFolder(tmp_path / "whole", {}, COLUMNS).finish()
+    whole = merged(ScoreFolder(tmp_path / "whole", {}, COLUMNS))
     for size in range(len(content) + 1):
         path = tmp_path / str(size)
         folder = ScoreFolder(path, {}, COLUMNS)
         (path / "rows.rank0.csv").write_bytes(content[:size])
         # By another reader: lines that were ended, as far as quotes are closed.
-        kept = {row["index"] for row in folder.rows()}
+        kept = {row["index"] for row in rows_in(folder)}
         ends = [len(header_and(images[:count])) for count in range(1, 4)]
         assert kept == {str(count) for count, end in enumerate(ends) if size >= end}
         write(folder, [rows for rows in images if str(rows[0]["index"]) not in kept])
-        assert folder.finish() == whole
+        assert merged(folder) == whole
 
 
 def header_and(images) -> bytes:
@@ -96,21 +105,21 @@ def test_ranks_are_merged_in_the_order_of_images_each_once(tmp_path):
     write(folder, [image(4), image(0)], rank=0)
     write(folder, [image(1), image(3), image(0, value=9.0)], rank=1)
     write(folder, [image(12), image(2)[:1]], rank=10)
-    merged = folder.finish()
-    assert [(row["index"], row["method"]) for row in merged] == [
+    found = merged(folder)
+    assert [(row["index"], row["method"]) for row in found] == [
         (str(index), method) for index in (0, 1, 3, 4, 12) for method in ("cam", "gradcam")
     ]
-    assert merged[0]["localization"] == repr(0.123456789)
+    assert found[0]["localization"] == repr(0.123456789)
     # And goes on.
     write(folder, [image(2)], rank=0)
-    assert [row["index"] for row in folder.finish()][4:6] == ["2", "2"]
+    assert [row["index"] for row in merged(folder)][4:6] == ["2", "2"]
 
 
 def test_rows_are_on_disk_before_the_file_is_closed(tmp_path):
     folder = ScoreFolder(tmp_path, {}, COLUMNS)
     writer = folder.open(0)
     writer.write(image(5))
-    assert [row["index"] for row in ScoreFolder(tmp_path, {}, COLUMNS).rows()] == ["5", "5"]
+    assert [row["index"] for row in rows_in(ScoreFolder(tmp_path, {}, COLUMNS))] == ["5", "5"]
     writer.close()
 
 
@@ -118,7 +127,7 @@ def test_what_a_rewritten_image_says_counts_once(tmp_path):
     """An image that a kill cut short is written again whole into the same file."""
     folder = ScoreFolder(tmp_path, {}, COLUMNS)
     write(folder, [image(1, value=7.0)[:1], image(2), image(1)])
-    assert folder.finish() == as_text([*image(1), *image(2)])
+    assert merged(folder) == as_text([*image(1), *image(2)])
 
 
 def test_other_settings_are_refused_and_nothing_changes(tmp_path):
@@ -126,7 +135,7 @@ def test_other_settings_are_refused_and_nothing_changes(tmp_path):
     write(folder, [image(0)])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     # The same: a tuple is a list in the file.
-    assert ScoreFolder(tmp_path, {"methods": ["cam"], "pair": (1, 2)}, COLUMNS).rows()
+    assert rows_in(ScoreFolder(tmp_path, {"methods": ["cam"], "pair": (1, 2)}, COLUMNS))
     for changed, columns, word in (
         ({"methods": ["gradcam"], "pair": [1, 2]}, COLUMNS, "methods"),
         ({"methods": ["cam"]}, COLUMNS, "pair"),
@@ -148,4 +157,4 @@ def test_a_folder_without_any_whole_image_takes_other_settings(tmp_path):
     folder = ScoreFolder(tmp_path, {"methods": "cam"}, COLUMNS)
     assert json.loads((tmp_path / "settings.json").read_text())["methods"] == "cam"
     write(folder, [image(0)])
-    assert folder.finish() == as_text(image(0))
+    assert merged(folder) == as_text(image(0))

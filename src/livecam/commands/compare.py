@@ -100,7 +100,7 @@ def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
         for metric in asked.metrics
         for table in _in_order(_side_by_side(asked, study, metric), difference_table(asked, study, metric))
     ]
-    counts = {len({row["index"] for row in answer.scores.rows}) for answer in answers}
+    counts = {answer.scores.images for answer in answers}
     facts = [answer.network.label for answer in answers]
     facts += [f"{' or '.join(map(str, sorted(counts)))} images", asked.explained]
     print_tables(tables)

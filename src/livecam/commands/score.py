@@ -88,7 +88,7 @@ def score(
 def _report(asked: Question, answer: Scored, folder: Path) -> None:
     scores = answer.scores
     tables = [ranking(asked, answer, metric) for metric in asked.metrics]
-    count = len({row["index"] for row in scores.rows})
+    count = scores.images
     unread = len(answer.indices) - count
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
     facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []

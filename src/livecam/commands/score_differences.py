@@ -8,10 +8,9 @@ from statistics import mean, stdev
 import torch
 
 from livecam.commands.score_question import Question, Scored
-from livecam.commands.score_values import mean_of
 from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
-from livecam.metrics.summary import Figure, differences
+from livecam.metrics.summary import Figure, differences, mean_figure
 from livecam.report.score_tables import Cell, Measured, ScoreTable
 
 # Accuracies that differ by less count as equal.
@@ -91,14 +90,17 @@ def _cells(difference: Figure, accuracy: Figure | None) -> list[Cell]:
 
 def _difference(one: Scored, other: Scored, metric: ImageMetric, method: str) -> dict[str, Figure]:
     """Every figure of ``one`` minus that of ``other``, over the images for which both have a defined headline."""
-    both = one.scores.defined(metric, method) & other.scores.defined(metric, method)
+    images = one.scores.defined(metric, method)
+    both = images[torch.isin(images, other.scores.defined(metric, method))]
     return differences(*(answer.scores.values(metric, method, both) for answer in (one, other)))
 
 
 def _accuracy(one: Scored, other: Scored) -> Figure | None:
-    ours, theirs = one.scores.hits, other.scores.hits
-    both = [index for index in ours if index in theirs]
-    return mean_of(torch.tensor([float(ours[index]) - float(theirs[index]) for index in both])) if both else None
+    (images, ours), (others, theirs) = one.scores.hits, other.scores.hits
+    both = images[torch.isin(images, others)]
+    if not len(both):
+        return None
+    return mean_figure(ours[torch.isin(images, both)] - theirs[torch.isin(others, both)])
 
 
 def over_runs(figures: Sequence[Figure]) -> Figure:

@@ -94,17 +94,20 @@ class Question:
         more = {"target": self.target, "part": self.part, "reference": repr(self.reference), "reference_files": files}
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
+        store = ScoreFolder(folder, settings, columns)
         scorer = Scorer(
             network,
             self.explainers,
             self.metrics,
             self.target,
-            ScoreFolder(folder, settings, columns),
+            store,
             ReferenceMask(**self.reference) if self.reference else None,
             [photo.path for photo in photos] if photos else None,
             shown,
         )
-        rows = run(scorer, loader, indices, trainer, self.batch_size)
+        run(scorer, loader, indices, trainer, self.batch_size)
+        wanted = set(indices)
+        rows = (row for index, group in store.images() if index in wanted for row in group)
         methods = [explainer.name for explainer in self.explainers]
         scores = NetworkScores(network.label, rows, methods, self.metrics)
         return Scored(network, scores, loader.dataset, indices, shown, folder)

@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -43,7 +44,7 @@ class ScoreFolder:
         differ = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
         if not differ:
             return
-        if found and self.rows():
+        if found and any(True for _ in self.images()):
             raise ValueError(
                 f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or remove "
                 "the folder."
@@ -57,30 +58,35 @@ class ScoreFolder:
     def _parts(self) -> list[Path]:
         return sorted(self.path.glob("rows.rank*.csv"))
 
-    def rows(self) -> list[Row]:
-        """All rows of images that are complete, each image once, in the order of images."""
-        found: dict[int, list[Row]] = {}
+    def images(self) -> Iterator[tuple[int, list[Row]]]:
+        """Index and rows of every image that is complete, each once, as they come."""
+        seen: set[int] = set()
         for file in [self.path / "scores.csv", *self._parts()]:
             for index, group in _groups(file):
-                found.setdefault(index, group)
-        return [row for index in sorted(found) for row in found[index]]
+                if index not in seen:
+                    seen.add(index)
+                    yield index, group
 
     def open(self, rank: int) -> "RowWriter":
         """A writer for one rank; it appends."""
         return RowWriter(self.path / f"rows.rank{rank}.csv", self.columns)
 
-    def finish(self) -> list[Row]:
-        """Merge all rows into ``scores.csv``, in one step, and return them."""
-        rows = self.rows()
+    def finish(self) -> None:
+        """Merge all rows into ``scores.csv`` in the order of images, in one step."""
+        # As text, which takes a fraction of the memory of rows.
+        parts = {index: self._text(rows) for index, rows in self.images()}
         aside = self.path / ".scores.csv.part"
         with aside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            csv.writer(file, lineterminator="\n").writerow(self.columns)
+            file.writelines(parts[index] for index in sorted(parts))
         os.replace(aside, self.path / "scores.csv")
         for file in self._parts():
             file.unlink()
-        return rows
+
+    def _text(self, rows: Iterable[Row]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
 
 
 class RowWriter:
@@ -113,14 +119,16 @@ def _whole(content: bytes) -> bytes:
     return content[:end]
 
 
-def _groups(path: Path) -> Iterable[tuple[int, list[Row]]]:
+def _groups(path: Path) -> Iterator[tuple[int, list[Row]]]:
     """Images of a file with their rows; those that lack some are left out."""
     if not path.exists():
         return
-    found: dict[int, dict[str, Row]] = {}
-    for row in csv.DictReader(io.StringIO(_whole(path.read_bytes()).decode("utf-8"), newline="")):
-        found.setdefault(int(row["index"]), {})[row["method"]] = row
-    for index, group in found.items():
-        rows = list(group.values())
-        if len(rows) == int(rows[0]["of"]):
-            yield index, rows
+    with path.open("rb") as file:
+        lines = (line.decode("utf-8") for line in file if line.endswith(b"\n"))
+        # A row that a kill cut off inside of quotes lacks what comes after them.
+        rows = (row for row in csv.DictReader(lines) if None not in row.values())
+        for index, group in groupby(rows, key=lambda row: row["index"]):
+            # An image that was cut off is there again, and whole, when the run went on.
+            methods = {row["method"]: row for row in group}
+            if len(methods) == int(next(iter(methods.values()))["of"]):
+                yield int(index), list(methods.values())

@@ -18,7 +18,7 @@ from livecam.commands.common import Bars
 from livecam.commands.datasets import Numbered
 from livecam.commands.network import Network
 from livecam.commands.score_maps import keep_maps
-from livecam.commands.score_rows import Row, ScoreFolder
+from livecam.commands.score_rows import ScoreFolder
 from livecam.explain import Explainer, Explanation, explain
 from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
@@ -201,8 +201,8 @@ def _facts(number: int, place: int, batch: Batch, name: str, explanation: Explan
     }
 
 
-def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Trainer, batch_size: int) -> list[Row]:
-    """Score the images that are not scored yet, and return the rows of all.
+def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Trainer, batch_size: int) -> None:
+    """Score the images that are not scored yet.
 
     Args:
         scorer: What to do with each batch.
@@ -214,8 +214,8 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
     Raises:
         ValueError: When no image can be read.
     """
-    done = {int(row["index"]) for row in scorer.folder.rows()}
-    left = [index for index in indices if index not in done]
+    done = {index for index, _ in scorer.folder.images()}
+    left, wanted = [index for index in indices if index not in done], set(indices)
     if left:
         # Lightning wants something to do for every rank, were it nothing.
         nothing = [-1] * (trainer.world_size - len(left))
@@ -233,11 +233,8 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
     if trainer.is_global_zero:
         scorer.folder.finish()
     trainer.strategy.barrier()
-    wanted = set(indices)
-    rows = [row for row in scorer.folder.rows() if int(row["index"]) in wanted]
-    if not rows:
+    if not any(index in wanted for index, _ in scorer.folder.images()):
         raise ValueError(f"None of the {len(indices)} images could be read.")
-    return rows
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """From rows of scores back to per-image values, and on to what tables and pages show."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,8 +11,7 @@ from torch import Tensor
 from livecam.commands.score_rows import Row
 from livecam.commands.score_run import columns_of
 from livecam.metrics import ImageMetric
-from livecam.metrics.bootstrap import interval, resamples
-from livecam.metrics.summary import Figure, ImageValues, summarise
+from livecam.metrics.summary import Figure, ImageValues, mean_figure, summarise
 from livecam.scoring import reads
 
 
@@ -43,27 +43,55 @@ class Line:
 
 
 @dataclass
+class MethodScores:
+    """One method's scores of N images, as columns: a data set of millions of scores fits into memory.
+
+    Args:
+        index: Index of each image.
+        target: Explained class.
+        label: True class, -1 where unknown.
+        predicted: Most probable class.
+        degenerate: Whether the map is without contrast.
+        cells: Values by column; NaN where undefined, or where the metric does not apply.
+        applies: Whether a metric applies to the image, by its headline's column.
+    """
+
+    index: Tensor
+    target: Tensor
+    label: Tensor
+    predicted: Tensor
+    degenerate: Tensor
+    cells: dict[str, Tensor]
+    applies: dict[str, Tensor]
+
+
 class NetworkScores:
     """All scores of one network.
 
     Args:
         label: What people call the network.
-        rows: One per image and method.
+        rows: One per image and method, of each method in the order of images; may be a stream.
         methods: Names of the methods, in order.
         metrics: What was measured.
     """
 
-    label: str
-    rows: Sequence[Row]
-    methods: Sequence[str]
-    metrics: Sequence[ImageMetric]
-    _lines: dict[tuple[str, str], Line] = field(default_factory=dict, repr=False)
+    def __init__(self, label: str, rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[ImageMetric]) -> None:
+        self.label, self.methods, self.metrics = label, list(methods), list(metrics)
+        self._of = _columns(rows, self.methods, self.metrics)
+        self._lines: dict[tuple[str, str], Line] = {}
+        # All methods explain the same images, unless one fails on some: those of most images know them all.
+        self._most = max(self._of.values(), key=lambda scores: len(scores.index))
 
-    def of(self, method: str) -> list[Row]:
-        """Rows of one method, in the order of images."""
-        return [row for row in self.rows if row["method"] == method]
+    @property
+    def images(self) -> int:
+        """How many images were scored."""
+        return len(self._most.index)
 
-    def values(self, metric: ImageMetric, method: str, images: frozenset[str] | None = None) -> ImageValues:
+    def knows(self, method: str) -> bool:
+        """Whether a method was scored on any image."""
+        return bool(len(self._of[method].index))
+
+    def values(self, metric: ImageMetric, method: str, images: Tensor | None = None) -> ImageValues:
         """Per-image values of those images that the metric applies to.
 
         Args:
@@ -71,23 +99,25 @@ class NetworkScores:
             method: One of the methods.
             images: Indices of the images to take; None takes all.
         """
-        columns = columns_of(metric)
-        rows = [row for row in self.of(method) if row[columns[0]] != "" and (images is None or row["index"] in images)]
-        table = torch.tensor([[float(row[column]) for column in columns] for row in rows], dtype=torch.float64)
-        categories = torch.tensor([int(row["target"]) for row in rows]) if "categories" in reads(metric) else None
-        return ImageValues(metric, table.reshape(len(rows), len(columns)).T, categories)
+        scores = self._of[method]
+        rows = scores.applies[metric.name]
+        if images is not None:
+            rows = rows & torch.isin(scores.index, images)
+        table = torch.stack([scores.cells[column][rows] for column in columns_of(metric)])
+        return ImageValues(metric, table, scores.target[rows] if "categories" in reads(metric) else None)
 
-    def defined(self, metric: ImageMetric, method: str) -> frozenset[str]:
+    def defined(self, metric: ImageMetric, method: str) -> Tensor:
         """Indices of the images that have a headline."""
-        return frozenset(row["index"] for row in self.of(method) if row[metric.name] not in ("", "nan"))
+        scores = self._of[method]
+        return scores.index[scores.cells[metric.name].isfinite()]
 
     def line(self, metric: ImageMetric, method: str) -> Line:
         """Figures, intervals and counts."""
         key = metric.name, method
         if key not in self._lines:
-            values = self.values(metric, method)
+            values, scores = self.values(metric, method), self._of[method]
             undefined = int((~values.values[0].isfinite()).sum())
-            flat = sum(int(row["degenerate"]) for row in self.of(method) if row[metric.name] != "")
+            flat = int(scores.degenerate[scores.applies[metric.name]].sum())
             n = values.values.shape[1] - undefined
             self._lines[key] = Line(method, summarise(values), n, undefined, flat)
         return self._lines[key]
@@ -104,18 +134,39 @@ class NetworkScores:
         return sorted(lines, key=place)
 
     @property
-    def hits(self) -> dict[str, bool]:
-        """Whether each labelled image is answered right, by index."""
-        return {row["index"]: row["label"] == row["predicted"] for row in self.rows if row["label"] != ""}
+    def hits(self) -> tuple[Tensor, Tensor]:
+        """Indices of the labelled images, and whether each is answered right, as 0 and 1."""
+        most = self._most
+        known = most.label >= 0
+        return most.index[known], (most.label == most.predicted)[known].double()
 
     @property
     def accuracy(self) -> Figure | None:
         """Share of right answers among the scored images; None where no label is known."""
-        hits = torch.tensor(list(self.hits.values()), dtype=torch.float64)
-        return mean_of(hits) if len(hits) else None
+        _, hits = self.hits
+        return mean_figure(hits) if len(hits) else None
 
 
-def mean_of(values: Tensor) -> Figure:
-    """Mean of values ``(N,)`` with its bootstrap interval."""
-    low, high = interval(resamples(len(values)).double() @ values.double() / len(values)).tolist()
-    return Figure(float(values.double().mean()), low, high)
+def _columns(rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[ImageMetric]) -> dict[str, MethodScores]:
+    facts = ("index", "target", "label", "predicted", "degenerate")
+    columns = [column for metric in metrics for column in columns_of(metric)]
+    numbers = {method: {fact: array("q") for fact in facts} for method in methods}
+    cells = {method: {column: array("d") for column in columns} for method in methods}
+    blanks = {method: {metric.name: array("b") for metric in metrics} for method in methods}
+    for row in rows:
+        method = row["method"]
+        for fact in facts:
+            numbers[method][fact].append(int(row[fact] or -1))
+        for column in columns:
+            cells[method][column].append(float(row[column] or "nan"))
+        for metric in metrics:
+            blanks[method][metric.name].append(row[metric.name] != "")
+    return {
+        method: MethodScores(
+            **{fact: torch.tensor(numbers[method][fact], dtype=torch.long) for fact in facts[:-1]},
+            degenerate=torch.tensor(numbers[method]["degenerate"], dtype=torch.bool),
+            cells={column: torch.tensor(cells[method][column], dtype=torch.float64) for column in columns},
+            applies={metric.name: torch.tensor(blanks[method][metric.name], dtype=torch.bool) for metric in metrics},
+        )
+        for method in methods
+    }

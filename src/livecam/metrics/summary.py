@@ -1,5 +1,6 @@
 """From per-image values to what is reported of a set: figures with intervals, and paired differences."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from livecam.metrics.bootstrap import RESAMPLES, interval, resamples
 from livecam.metrics.image_metric import ImageMetric, totals
 
-_AT_ONCE = 50  # resamples that are held in memory
+_AT_ONCE = 2_000_000  # drawn images that are held in memory
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,7 @@ class ImageValues:
         Equal seeds and numbers of images draw equal resamples, so that figures of the same images in the same order
         are paired.
         """
-        number = self.values.shape[1]
-        parts = [
-            self.figures(resamples(number, min(_AT_ONCE, count - start), seed + start))
-            for start in range(0, count, _AT_ONCE)
-        ]
+        parts = [self.figures(counts) for counts in _drawn(self.values.shape[1], seed, count)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -94,6 +91,20 @@ def differences(one: ImageValues, other: ImageValues) -> dict[str, Figure]:
     return _with_intervals(
         {name: whole[name] - rest[name] for name in whole}, {name: first[name] - second[name] for name in first}
     )
+
+
+def mean_figure(values: Tensor) -> Figure:
+    """Mean of at least one value ``(N,)``, with its interval."""
+    values = values.double()
+    drawn = torch.cat([counts.double() @ values for counts in _drawn(len(values))]) / len(values)
+    return _with_intervals({"mean": values.mean()}, {"mean": drawn})["mean"]
+
+
+def _drawn(number: int, seed: int = 0, count: int = RESAMPLES) -> Iterator[Tensor]:
+    """Counts of ``count`` resamples of so many images, a part of them at a time."""
+    size = max(1, _AT_ONCE // number)
+    for start in range(0, count, size):
+        yield resamples(number, min(size, count - start), seed + start)
 
 
 def _with_intervals(whole: dict[str, Tensor], drawn: dict[str, Tensor]) -> dict[str, Figure]:

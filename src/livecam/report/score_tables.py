@@ -73,7 +73,8 @@ class ScoreTable:
         cells = [row[self.chart] for row in self.rows]
         ends = [end for cell in cells for end in (cell.low, cell.high, cell.value) if end == end]
         ends += [mark for mark in self.marks if mark is not None and mark == mark]
-        return min([0.0, *ends]), max([0.0, *ends]) or 1.0
+        low, high = min([0.0, *ends]), max([0.0, *ends])
+        return low, high if high > low else 1.0
 
     def place(self, value: float) -> float:
         """Where a value lies on the axis, in percent."""
