@@ -163,3 +163,21 @@ def test_checks_of_values():
     for wrong in (0, 1.0, "1", None, -3):
         with pytest.raises(ValueError, match="step is a whole number from 1"):
             check_count("step", wrong)
+
+
+@pytest.mark.parametrize("word", ["rise(**{'a': 1})", "rise(masks=1, masks=2)", "rise(5)"])
+def test_options_without_a_name_or_given_twice(word):
+    with pytest.raises(ValueError, match="cannot be read"):
+        split_word(word)
+
+
+def test_a_wrong_option_is_shown_as_it_was_written():
+    with pytest.raises(ValueError, match=r"gradual_occlusion\(sise=3\).*no option 'sise'. Did you mean size"):
+        by_name("gradual_occlusion(sise=3)")
+    with pytest.raises(ValueError, match="num_categories"):
+        metrics_by_names(["localization(num_categories=4)"])
+
+
+def test_options_reach_the_method_that_has_them():
+    made = by_name("gradual_gradcam(layer='layer3', q='l2')")
+    assert (made.q, made.base.layer) == ("l2", "layer3")

@@ -227,6 +227,9 @@ def explain(args: list[str] | None = None) -> None:
         subcommands.add_subcommand(name, inner, help=summary.splitlines()[0])
     config = parser.parse_args(args)
     _speak()
+    # Which accelerators a trainer has found is of no interest where no training follows.
+    logging.getLogger("lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         commands[config.subcommand](**config[config.subcommand].as_dict())
     except (ValueError, KeyError, OSError) as error:

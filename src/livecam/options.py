@@ -19,9 +19,11 @@ def split_word(word: str) -> tuple[str, dict[str, Any]]:
         return word, {}
     try:
         call = ast.parse(word.strip(), mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
+        options = [str(keyword.arg) for keyword in call.keywords] if isinstance(call, ast.Call) else [""]
+        plain = not {"", "None"} & {*options} and len({*options}) == len(options) and not call.args
+        if not plain or not isinstance(call.func, ast.Name):
             raise ValueError
-        return call.func.id, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return call.func.id, {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (ValueError, SyntaxError) as error:
         raise ValueError(
             f"{word!r} cannot be read: options follow a name like rise(masks=1000, seed=1), texts in quotes."

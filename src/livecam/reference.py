@@ -63,11 +63,13 @@ class ReferenceMask:
         self._network: nn.Module
         if checkpoint is not None:
             self._network = load_classifier(checkpoint)
+            num_classes = self._network.hparams.num_classes
             own = Normalisation(self._network.hparams.mean, self._network.hparams.std)
             head = self._network.head.name if head == "auto" else head
         else:
             self._network, own = build_model(model, num_classes, weights).eval(), IMAGENET
         self._network.requires_grad_(False)
+        self.num_classes = num_classes
         self.explainer = explainer or GradCAMPlusPlus()
         self.target = target
         self.head = head

@@ -5,7 +5,6 @@ import json
 import math
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,17 +12,11 @@ import torch
 import yaml
 from checkpoints import save_unet
 from PIL import Image
+from scored import CPU, PLANTED, images_asked, planted, rows_of
 from test_cli import refused
-from test_score import CPU, PLANTED, images_asked, planted, rows_of
 from toys import build
 
 from livecam import cli
-from livecam.commands.score_differences import difference_table, over_runs, study_of
-from livecam.commands.score_run import columns_of
-from livecam.commands.score_values import NetworkScores
-from livecam.explain import by_names
-from livecam.metrics import Sharpness
-from livecam.metrics.summary import Figure
 from livecam.models import build_model
 
 LOCALIZATION = ["--metrics", "localization"]
@@ -84,7 +77,7 @@ def test_equal_networks_differ_by_exactly_nothing(here):
     for words in ("localization", "pointing", "sharpness"):
         pair = f"{words}: paired differences", "Grad-CAM · unet (full) minus unet (copy)"
         assert numbers(found[*pair, f"difference in {words} [95 %]"]) == [0, 0, 0]
-        assert found[*pair, "in accuracy"][0] == "0.0" and found[*pair, ""][0] == ""
+        assert found[*pair, "in accuracy"][0] == "0.0" and found[*pair, "remark"][0] == ""
         one, other = (found[words, f"Grad-CAM · unet ({name})", f"{words} [95 %]"] for name in ("full", "copy"))
         assert one == other
     scores = [Path("comparison", name, "scores.csv").read_bytes() for name in ("unet_full", "unet_copy")]
@@ -112,6 +105,12 @@ def test_a_difference_is_the_mean_of_the_differences_of_images(here, capsys):
     baseline = {row for _, row, _ in found if row.startswith("Centred Gaussian")}
     assert baseline == {"Centred Gaussian · any"}
     told = json.loads(Path("comparison/summary.json").read_text())
+    (row,) = [row for row in told["tables"]["localization: paired differences"] if row["method"] == "CAM"]
+    apart = found[
+        "localization: paired differences", "CAM · unet minus unet, no skips", "difference in localization [95 %]"
+    ]
+    assert [row["difference in localization [95 %]"][end] for end in ("value", "low", "high")] == numbers(apart)
+    told = told["networks"]
     assert list(told) == ["unet", "unet, no skips"]
     for label, folder in (("unet", "unet"), ("unet, no skips", "unet_no_skips")):
         rows = rows_of(f"comparison/{folder}/scores.csv")
@@ -156,50 +155,6 @@ def test_two_runs_of_two_kinds(here):
         "CAM · unet (concat1) minus unet (concat2)",
         "CAM · unet (concat1) minus unet, no skips",
     }
-
-
-def test_students_interval_of_runs():
-    # By hand: mean 2, standard deviation 1, and t(0.975, 2 degrees of freedom) = 4.302653.
-    figure = over_runs([Figure(value, 0, 9) for value in (1.0, 2.0, 3.0)])
-    reach = 4.302653 / math.sqrt(3)
-    assert list(vars(figure).values()) == pytest.approx([2, 2 - reach, 2 + reach], abs=1e-6)
-    assert over_runs([Figure(1.0, 0.5, 1.5)]) == Figure(1.0, 0.5, 1.5)
-
-
-def answer(name: str, hits: int, of: int, kind: str, value: float = 0.5):
-    """Scores of a network that answers so many images right."""
-    rows = [
-        {"index": str(i), "label": "0", "predicted": str(int(i >= hits)), "target": "0", "method": "cam"}
-        | {"degenerate": "0", **dict.fromkeys(columns_of(Sharpness()), repr(value))}
-        for i in range(of)
-    ]
-    network = SimpleNamespace(label=name, kind=kind, mark=name)
-    return SimpleNamespace(network=network, scores=NetworkScores(name, rows, ["cam"], [Sharpness()]))
-
-
-@pytest.mark.parametrize(
-    ("hits", "mark"),
-    [
-        ((150, 148), "confounded"),
-        ((148, 150), "confounded"),
-        ((150, 149), ""),
-        ((150, 150), ""),
-        ((150, 100), "confounded"),
-    ],
-)
-def test_a_point_of_accuracy_confounds_a_difference(hits, mark):
-    asked = SimpleNamespace(explainers=by_names(["cam", "centred_gaussian"]), printed={"cam": "CAM"})
-    # Of 200 images, two are one point.
-    study = study_of([answer("a", hits[0], 200, "x"), answer("b", hits[1], 200, "y")])
-    (table,) = difference_table(asked, study, Sharpness())
-    (row,) = table.rows
-    assert row[-1] == mark and row[0] == "CAM" and row[3].value == pytest.approx((hits[0] - hits[1]) / 200)
-    assert any("Confounded" in note for note in table.notes) == bool(mark)
-    # Of runs: their mean counts in the mean's row, their own in theirs.
-    answers = [answer(f"a{i}", h, 200, "x") for i, h in enumerate((hits[0], 150))]
-    answers += [answer(f"b{i}", h, 200, "y") for i, h in enumerate((hits[1], 150))]
-    (table,) = difference_table(asked, study_of(answers), Sharpness())
-    assert [row[-1] for row in table.rows] == ["confounded" if abs(hits[0] - hits[1]) >= 4 else "", mark, ""]
 
 
 def test_the_picture_shows_the_same_images_under_every_network(here):

@@ -60,7 +60,8 @@ def compare(
         part: Validation or test part of the data.
         limit: Score only so many images, drawn at random, the same for all networks.
         target: Whether the true class (label) or the predicted one is explained.
-        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data.
+        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
+            explains the same class, or the one it predicts itself where it tells other classes apart.
         reference_weights: Weights of --reference where it is a name.
         reference_method: Its method, such as gradcam_pp(layer='layer3').
         out: Folder to write to.
@@ -105,7 +106,8 @@ def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
     facts += [f"{' or '.join(map(str, sorted(counts)))} images", asked.explained]
     print_tables(tables)
     write_atomically(folder / "comparison.csv", as_csv(tables).encode())
-    summary = {answer.network.label: _summary(asked, answer) for answer in answers}
+    summary = {"networks": {answer.network.label: _summary(asked, answer) for answer in answers}}
+    summary["tables"] = {table.title: table.as_rows() for table in tables}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
     title = f"Side by side: {' | '.join(dict.fromkeys(answer.network.kind for answer in answers))}"
     write_scores_page(folder / "index.html", title, facts, tables, (), pictures(folder, asked, answers))

@@ -56,7 +56,8 @@ def score(
         part: Validation or test part of the data.
         limit: Score only so many images, drawn at random, the same each time.
         target: Whether the true class (label) or the predicted one is explained.
-        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data.
+        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
+            explains the same class, or the one it predicts itself where it tells other classes apart.
         reference_weights: Weights of --reference where it is a name.
         reference_method: Its method, such as gradcam_pp(layer='layer3').
         out: Folder to write to.
@@ -93,6 +94,7 @@ def _report(asked: Question, answer: Scored, folder: Path) -> None:
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
     facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []
     facts += [f"{unread} unreadable left out"] if unread else []
+    facts += [f"{name} does not fit" for method, name in asked.printed.items() if not scores.knows(method)]
     print(" · ".join(facts))
     print_tables(tables)
     summary: dict[str, Any] = {"network": answer.network.label, "images": count, "unreadable": unread}

@@ -78,7 +78,7 @@ def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list
     if any(row[-1] for row in rows):
         notes.append(f"Confounded: accuracies differ by {100 * _EQUAL:.0f} point or more, which alone may change maps.")
     words = metric.name.replace("_", " ")
-    columns = ["method", "networks", f"difference in {words} [95 %]", "in accuracy", ""]
+    columns = ["method", "networks", f"difference in {words} [95 %]", "in accuracy", "remark"]
     return [ScoreTable(f"{words}: paired differences", columns, rows, 2, [None] * len(rows), 2, set(), notes)]
 
 

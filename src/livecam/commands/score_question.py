@@ -101,7 +101,7 @@ class Question:
             self.metrics,
             self.target,
             store,
-            ReferenceMask(**self.reference) if self.reference else None,
+            self._reference(network),
             [photo.path for photo in photos] if photos else None,
             shown,
         )
@@ -111,6 +111,15 @@ class Question:
         methods = [explainer.name for explainer in self.explainers]
         scores = NetworkScores(network.label, rows, methods, self.metrics)
         return Scored(network, scores, loader.dataset, indices, shown, folder)
+
+    def _reference(self, network: Network) -> ReferenceMask | None:
+        if not self.reference:
+            return None
+        found = ReferenceMask(**self.reference)
+        if found.num_classes != network.num_classes:
+            # Its classes are others, so that the explained one means nothing to it.
+            found.target = "predicted"
+        return found
 
 
 def question(

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -113,7 +113,10 @@ class Scorer(LightningModule):
             raise ValueError("Multi-hot labels name several classes per image: use --target predicted.")
         targets = batch.label if self.target == "label" else None
         found = self._explain(batch, targets)
-        reference = self.reference.masks(batch, self.network.normalisation) if self.reference else None
+        reference = None
+        if self.reference:
+            same = replace(batch, label=next(iter(found.values())).target)
+            reference = self.reference.masks(same, self.network.normalisation)
         columns: dict[str, dict[str, list[str]]] = {}
         for explainer in (each for each in self.explainers if each.name in found):
             seen = Explained(
@@ -231,6 +234,9 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
                     raise
                 # A loader process sends its traceback along; the last line says what is wrong.
                 raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+            except (KeyboardInterrupt, SystemExit):
+                print("Interrupted: the same command goes on from here.", file=sys.stderr)
+                raise
     if trainer.is_global_zero:
         scorer.folder.finish()
     trainer.strategy.barrier()

@@ -32,9 +32,9 @@ class AnnotatedPhotos(PhotoData):
         """List the photos with labels and boxes, in the order of their paths."""
         check_root(root, "annotations.json and photos")
         path = os.path.join(root, "annotations.json")
-        entries = read_json(path, root, None)
-        if entries is None:
+        if not os.path.exists(path):
             raise FileNotFoundError(f"There is no {path}: it maps the path of each photo to its label and boxes.")
+        entries = read_json(path, root, None)
         if not isinstance(entries, dict) or not entries:
             raise malformed(path, "it should map paths of photos to dicts")
         folder = "images/" if os.path.isdir(os.path.join(root, "images")) else ""
@@ -56,7 +56,7 @@ class AnnotatedPhotos(PhotoData):
 
 def _photo(name: str, entry: Any, path: str, root: str) -> Photo:
     label = entry.get("label") if isinstance(entry, dict) else None
-    if not isinstance(label, int) or label < 0:
+    if not isinstance(label, int) or isinstance(label, bool) or label < 0:
         raise malformed(path, f"{name!r} should have a label, a class index from 0")
     if not os.path.isfile(os.path.join(root, name)):
         raise FileNotFoundError(f"{path} names {name}, which is not there: photos lie beside it or in images/.")

@@ -34,24 +34,24 @@ def by_name(name: str) -> Explainer:
     """
     if not isinstance(name, str):
         raise ValueError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
-    return _build(*split_word(name))
+    return _build(*split_word(name), name)
 
 
-def _build(name: str, options: dict[str, Any]) -> Explainer:
+def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
     known = methods()
     if name in known:
-        return make(known[name], name, options)
+        return make(known[name], written, options)
     prefixes, upon = _prefixed(), wrappers()
     for prefix, cls in prefixes.items():
         word = name.removeprefix(prefix)
         if word == name:
             continue
         if prefix not in upon:
-            return make(partial(cls, word), name, options)
+            return make(partial(cls, word), written, options)
         if word in known or word.startswith(tuple(prefixes)):
             own = {option: value for option, value in options.items() if option in inspect.signature(cls).parameters}
-            base = _build(word, {option: value for option, value in options.items() if option not in own})
-            return make(partial(cls, base), name, own)
+            base = _build(word, {option: value for option, value in options.items() if option not in own}, written)
+            return make(partial(cls, base), written, own)
     close = get_close_matches(name, [*known, *(prefix + base for prefix in upon for base in known), *PRESETS], 3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")

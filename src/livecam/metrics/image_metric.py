@@ -24,9 +24,7 @@ class ImageMetric(Metric):
     contrast are counted too. A further part may be undefined for more images and then averages over fewer. Sums are
     float64, so that ranks and batches may be added in any order.
 
-    Args:
-        num_categories: Where more than one, means are taken within each category first, then over the categories that
-            have any image.
+    Where there is more than one category, means are taken within each first, then over those that have any image.
     """
 
     name: ClassVar[str]
@@ -34,15 +32,16 @@ class ImageMetric(Metric):
     uses: ClassVar[str] = "energy"
     """Which map of an Explanation ``maps`` are: ``energy``, ``map`` or ``raw``."""
     parts: tuple[str, ...]
+    num_categories: int = 1
     shown: ClassVar[tuple[str, ...]] = ()
     """Figures that tables show beside the headline."""
 
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, num_categories: int = 1) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        shape = len(self.parts), num_categories
+        shape = len(self.parts), self.num_categories
         self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("defined", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         for count in ("undefined", "degenerate"):

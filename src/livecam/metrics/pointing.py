@@ -9,7 +9,7 @@ from torch import Tensor
 
 from livecam.metrics.image_metric import ImageMetric, check_same_size
 from livecam.metrics.localization import object_mask
-from livecam.options import check_option
+from livecam.options import check_count, check_option
 
 
 def peaks(maps: Tensor) -> Tensor:
@@ -69,7 +69,9 @@ class PointingGame(ImageMetric):
     def __init__(
         self, num_categories: int = 1000, ties: Literal["share", "first"] = "share", tolerance: float = 0
     ) -> None:
-        super().__init__(num_categories)
+        check_count("num_categories", num_categories)
+        self.num_categories = num_categories
+        super().__init__()
         check_option("ties", ties, ("share", "first"))
         if not 0 <= tolerance < math.inf:
             raise ValueError(f"tolerance is a distance in pixels from 0, such as 15; got {tolerance!r}.")

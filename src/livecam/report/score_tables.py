@@ -67,6 +67,17 @@ class ScoreTable:
     faint: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
+    def as_rows(self) -> list[dict[str, object]]:
+        """Rows as plain values by column, for JSON: figures as value, low and high, null where there is none."""
+
+        def plain(cell: Cell) -> object:
+            if not isinstance(cell, Measured):
+                return cell
+            ends = {"value": cell.value, "low": cell.low, "high": cell.high}
+            return {name: end if end == end else None for name, end in ends.items()}
+
+        return [{column: plain(cell) for column, cell in zip(self.columns, row)} for row in self.rows]
+
     @property
     def axis(self) -> tuple[float, float]:
         """Ends of the chart's axis: all intervals and ticks, and zero."""
