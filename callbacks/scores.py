@@ -117,7 +117,11 @@ class ExplanationScores(LiveExplanation):
         self._unannotated += int((keep & ~annotated).sum())
         explanations = self.explain(trainer, pl_module, batch)
         normalisation = self.normalisation_of(trainer)
-        reference = self.reference.masks(batch, normalisation) if self.reference else None
+        reference = None
+        if self.reference and explanations:
+            # The class that was explained, which need not be the true one.
+            same = replace(batch, label=next(iter(explanations.values())).target)
+            reference = self.reference.masks(same, normalisation)
         methods = {explainer.name: explainer for explainer in self.explainers}
         if self._baseline and explanations:
             methods[self._baseline.name] = self._baseline

@@ -145,7 +145,7 @@ def test_metrics_with_options():
         (["localization", "localization()"], "Metric 'localization' is there twice"),
         (["insertion_deletion(stepp=3)"], "there is no option 'stepp'. Did you mean step?"),
         (["insertion_deletion(step=0)"], "step is a whole number from 1, got 0."),
-        (["energy_in_mask(x=1)"], "there is no option 'x'. It has small."),
+        (["energy_in_mask(x=1)"], "there is no option 'x'. It has small, name."),
         (["pointing(ties='frist')"], "Did you mean 'first'?"),
     ],
 )

@@ -67,5 +67,5 @@ def check_count(option: str, value: int, least: int = 1) -> None:
     Raises:
         ValueError: With the number.
     """
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{option} is a whole number from {least}, got {value!r}.")

@@ -129,9 +129,10 @@ class ReferenceMask:
 
 
 def _keys(batch: Batch) -> list[tuple[int, int] | None]:
-    """What each sample's map is cached under: its index and a hash of some pixels; None without an index."""
+    """What each map is cached under: index, and hash of the class and some pixels; None without an index."""
     if batch.index is None:
         return [None] * len(batch)
     pixels = batch.image.flatten(1)
     some = pixels[:, :: max(1, pixels.shape[1] // _PIXELS)].float().cpu().numpy()
-    return [(index, hash(row.tobytes())) for index, row in zip(batch.index.tolist(), some)]
+    labels = batch.label.tolist()
+    return [(index, hash((str(label), row.tobytes()))) for index, label, row in zip(batch.index.tolist(), labels, some)]

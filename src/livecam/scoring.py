@@ -80,7 +80,7 @@ def check_metrics(metrics: Sequence[ImageMetric], reference: object | None) -> N
     names = [metric.name for metric in metrics]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"Two metrics are called {name!r}: leave one of them out, or score it apart.")
+            raise ValueError(f"Two metrics are called {name!r}: give one of them another, as name='{name}_2'.")
     for metric in metrics:
         if "reference" in reads(metric) and reference is None:
             raise ValueError(f"{type(metric).__name__} compares with another network: name it as reference.")

@@ -14,6 +14,7 @@ from toys import build
 
 from livecam import cli
 from livecam.checkpoint import load_classifier
+from livecam.data import PlantedShapesData
 from livecam.explain import explain
 from livecam.models import build_model
 
@@ -170,3 +171,40 @@ def test_classes_of_data_and_network_differ(photos, capsys):
     data = ["--data", "ImageFolderData", "--data.root", "folders", *CPU]
     told = refused(capsys, "score", "--checkpoint", three, *data, command=cli.explain)
     assert told.startswith("ImageFolderData has 2 classes and unet tells 3 apart: their labels do not mean the same.")
+
+
+class OnDevice(PlantedShapesData):
+    """Normalises batches on the device, as some data modules do."""
+
+    def __init__(self, val_length: int = 12) -> None:
+        super().__init__(image_size=32, val_length=val_length, batch_size=4)
+        self.sets["val"].transform = None
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return batch | {"image": self.normalisation.to_input(batch["image"])}
+
+
+def test_what_data_do_to_batches_on_the_device_is_done(here):
+    expected = score(*PLANTED, "--methods", "cam", *LOCALIZATION)
+    given = ["--data", f"{__name__}.OnDevice", *CPU, "--methods", "cam", *LOCALIZATION]
+    found = score(*given, out="device")
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        assert float(found[key]["localization"]) == pytest.approx(float(row["localization"]), abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("metric", ["randomisation", "sharpness"])
+def test_a_remark_of_a_method_is_made_once(here, metric, recwarn):
+    score(*PLANTED, "--methods", "gradual_cam", "--metrics", metric, "--batch_size", "3")
+    assert sum("is CAM itself here" in str(warning.message) for warning in recwarn) <= 1
+
+
+def test_two_settings_of_one_metric(here):
+    words = "energy_in_mask,energy_in_mask(small=0.1, name='tiny')"
+    rows = score(*PLANTED, "--methods", "cam", "--metrics", words)
+    told = summary()["metrics"]
+    assert list(told) == ["energy_in_mask", "tiny"]
+    assert told["energy_in_mask"]["cam"]["figures"]["lift"] == told["tiny"]["cam"]["figures"]["lift"]
+    few = [row for row in rows.values() if row["tiny_small"] != "nan" and row["method"] == "cam"]
+    assert told["tiny"]["cam"]["figures"]["small_n"]["value"] == len(few) < 12
+    assert all(float(row["energy_in_mask_chance"]) < 0.1 for row in few)

@@ -1,6 +1,8 @@
 """``explain.py score`` goes on where it was, and leaves scores of other settings alone."""
 
+import json
 import re
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -120,3 +122,24 @@ def test_another_input_size_of_a_named_network_is_another_setting(here, capsys):
     assert "other settings (input)" in refused(capsys, *args, "64", command=cli.explain)
     told = refused(capsys, "score", *named, "--out", "other", command=cli.explain)
     assert told.startswith("A network by name was not trained here: name the data by --data")
+
+
+def test_a_photo_more_is_another_set(photos, capsys):
+    """Photos are known by their place, which a new one may change for all."""
+    args = [*photos, "--methods", "cam", *LOCALIZATION]
+    score(*args)
+    before = Path("scores/scores.csv").read_bytes()
+    file = Path("photos/annotations.json")
+    entries = json.loads(file.read_text())
+    file.write_text(json.dumps(entries | {"00.png": entries["0.png"]}))
+    shutil.copy("photos/images/0.png", "photos/images/00.png")
+    told = refused(capsys, "score", "--checkpoint", CHECKPOINT, *args, command=cli.explain)
+    assert "other settings (images)" in told
+    assert Path("scores/scores.csv").read_bytes() == before
+
+
+def test_scores_without_their_settings_are_refused(here, capsys):
+    score(*PLANTED, "--methods", "cam", *LOCALIZATION)
+    Path("scores/settings.json").unlink()
+    args = ["score", "--checkpoint", CHECKPOINT, *PLANTED, "--methods", "cam", *LOCALIZATION]
+    assert "other settings" in refused(capsys, *args, command=cli.explain)

@@ -158,3 +158,12 @@ def test_a_folder_without_any_whole_image_takes_other_settings(tmp_path):
     assert json.loads((tmp_path / "settings.json").read_text())["methods"] == "cam"
     write(folder, [image(0)])
     assert merged(folder) == as_text(image(0))
+
+
+def test_names_that_are_no_text(tmp_path):
+    """File systems hold any bytes; Python shows what is no UTF-8 as surrogates."""
+    folder = ScoreFolder(tmp_path, {}, COLUMNS)
+    write(folder, [image(0, "caf\udce9.jpg")])
+    folder.finish()
+    assert b"caf\xe9.jpg" in (tmp_path / "scores.csv").read_bytes()
+    assert [row["file"] for row in rows_in(folder)] == ["caf\udce9.jpg"] * 2

@@ -83,7 +83,13 @@ def test_figures_are_what_the_metric_itself_computes(kind):
             given["maps"][picked],
             given["categories"][picked] if "categories" in given else None,
         )
-        expected = again.figures(again.sums, again.defined)
+        weights = None
+        if "categories" in given:
+            # A category counts as often as its images were drawn, as a share of them.
+            weights = torch.zeros(again.num_categories, dtype=torch.float64)
+            for category in range(3):
+                weights[category] = row[given["categories"] == category].double().mean()
+        expected = again.figures(again.sums, again.defined, weights)
         for name, value in drawn.items():
             torch.testing.assert_close(value[number], expected[name].double(), equal_nan=True, atol=1e-12, rtol=1e-12)
 
@@ -194,3 +200,15 @@ def test_values_may_come_in_any_order():
     values, order = noise(1, 30), torch.randperm(30, generator=torch.Generator().manual_seed(1))
     one, other = (ImageValues(Sharpness(), v.expand(4, -1)).figures() for v in (values, values[:, order]))
     assert all(float(one[name]) == pytest.approx(float(other[name])) for name in one)
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_intervals_of_means_within_categories_cover_the_truth(each):
+    """Of categories with one image, resampling must not become sampling without replacement, which covers 87 %."""
+    generator, covered, rounds = torch.Generator().manual_seed(0), 0, 120
+    categories = torch.arange(160) // each
+    for _ in range(rounds):
+        hits = (torch.rand(160, generator=generator) < 0.6).double()
+        found = summarise(ImageValues(PointingGame(), hits.expand(3, -1), categories))["pointing"]
+        covered += found.low <= 0.6 <= found.high
+    assert covered / rounds > 0.9

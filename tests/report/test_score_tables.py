@@ -157,3 +157,23 @@ def test_a_browser_shows_it_without_complaint(tmp_path):
     assert len(re.findall("<polyline ", dom)) == 2 and len(re.findall("<img ", dom)) == 1
     text = html.unescape(re.sub(r"<[^>]*>", "\n", dom))
     assert text.count("document.title='owned'") >= 8
+
+
+def test_a_narrow_terminal_keeps_names_and_headlines(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    wide = Measured(0.1234, 0.1, 0.2)
+    names = [f"figure {number}" for number in range(5)]
+    rows = [
+        ["Gradual Contrastive Excitation", wide, *(wide for _ in names), 57],
+        ["CAM", wide, *(wide for _ in names), 9],
+    ]
+    table = ScoreTable("localization", ["method", "localization [95 %]", *names, "n"], rows, 1, [None, None])
+    print_tables([table])
+    told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, told.splitlines())) <= 80 and "…" not in told
+    for word in ("Gradual", "Contrastive", "CAM", "57", "localization [95 %]", "figure 0"):
+        assert word in told
+    assert told.count("0.123 [.100, .200]") >= 4
+    assert "Left out in this narrow terminal: " in told and "figure 4" in told

@@ -1,5 +1,6 @@
 """The images that networks are scored on: a part of the data of a training, or other data, some of them or all."""
 
+import hashlib
 import inspect
 import pkgutil
 from collections.abc import Sequence
@@ -164,3 +165,12 @@ def read_samples(dataset: Dataset, indices: Sequence[int]) -> tuple[list[int], B
     """Those of some samples that can be read, and their batch; None where none can."""
     read = {index: sample for index in indices if (sample := dataset[index]) is not None}
     return list(read), read_batch(default_collate(list(read.values()))) if read else None
+
+
+def images_of(dataset: Dataset) -> str:
+    """A text that changes with the photos of a data set, their labels and boxes, or at least with their number."""
+    photos = getattr(dataset, "photos", None)
+    if photos is None:
+        return f"{len(dataset)} images"
+    told = "\n".join(f"{photo.path!a} {photo.label} {photo.boxes}" for photo in photos)
+    return f"{len(photos)} photos {hashlib.sha256(told.encode()).hexdigest()[:16]}"

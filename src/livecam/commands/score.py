@@ -10,7 +10,7 @@ from livecam.commands.network import load_network
 from livecam.commands.score_pictures import pictures
 from livecam.commands.score_question import Question, Scored, question
 from livecam.commands.score_run import ScoringTrainer
-from livecam.explain.baselines import BASELINES
+from livecam.explain.baselines import BASELINES, CentredGaussian
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure
 from livecam.report.atomic import write_atomically
@@ -117,37 +117,46 @@ def accuracy_of(answer: Scored) -> Measured | None:
 
 
 def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
-    """Methods with their scores by one metric, the best first."""
-    lines = answer.scores.ranked(metric)
-    figures = [figure for figure in metric.shown if lines and figure in lines[0].figures]
+    """Methods with their scores by one metric, the best first; beside them, paired by image, the baseline."""
+    scores, headline = answer.scores, metric.parts[0]
+    lines = scores.ranked(metric)
+    known = lines[0].figures if lines else {}
+    figures = [figure for figure in metric.shown if figure in known]
     counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
-    heads = {"undefined": "undefined", "degenerate": "no contrast"}
-    words = metric.name.replace("_", " ")
-    columns = ["method", f"{words} [95 %]", *(name.replace("_", " ") for name in figures), "n", *map(heads.get, counts)]
-    rows: list[list[Cell]] = [
-        [
-            asked.printed[line.method],
-            *(
-                measured(line.figures[name], name, name == metric.parts[0] or name.endswith("lift"))
-                for name in (metric.parts[0], *figures)
-            ),
-            line.n,
-            *(getattr(line, count) for count in counts),
-        ]
-        for line in lines
-    ]
-    marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
     baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
+    gaussian = next((e.name for e in asked.explainers if isinstance(e, CentredGaussian) and scores.knows(e.name)), None)
+    beyond = {
+        line.method: scores.beyond(metric, line.method, gaussian)
+        for line in lines
+        if gaussian and line.method not in baselines
+    }
+    beyond = {method: figure for method, figure in beyond.items() if figure}
+    words = metric.name.replace("_", " ")
+    columns = ["method", f"{words} [95 %]", *(["minus Gaussian [95 %]"] if beyond else [])]
+    columns += [*(name.replace("_", " ") for name in figures), "n"]
+    columns += [{"undefined": "undefined", "degenerate": "no contrast"}[count] for count in counts]
+    rows: list[list[Cell]] = []
+    for line in lines:
+        row: list[Cell] = [asked.printed[line.method], measured(line.figures[headline], headline, True)]
+        if beyond:
+            figure = beyond.get(line.method)
+            row.append(Measured(**vars(figure), signed=True) if figure else "")
+        row += [measured(line.figures[name], name, name.endswith("lift")) for name in figures]
+        rows.append([*row, line.n, *(getattr(line, count) for count in counts)])
+    marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
     faint = {number for number, line in enumerate(lines) if line.method in baselines}
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not lines else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
+    notes += ["Minus Gaussian: paired, over the images that both have a score for."] if beyond else []
+    if len({line.n for line in lines}) > 1:
+        notes.append("Methods rest on different images where n differs.")
     return ScoreTable(words, columns, rows, 1, marks, 1, faint, [" ".join(notes)])
 
 
 def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
     """A figure as a cell; an interval beside every figure would leave nothing legible."""
-    digits = 2 if name.endswith("lift") else 3
+    digits = 0 if name.endswith("_n") else 2 if name.endswith("lift") else 3
     return Measured(**vars(figure), digits=digits) if with_interval else Measured(figure.value, digits=digits)
 
 

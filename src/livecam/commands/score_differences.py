@@ -15,6 +15,7 @@ from livecam.report.score_tables import Cell, Measured, ScoreTable
 
 # Accuracies that differ by less count as equal.
 _EQUAL = 0.01
+_CONFOUNDED = "confounded"
 
 
 @dataclass
@@ -69,6 +70,9 @@ def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list
             if study.runs and found:
                 known = [share for share in accuracies if share]
                 means.append([told, name, *_cells(over_runs(found), over_runs(known) if known else None)])
+                # Accuracies that differ in both directions cancel out; what they do to maps need not.
+                if any(row[-1] for row in pairs[-len(found) :]):
+                    means[-1][-1] = _CONFOUNDED
     rows = [*means, *pairs]
     if not rows:
         return []
@@ -77,6 +81,8 @@ def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list
         notes[0] += " The first rows are means over runs, with intervals over runs (Student's t)."
     if any(row[-1] for row in rows):
         notes.append(f"Confounded: accuracies differ by {100 * _EQUAL:.0f} point or more, which alone may change maps.")
+    elif any(row[-2] != "-" for row in rows):
+        notes.append(f"Accuracies that differ by less than {100 * _EQUAL:.0f} point count as equal.")
     words = metric.name.replace("_", " ")
     columns = ["method", "networks", f"difference in {words} [95 %]", "in accuracy", "remark"]
     return [ScoreTable(f"{words}: paired differences", columns, rows, 2, [None] * len(rows), 2, set(), notes)]
@@ -84,7 +90,7 @@ def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list
 
 def _cells(difference: Figure, accuracy: Figure | None) -> list[Cell]:
     share = Measured(accuracy.value, signed=True) if accuracy else "-"
-    told = "confounded" if accuracy and abs(accuracy.value) >= _EQUAL - 1e-9 else ""
+    told = _CONFOUNDED if accuracy and abs(accuracy.value) >= _EQUAL - 1e-9 else ""
     return [Measured(**vars(difference), signed=True), share, told]
 
 

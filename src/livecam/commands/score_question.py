@@ -8,10 +8,11 @@ from lightning import Trainer
 from torch.utils.data import Dataset
 
 from livecam.commands.common import listed
-from livecam.commands.datasets import choose, data_for, part_of, run_data
+from livecam.commands.datasets import choose, data_for, images_of, part_of, run_data
 from livecam.commands.network import Network
 from livecam.commands.score_rows import ScoreFolder
-from livecam.commands.score_run import Scorer, columns_of, fingerprint, run, settings_of
+from livecam.commands.score_run import Scorer, columns_of, run
+from livecam.commands.score_settings import fingerprint, settings_of
 from livecam.commands.score_values import NetworkScores
 from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
@@ -86,12 +87,19 @@ class Question:
     def ask(self, network: Network, folder: Path, trainer: Trainer) -> Scored:
         """Score one network into a folder, going on with what is there."""
         given = self.data or run_data(network.source)
-        loader = part_of(data_for(network, given), self.part)
+        data = data_for(network, given)
+        loader = part_of(data, self.part)
         indices = choose(len(loader.dataset), self.limit)
         shown = choose(len(loader.dataset), min(SHOWN, len(indices)))
         photos = getattr(loader.dataset, "photos", None)
         files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
-        more = {"target": self.target, "part": self.part, "reference": repr(self.reference), "reference_files": files}
+        more = {
+            "images": images_of(loader.dataset),
+            "target": self.target,
+            "part": self.part,
+            "reference": repr(self.reference),
+            "reference_files": files,
+        }
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)
@@ -104,6 +112,7 @@ class Question:
             self._reference(network),
             [photo.path for photo in photos] if photos else None,
             shown,
+            data,
         )
         run(scorer, loader, indices, trainer, self.batch_size)
         wanted = set(indices)
@@ -115,7 +124,8 @@ class Question:
     def _reference(self, network: Network) -> ReferenceMask | None:
         if not self.reference:
             return None
-        found = ReferenceMask(**self.reference)
+        # Every image comes once: keeping its map would serve nobody.
+        found = ReferenceMask(**self.reference, cache=0)
         if found.num_classes != network.num_classes:
             # Its classes are others, so that the explained one means nothing to it.
             found.target = "predicted"

@@ -44,7 +44,7 @@ class ScoreFolder:
         differ = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
         if not differ:
             return
-        if found and any(True for _ in self.images()):
+        if any(True for _ in self.images()):
             raise ValueError(
                 f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or remove "
                 "the folder."
@@ -76,7 +76,7 @@ class ScoreFolder:
         # As text, which takes a fraction of the memory of rows.
         parts = {index: self._text(rows) for index, rows in self.images()}
         aside = self.path / ".scores.csv.part"
-        with aside.open("w", newline="", encoding="utf-8") as file:
+        with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             csv.writer(file, lineterminator="\n").writerow(self.columns)
             file.writelines(parts[index] for index in sorted(parts))
         os.replace(aside, self.path / "scores.csv")
@@ -96,7 +96,7 @@ class RowWriter:
         if path.exists():
             # What follows must not become part of a row that a kill cut off.
             os.truncate(path, len(_whole(path.read_bytes())))
-        self._file: TextIO = path.open("a", newline="", encoding="utf-8")
+        self._file: TextIO = path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
         if not path.stat().st_size:
             self._writer.writeheader()
@@ -124,7 +124,7 @@ def _groups(path: Path) -> Iterator[tuple[int, list[Row]]]:
     if not path.exists():
         return
     with path.open("rb") as file:
-        lines = (line.decode("utf-8") for line in file if line.endswith(b"\n"))
+        lines = (line.decode("utf-8", "surrogateescape") for line in file if line.endswith(b"\n"))
         # A row that a kill cut off inside of quotes lacks what comes after them.
         rows = (row for row in csv.DictReader(lines) if None not in row.values())
         for index, group in groupby(rows, key=lambda row: row["index"]):

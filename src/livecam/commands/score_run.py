@@ -2,13 +2,13 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -70,6 +70,7 @@ class Scorer(LightningModule):
         reference: Another network's maps; None where no metric reads them.
         files: Name of each image of the data set, by index, where they have names.
         kept: Indices of images whose maps are kept, to be drawn.
+        data: The data module; what it does to batches on their way to the device is done here too.
     """
 
     def __init__(
@@ -82,24 +83,46 @@ class Scorer(LightningModule):
         reference: ReferenceMask | None = None,
         files: Sequence[str] | None = None,
         kept: Sequence[int] = (),
+        data: LightningDataModule | None = None,
     ) -> None:
         super().__init__()
         # The same numbers up to rounding; on CPUs many networks take half the time (MobileNetV2).
         self.model = network.model.to(memory_format=torch.channels_last)
         self.network, self.explainers, self.target = network, list(explainers), target
         self.asked = list(metrics)
+        self.data = data
         self.folder, self.reference, self.files, self.kept = folder, reference, files, frozenset(kept)
         self.bars: Bars | None = None
+        self._settled = False
+        self._failed: set[str] = set()
 
     def on_predict_start(self) -> None:
         """Open this rank's file."""
         self._writer = self.folder.open(self.global_rank)
 
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """What the data module does before a batch is moved."""
+        return self._through(batch, "on_before_batch_transfer")
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """What the data module does to a batch on the device, such as normalising it."""
+        return self._through(batch, "on_after_batch_transfer")
+
+    def _through(self, batch: dict[str, Any], hook: str) -> dict[str, Any]:
+        if self.data is None or batch["content"] is None:
+            return batch
+        self.data.trainer = self.trainer
+        return batch | {"content": getattr(self.data, hook)(batch["content"], 0)}
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score one batch; nothing is kept in memory."""
         index = batch["index"]
         if len(index):
-            self._writer.write(self._rows(index.tolist(), read_batch(batch["content"])))
+            with warnings.catch_warnings():
+                # Once is enough for what a method says of every batch.
+                warnings.simplefilter("ignore" if self._settled else "once", UserWarning)
+                self._writer.write(self._rows(index.tolist(), read_batch(batch["content"])))
+            self._settled = True
         if self.bars:
             self.bars.advance(batch["count"] * self.trainer.world_size)
 
@@ -141,30 +164,32 @@ class Scorer(LightningModule):
 
     def _explain(self, batch: Batch, targets: Tensor | None) -> dict[str, Explanation]:
         settings = {"head": self.network.head, "normalisation": self.network.normalisation}
-        with warnings.catch_warnings():
-            # Once is enough for what a method says of every batch.
-            warnings.simplefilter("once" if not self._told() else "ignore", UserWarning)
-            try:
-                return explain(self.model, batch.image, self.explainers, targets, **settings)
-            except (ValueError, KeyError) as error:
-                found, reasons = {}, {}
-                for explainer in self.explainers:
-                    try:
-                        found |= explain(self.model, batch.image, [explainer], targets, **settings)
-                    except (ValueError, KeyError) as reason:
-                        reasons[explainer.label] = reason
-                if not found:
-                    raise error
-                for label, reason in reasons.items():
-                    print(f"{label} does not fit {self.network.label}: {reason.args[0]}", file=sys.stderr)
-                self.explainers = [explainer for explainer in self.explainers if explainer.name in found]
-                if all(isinstance(explainer, BASELINES) for explainer in self.explainers):
-                    raise ValueError(f"No method fits {self.network.label}: name others by --methods.") from error
-                return found
+        try:
+            return explain(self.model, batch.image, self.explainers, targets, **settings)
+        except (ValueError, KeyError) as error:
+            found, reasons = {}, {}
+            for explainer in self.explainers:
+                try:
+                    found |= explain(self.model, batch.image, [explainer], targets, **settings)
+                except (ValueError, KeyError) as reason:
+                    reasons[explainer] = reason.args[0]
+            if not found:
+                raise error
+        for explainer, reason in reasons.items():
+            self._leave_out(explainer, reason, len(batch))
+        if not self._settled:
+            # What fails on the first images does not fit; later on it may be the images.
+            self.explainers = [explainer for explainer in self.explainers if explainer.name in found]
+            if all(isinstance(explainer, BASELINES) for explainer in self.explainers):
+                raise ValueError(f"No method fits {self.network.label}: name others by --methods.")
+        return found
 
-    def _told(self) -> bool:
-        told, self._warned = getattr(self, "_warned", False), True
-        return told
+    def _leave_out(self, explainer: Explainer, reason: str, images: int) -> None:
+        """Say why a method is missing, once."""
+        if explainer.name not in self._failed:
+            what = f"fails on {images} or more images of" if self._settled else "does not fit"
+            print(f"{explainer.label} {what} {self.network.label}: {reason}", file=sys.stderr)
+        self._failed.add(explainer.name)
 
     def _measured(self, seen: Explained) -> dict[str, list[str]]:
         """Cells of each column; blank for images that are not annotated."""
@@ -233,7 +258,8 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
                 if "Original Traceback" not in str(error):
                     raise
                 # A loader process sends its traceback along; the last line says what is wrong.
-                raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+                kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
+                raise ValueError(told or kind) from error
             except (KeyboardInterrupt, SystemExit):
                 print("Interrupted: the same command goes on from here.", file=sys.stderr)
                 raise
@@ -254,30 +280,3 @@ def _shown(scorer: Scorer, total: int, done: int, trainer: Trainer) -> Iterator[
     with Bars(f"scoring {scorer.network.label}", total, done) as scorer.bars:
         yield
     scorer.bars = None
-
-
-def settings_of(
-    network: Network, data: Mapping[str, Any], methods: Sequence[Explainer], metrics: Sequence[str], **more: Any
-) -> dict[str, Any]:
-    """What scores depend on, as plain values that tell one run's from another's."""
-    return {
-        "network": network.label,
-        "weights": fingerprint(network.source),
-        "input": [network.image_size, network.resize],
-        "data": dict(data),
-        "methods": [repr(method) for method in methods],
-        "metrics": list(metrics),
-        **more,
-    }
-
-
-def fingerprint(source: str) -> str:
-    """Name and content of a file; the name alone of published weights."""
-    import hashlib
-    from pathlib import Path
-
-    path = Path(source)
-    if not path.is_file():
-        return source
-    with path.open("rb") as file:
-        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

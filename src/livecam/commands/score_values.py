@@ -11,7 +11,8 @@ from torch import Tensor
 from livecam.commands.score_rows import Row
 from livecam.commands.score_run import columns_of
 from livecam.metrics import ImageMetric
-from livecam.metrics.summary import Figure, ImageValues, mean_figure, summarise
+from livecam.metrics.image_metric import totals
+from livecam.metrics.summary import Figure, ImageValues, differences, mean_figure, summarise
 from livecam.scoring import reads
 
 
@@ -25,6 +26,7 @@ class Line:
         n: Images behind the headline.
         undefined: Images for which it is not defined.
         degenerate: Maps without contrast among all.
+        counts: Images behind each part of the metric; those behind a further part may be fewer than n.
     """
 
     method: str
@@ -32,6 +34,7 @@ class Line:
     n: int
     undefined: int
     degenerate: int
+    counts: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``summary.json``; null where a figure is undefined, because JSON has no NaN."""
@@ -39,7 +42,9 @@ class Line:
             name: {key: value if value == value else None for key, value in vars(figure).items()}
             for name, figure in self.figures.items()
         }
-        return {"n": self.n, "undefined": self.undefined, "degenerate": self.degenerate, "figures": figures}
+        fewer = {part: count for part, count in self.counts.items() if count != self.n}
+        counts = {"n": self.n, "undefined": self.undefined, "degenerate": self.degenerate}
+        return counts | {"n_of_parts": fewer, "figures": figures}
 
 
 @dataclass
@@ -119,8 +124,16 @@ class NetworkScores:
             undefined = int((~values.values[0].isfinite()).sum())
             flat = int(scores.degenerate[scores.applies[metric.name]].sum())
             n = values.values.shape[1] - undefined
-            self._lines[key] = Line(method, summarise(values), n, undefined, flat)
+            behind = dict(zip(metric.parts, totals(values.values)[1].sum(1).tolist()))
+            self._lines[key] = Line(method, summarise(values), n, undefined, flat, behind)
         return self._lines[key]
+
+    def beyond(self, metric: ImageMetric, method: str, baseline: str) -> Figure | None:
+        """Headline minus that of a baseline, over the images for which both are defined; None where there are none."""
+        images = self.defined(metric, method)
+        both = images[torch.isin(images, self.defined(metric, baseline))]
+        found = differences(self.values(metric, method, both), self.values(metric, baseline, both))
+        return found.get(metric.parts[0])
 
     def ranked(self, metric: ImageMetric) -> list[Line]:
         """Lines of all methods that were scored, the best first."""

@@ -43,6 +43,7 @@ class ConfidenceChange(ImageMetric):
     Args:
         space: Where the product is taken: ``input`` (as in the papers' codes; 0 is the data's mean colour) or
             ``pixels`` (0 is black), which needs a normalisation.
+        name: See :class:`ImageMetric`.
 
     Raises:
         ValueError: When the space is unknown.
@@ -54,8 +55,8 @@ class ConfidenceChange(ImageMetric):
     shown: ClassVar[tuple[str, ...]] = ("increase", "absolute")
     higher_is_better = False
 
-    def __init__(self, space: str = "input") -> None:
-        super().__init__()
+    def __init__(self, space: str = "input", *, name: str | None = None) -> None:
+        super().__init__(name=name)
         check_option("space", space, BLACK)
         self.space = space
 

@@ -1,5 +1,6 @@
 """Means over images that add up across batches and ranks."""
 
+import re
 from abc import abstractmethod
 from inspect import Signature, signature
 from typing import Any, ClassVar
@@ -25,6 +26,12 @@ class ImageMetric(Metric):
     float64, so that ranks and batches may be added in any order.
 
     Where there is more than one category, means are taken within each first, then over those that have any image.
+
+    Args:
+        name: Key of the metric; None takes the class's own. Two settings of one metric live side by side under two.
+
+    Raises:
+        ValueError: When the name has other characters than lower-case letters, digits and ``_``.
     """
 
     name: ClassVar[str]
@@ -39,8 +46,11 @@ class ImageMetric(Metric):
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, name: str | None = None) -> None:
         super().__init__()
+        if name is not None and not re.fullmatch("[a-z0-9_]+", name):
+            raise ValueError(f"Metric name {name!r} becomes a key: use lower-case letters, digits and '_'.")
+        self.name = name or type(self).name
         shape = len(self.parts), self.num_categories
         self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("defined", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
@@ -83,24 +93,29 @@ class ImageMetric(Metric):
         self.sums.index_add_(1, where.to(self.sums.device), sums)
         self.defined.index_add_(1, where.to(self.sums.device), defined)
         self.undefined += (defined[0] == 0).sum()
-        self.degenerate += has_no_contrast(maps).sum()
+        self.degenerate += has_no_contrast(maps).sum().to(self.degenerate.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Headline first, then the other figures and the counts ``n``, ``undefined``, ``degenerate``."""
         counts = {"n": self.defined[0].sum(), "undefined": self.undefined, "degenerate": self.degenerate}
         return self.figures(self.sums, self.defined) | counts
 
-    def figures(self, sums: Tensor, defined: Tensor) -> dict[str, Tensor]:
+    def figures(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """From sums of values to what is reported; the same for a whole set and for resampled ones.
 
         Args:
             sums: ``(parts, categories, ...)`` sums of values.
             defined: Numbers of values behind them, of the same shape.
+            weights: How much each category counts, ``(categories, ...)``; None counts all alike.
 
         Returns:
             Mean of each part ``(...)``, over images within categories, then over categories; NaN where there is none.
         """
-        return dict(zip(self.parts, (sums / defined).nanmean(1)))
+        means = sums / defined
+        if weights is None:
+            return dict(zip(self.parts, means.nanmean(1)))
+        weights = weights * (defined > 0)
+        return dict(zip(self.parts, (means.nan_to_num(0) * weights).sum(1) / weights.sum(1)))
 
 
 def totals(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from math import ceil
 from typing import ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from livecam.fills import Fill
@@ -30,10 +29,11 @@ class Curves(NamedTuple):
     """``(N, n + 1)`` float64 in [0, 1], from the substrate to the image."""
 
 
-def tied_share(maps: Tensor) -> Tensor:
-    """Share of the pixels of each map ``(N, H, W)`` whose value occurs more than once in it, ``(N,)`` float64."""
-    same = maps.flatten(1).sort(1).values.diff(dim=1) == 0
-    return (F.pad(same, (1, 0)) | F.pad(same, (0, 1))).double().mean(1)
+def tied_share(maps: Tensor, more_than: int = 1) -> Tensor:
+    """Share of the pixels of each map ``(N, H, W)`` whose value occurs more than so many times, ``(N,)`` float64."""
+    values = maps.flatten(1).sort(1).values.contiguous()
+    times = torch.searchsorted(values, values, right=True) - torch.searchsorted(values, values)
+    return (times > more_than).double().mean(1)
 
 
 def tie_orders(ties: str, pixels: int, seed: int = 0) -> Tensor:
@@ -87,8 +87,8 @@ def perturbation_curves(
         maps: ``(N, H, W)`` of any scale.
         deleted: What is left of each image when every pixel has gone, ``(N, 3, H, W)``.
         inserted: What insertion starts from ``(N, 3, H, W)``; None is the same.
-        ties: Orders of equal pixels ``(T, HW)``; all are averaged over where more than 20 % of a map's pixels are tied,
-            else the first alone is taken.
+        ties: Orders of equal pixels ``(T, HW)``; all are averaged over where more than 20 % of a map's pixels belong to
+            groups of equal pixels that do not fit into one step, else the first alone is taken.
         step: Pixels per step.
         head: Name of the network's head.
         chunk: Masked images per forward; bounds memory.
@@ -101,7 +101,8 @@ def perturbation_curves(
     maps, targets, ties = maps.to(device), targets.to(device), ties.to(device)
     pixels = (torch.arange(ceil(size / step) + 1, device=device) * step).clamp(max=size)
 
-    repeats = torch.where(tied_share(maps) > 0.2, len(ties), 1)
+    # A smaller group is gone within a step or two, whatever its order.
+    repeats = torch.where(tied_share(maps, more_than=step) > 0.2, len(ties), 1)
     # One row for each order of each image; the first rows are the images themselves, in order.
     turn, owner = (torch.arange(len(ties), device=device)[:, None] < repeats).nonzero(as_tuple=True)
     rank = torch.cat([ranks(maps[owner[turn == number]], order) for number, order in enumerate(ties)])
@@ -158,9 +159,9 @@ class InsertionDeletion(ImageMetric):
     is the score (Petsiuk et al. 2018, RISE); the headline is insertion minus deletion (Zhang et al., SIGCAM).
 
     Ties decide the score of maps that are mostly exact zeros: where 95 % of the pixels were tied, their order alone
-    moved insertion from 0.36 to 0.77. It is random by default, and maps of which more than 20 % are tied take the mean
-    over three orders. A constant map so scores what a random order does; it is counted as degenerate. A map that is
-    not finite has no order and is undefined.
+    moved insertion from 0.36 to 0.77. It is random by default, and maps of which more than 20 % are tied, in groups
+    larger than a step, take the mean over three orders. A constant map so scores what a random order does; it is
+    counted as degenerate. A map that is not finite has no order and is undefined.
 
     Scores depend on the substrate; two presets: SIGCAM's is the default, RISE's is ``substrate="zero_normalised",
     insertion_substrate="rise"`` (with ``step=224`` at 224 px).
@@ -180,6 +181,7 @@ class InsertionDeletion(ImageMetric):
         chunk: Masked images per forward; bounds memory.
         seed: Of the random orders.
         curves: Whether points of the curves are reported.
+        name: See :class:`ImageMetric`.
 
     Raises:
         ValueError: When an option is unknown or out of range.
@@ -199,10 +201,14 @@ class InsertionDeletion(ImageMetric):
         chunk: int = 32,
         seed: int = 0,
         curves: bool = False,
+        *,
+        name: str | None = None,
     ) -> None:
+        if not isinstance(curves, bool):
+            raise ValueError(f"curves is True or False, got {curves!r}.")
         if curves:
             self.parts += tuple(f"{name}_at_{share:02}" for name in ("insertion", "deletion") for share in PERCENTS)
-        super().__init__()
+        super().__init__(name=name)
         check_option("ties", ties, TIES)
         check_count("step", 1 if step is None else step)
         check_count("chunk", chunk)

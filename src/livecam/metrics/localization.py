@@ -56,9 +56,9 @@ class LocalizationScore(ImageMetric):
         # A constant map is uniform energy: shifting it leaves nothing, and what it stands for scores chance.
         return torch.stack([score, chance, torch.where(shifted.isnan(), chance, shifted)])
 
-    def figures(self, sums: Tensor, defined: Tensor) -> dict[str, Tensor]:
+    def figures(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Means of the parts, and lifts."""
-        means = super().figures(sums, defined)
+        means = super().figures(sums, defined, weights)
         lifts = {"lift": means["localization"] / means["chance"], "minmax_lift": means["minmax"] / means["chance"]}
         return means | lifts
 
@@ -88,18 +88,24 @@ class EnergyInMask(ImageMetric):
     ImageNet cover half of a median image, so that a map of little worth scores well on all of them together.
 
     Parts: ``energy_in_mask`` (headline), ``chance``, ``lift``; ``small``, ``small_chance``, ``small_lift`` for the
-    images of which the mask covers less than ``small``.
+    ``small_n`` images of which the mask covers less than ``small``.
 
     Args:
-        small: Largest share of the image that a small object covers.
+        small: Share of the image, in (0, 1], that a small object stays below.
+        name: See :class:`ImageMetric`.
+
+    Raises:
+        ValueError: When the share is out of range.
     """
 
     name: ClassVar[str] = "energy_in_mask"
     parts: tuple[str, ...] = ("energy_in_mask", "chance", "small", "small_chance")
-    shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "small_lift")
+    shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "small_lift", "small_n")
 
-    def __init__(self, small: float = 0.25) -> None:
-        super().__init__()
+    def __init__(self, small: float = 0.25, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if not isinstance(small, int | float) or not 0 < small <= 1:
+            raise ValueError(f"small is a share of the image, in (0, 1], got {small!r}.")
         self.small = small
 
     def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
@@ -109,8 +115,8 @@ class EnergyInMask(ImageMetric):
         large = chance >= self.small
         return torch.stack([score, chance, *(value.masked_fill(large, torch.nan) for value in (score, chance))])
 
-    def figures(self, sums: Tensor, defined: Tensor) -> dict[str, Tensor]:
-        """Means of the parts, and lifts."""
-        means = super().figures(sums, defined)
-        lifts = {"lift": means[self.name] / means["chance"], "small_lift": means["small"] / means["small_chance"]}
-        return means | lifts
+    def figures(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+        """Means of the parts, lifts, and the number of small objects."""
+        means = super().figures(sums, defined, weights)
+        lift, small_lift = means["energy_in_mask"] / means["chance"], means["small"] / means["small_chance"]
+        return means | {"lift": lift, "small_lift": small_lift, "small_n": defined[2].sum(0)}

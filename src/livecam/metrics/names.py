@@ -33,6 +33,7 @@ def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
             hint = f"Did you mean {' or '.join(close)}?" if close else f"Metrics: {', '.join(known)}."
             raise ValueError(f"Unknown metric {name!r}. {hint}")
         built.append(make(known[name], word, options))
+        name = built[-1].name
         if sum(metric.name == name for metric in built) > 1:
-            raise ValueError(f"Metric {name!r} is there twice: each is scored once.")
+            raise ValueError(f"Metric {name!r} is there twice: give one another name, as in {name}(name='{name}_2').")
     return built

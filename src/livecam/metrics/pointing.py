@@ -56,6 +56,7 @@ class PointingGame(ImageMetric):
             ``first`` takes the first in row-major order, as published codes do, which of a saturated region is its top.
         tolerance: A pixel hits when it is nearer than this to the mask, in pixels of the map: 0 asks for the mask
             itself, 15 is the original protocol, at the resolution of the photo.
+        name: See :class:`ImageMetric`.
 
     Raises:
         ValueError: When an option is unknown.
@@ -67,11 +68,16 @@ class PointingGame(ImageMetric):
     shown: ClassVar[tuple[str, ...]] = ("chance",)
 
     def __init__(
-        self, num_categories: int = 1000, ties: Literal["share", "first"] = "share", tolerance: float = 0
+        self,
+        num_categories: int = 1000,
+        ties: Literal["share", "first"] = "share",
+        tolerance: float = 0,
+        *,
+        name: str | None = None,
     ) -> None:
         check_count("num_categories", num_categories)
         self.num_categories = num_categories
-        super().__init__()
+        super().__init__(name=name)
         check_option("ties", ties, ("share", "first"))
         if not 0 <= tolerance < math.inf:
             raise ValueError(f"tolerance is a distance in pixels from 0, such as 15; got {tolerance!r}.")

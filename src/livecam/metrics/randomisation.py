@@ -177,7 +177,8 @@ class Randomisation(ImageMetric):
     network show; layers that are used without being called come last. Where no call is seen at all, they stand in
     reversed order of registration.
 
-    An image is undefined where one of its maps has no contrast: nothing can be compared.
+    An image is undefined where its map, or that of the wholly random network, has no contrast: nothing can be compared.
+    A further part is undefined where the map of its own random network has none.
 
     Costs at most 8 explain-calls (fewer with less than 5 layers), each with a deep copy: all layers; the top one, 25,
     50, 75 % of the layers from the top; the three lower quarters alone (the upper one alone is the 25 %).
@@ -190,6 +191,7 @@ class Randomisation(ImageMetric):
 
     Args:
         seed: Of the random weights.
+        name: See :class:`ImageMetric`.
     """
 
     name: ClassVar[str] = "randomisation"
@@ -204,8 +206,8 @@ class Randomisation(ImageMetric):
     shown: ClassVar[tuple[str, ...]] = ("ssim", "top", "independent", "null")
     higher_is_better = False
 
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
+    def __init__(self, seed: int = 0, *, name: str | None = None) -> None:
+        super().__init__(name=name)
         check_count("seed", seed, 0)
         self.seed = seed
 

@@ -120,6 +120,7 @@ class Reclassification(ImageMetric):
         mode: ``multiply`` or ``threshold``, see :func:`masked_images`.
         threshold: In (0, 1], for that mode.
         fill: What takes the place of the rest.
+        name: See :class:`ImageMetric`.
 
     Raises:
         ValueError: When an option is unknown or out of range.
@@ -130,8 +131,10 @@ class Reclassification(ImageMetric):
     parts: tuple[str, ...] = ("reclassification", "original", "kept", "top5", "rank", "ratio")
     shown: ClassVar[tuple[str, ...]] = ("original", "kept", "top5", "rank")
 
-    def __init__(self, mode: str = "multiply", threshold: float = 0.5, fill: Fill = "black") -> None:
-        super().__init__()
+    def __init__(
+        self, mode: str = "multiply", threshold: float = 0.5, fill: Fill = "black", *, name: str | None = None
+    ) -> None:
+        super().__init__(name=name)
         check_masking(mode, threshold, fill)
         self.mode, self.threshold, self.fill = mode, threshold, as_fill("fill", fill)
 

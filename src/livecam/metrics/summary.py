@@ -48,14 +48,15 @@ class ImageValues:
             counts: How often each image counts in each of R resamples, ``(R, N)``; None takes every image once.
         """
         count = self.values.shape[1]
-        weights = (torch.ones(1, count) if counts is None else counts).double()
+        drawn = (torch.ones(1, count) if counts is None else counts).double().T
         categories = torch.zeros(count, dtype=torch.long) if self.categories is None else self.categories
-        groups, where = categories.unique(return_inverse=True)
-        sums = []
-        for share in totals(self.values):
-            weighed = share.double()[:, None] * weights
-            sums.append(weighed.new_zeros(len(share), len(weights), len(groups)).index_add_(2, where, weighed))
-        return self.metric.figures(*(total.transpose(1, 2) for total in sums))
+        order, sizes = categories.argsort(stable=True), categories.unique(return_counts=True)[1].tolist()
+        groups = list(zip(drawn[order].split(sizes), *(part[:, order].split(sizes, 1) for part in totals(self.values))))
+        sums, defined = (torch.stack([group[n].double() @ group[0] for group in groups], 1) for n in (1, 2))
+        # A category counts as often as its images are drawn: of categories with one image, a resample would otherwise
+        # be a sample without replacement.
+        weights = torch.stack([group[0].mean(0) for group in groups])
+        return self.metric.figures(sums, defined, weights)
 
     def resampled(self, seed: int = 0, count: int = RESAMPLES) -> dict[str, Tensor]:
         """Figures of ``count`` bootstrap resamples, ``(count,)`` each.

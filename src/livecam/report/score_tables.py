@@ -4,6 +4,10 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Measured:
 
 
 Cell = str | int | Measured
+
+# Columns that a narrow terminal keeps.
+_ALWAYS = ("n", "undefined", "no contrast", "accuracy", "in accuracy", "remark")
 
 
 @dataclass
@@ -94,27 +101,44 @@ class ScoreTable:
 
 
 def print_tables(tables: Sequence[ScoreTable]) -> None:
-    """Print tables to the terminal."""
-    from rich.box import SIMPLE_HEAD
+    """Print tables to the terminal; where it is narrow, further figures are left out, never names or the headline."""
     from rich.console import Console
-    from rich.table import Table
 
     # Names of runs and files may hold brackets and colons, which mean nothing here.
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         # A log has no width of its own.
-        console.width = 120
+        console.width = 160
     for table in tables:
-        drawn = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        for number, column in enumerate(table.columns):
-            words = number < table.words
-            drawn.add_column(column, justify="left" if words else "right", no_wrap=not words)
-        for number, row in enumerate(table.rows):
-            drawn.add_row(*map(str, row), style="dim" if number in table.faint else None)
+        shown = list(range(len(table.columns)))
+        spare = [number for number in shown if number > table.chart and table.columns[number] not in _ALWAYS]
+        free = console.options.update(width=10_000)
+        while spare and console.measure(_drawn(table, shown), options=free).maximum > console.width:
+            shown.remove(spare.pop())
         console.print()
-        console.print(drawn)
+        console.print(_drawn(table, shown))
         for note in table.notes:
             console.print(note, style="dim")
+        if len(shown) < len(table.columns):
+            left_out = ", ".join(name for number, name in enumerate(table.columns) if number not in shown)
+            console.print(f"Left out in this narrow terminal: {left_out}.", style="dim")
+
+
+def _drawn(table: ScoreTable, shown: Sequence[int]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    drawn = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for number in shown:
+        words = number < table.words
+        longest = max((len(word) for row in table.rows for word in str(row[number]).split()), default=0)
+        least = longest if words else None
+        drawn.add_column(
+            table.columns[number], justify="left" if words else "right", no_wrap=not words, min_width=least
+        )
+    for number, row in enumerate(table.rows):
+        drawn.add_row(*(str(row[column]) for column in shown), style="dim" if number in table.faint else None)
+    return drawn
 
 
 def as_csv(tables: Sequence[ScoreTable]) -> str:

@@ -34,12 +34,13 @@ def print_scores(
     )
     printed = printed_names(methods)
     # One narrow table per metric: a terminal has no room for all of them side by side.
-    for metric in (key.removesuffix("_n") for key in results if key.endswith("_n")):
+    for metric in (key.removesuffix("_degenerate") for key in results if key.endswith("_degenerate")):
         parts = [part for part in ("chance", "lift") if f"{metric}_{part}" in results]
         table = Table("method", metric.replace("_", " "), *parts)
         for column in table.columns[1:]:
             column.justify = "right"
-        for method in methods:
+        # A baseline is scored by some metrics only.
+        for method in (method for method in methods if method.name in results[metric]):
             values = (results[key].get(method.name) for key in [metric, *(f"{metric}_{part}" for part in parts)])
             table.add_row(printed[method.name], *("-" if value is None else f"{value:.3f}" for value in values))
         console.print(table)
