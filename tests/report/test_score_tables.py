@@ -130,7 +130,7 @@ def test_the_page_holds_what_the_tables_hold(tmp_path):
     assert [tuple(map(float, bar)) for bar in bars] == [(25, 50), (12.5, 12.5), (0, 100)]
     # What is only there to compare with is faint, and nothing else.
     fills = re.findall(r'<rect [^>]*fill="var\(--(\w+)\)"', content)
-    assert fills == ["accent", "line", "accent"]
+    assert fills == ["accent", "faint", "accent"]
     assert content.count('<tr class="low">') == 1 and content.count("<polyline ") == 2
     assert 'src="pictures/0.png" width="40" height="20"' in content
 

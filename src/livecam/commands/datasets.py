@@ -55,8 +55,10 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
 def _check_names(network: Network, names: Sequence[str] | None) -> None:
     """Refuse classes of as many other names; some may be spelt otherwise, or be numbers where nobody named them."""
     pairs = [(name, own) for name, own in zip(names or (), network.class_names or ()) if not name.startswith("class ")]
-    if pairs and sum(name != own for name, own in pairs) > len(pairs) / 2:
-        name, own = next(pair for pair in pairs if pair[0] != pair[1])
+    # ImageNet's names come with synonyms: "tench, Tinca tinca".
+    other = [(name, own) for name, own in pairs if name.split(",")[0].lower() != own.split(",")[0].lower()]
+    if len(other) > len(pairs) / 2:
+        name, own = other[0]
         raise ValueError(
             f"The data call a class {name!r} that {network.label} calls {own!r}: their labels do not mean the same. "
             "Score a network that was trained on these classes, in this order."

@@ -17,6 +17,9 @@ from livecam.report.atomic import write_atomically
 from livecam.report.score_tables import Cell, Measured, ScoreTable, print_tables
 from livecam.report.scores_page import Curves, write_scores_page
 
+# More curves than these nobody can tell apart.
+_LINES = 7
+
 
 def score(
     checkpoint: str | None = None,
@@ -162,10 +165,15 @@ def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
 
 def curves_of(asked: Question, answer: Scored, metric: ImageMetric) -> list[Curves]:
     """The curves that a metric has, at 0, 10, ... 100 percent: one drawing for each that its parts name."""
+    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
+    ranked = answer.scores.ranked(metric)
+    results = [line for line in ranked if line.method not in baselines]
+    lines = [*results[:_LINES], *(line for line in ranked if line.method in baselines)]
+    note = f"The best {_LINES} of {len(results)} methods." if len(results) > _LINES else ""
     found = []
-    lines = answer.scores.ranked(metric)
     for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.parts if part.endswith("_at_00")):
         names = [f"{start}_at_{percent:02}" for percent in range(0, 101, 10)]
         drawn = {asked.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
-        found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn))
+        faint = frozenset(asked.printed[name] for name in baselines)
+        found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn, faint, note))
     return found

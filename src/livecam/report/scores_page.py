@@ -18,11 +18,21 @@ class Curves:
 
     Args:
         title: What they show.
-        lines: Values at equal steps from 0 to 100 percent, by name.
+        lines: Values at equal steps from 0 to 100 percent, by name; those of results first, at most 7.
+        faint: Names of lines that are no results but something to compare with: grey and dashed.
+        note: What is to be said below.
     """
 
     title: str
     lines: Mapping[str, Sequence[float]]
+    faint: frozenset[str] = frozenset()
+    note: str = ""
+
+    def look(self, name: str) -> str:
+        """Classes of a line: its colour, and its dashes."""
+        if name not in self.faint:
+            return f"s{list(self.lines).index(name)}"
+        return f"s7 d{1 + sorted(self.faint & self.lines.keys()).index(name) % 2}"
 
     def points(self, name: str) -> str:
         """A line's points in the drawing."""
