@@ -15,7 +15,8 @@ import torchvision
 from conditions import conditions, seconds
 from torchcam.metrics import DeletionInsertionMetric
 
-from livecam.metrics.insertion_deletion import InsertionDeletion, blur51
+from livecam.metrics.insertion_deletion import InsertionDeletion
+from livecam.metrics.substrates import blur51
 from livecam.progress import quietly
 
 CHUNK = 32
