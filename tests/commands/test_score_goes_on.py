@@ -20,7 +20,7 @@ from livecam.models import build_model
 
 def test_data_come_from_the_run_folder(here, capsys):
     told = refused(capsys, "score", "--checkpoint", CHECKPOINT, command=cli.explain)
-    assert "fit_config.yaml, which tells what data the network was trained on: name some by --data" in told
+    assert "fit_config.yaml, which tells what data the training had" in told
     data = {"class_path": "livecam.data.PlantedShapesData", "init_args": {"val_length": 5, "image_size": 64}}
     config = here / "runs" / "full" / "fit_config.yaml"
     config.write_text(yaml.safe_dump({"data": data}))

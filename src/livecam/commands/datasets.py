@@ -41,7 +41,7 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
     if issubclass(kind, PhotoData):
         known |= {*inspect.signature(PhotoData).parameters}
     arguments = {key: value for key, value in facts.items() if key in known}
-    data = kind(**dict(given.get("init_args") or {}) | arguments)
+    data = build_data(kind, dict(given.get("init_args") or {}) | arguments, "name the data by --data")
     classes = getattr(data, "num_classes", network.num_classes)
     if classes != network.num_classes:
         raise ValueError(
@@ -66,28 +66,54 @@ def _check_names(network: Network, names: Sequence[str] | None) -> None:
 
 
 def run_data(checkpoint: str) -> dict[str, Any]:
-    """``class_path`` and ``init_args`` of the data that a run folder's ``fit_config.yaml`` names; livecam's only.
+    """``class_path`` and ``init_args`` of the data that a training had; livecam's only.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When it names no data of livecam, or there is no checkpoint.
+        FileNotFoundError: When its run folder does not say so.
+        ValueError: When they are no data of livecam, or there is no checkpoint.
     """
     if Path(checkpoint).suffix != ".ckpt":
         raise ValueError("A network by name was not trained here: name the data by --data CLASS and --data.root PATH.")
+    name, arguments = trained_on(checkpoint, "name the data by --data CLASS and --data.root PATH")
+    if name not in livecam.data.__all__:
+        raise ValueError(f"The training's data were {name}, which is not of livecam: name the data by --data.")
+    return {"class_path": f"livecam.data.{name}", "init_args": arguments}
+
+
+def trained_on(checkpoint: str, remedy: str) -> tuple[str, dict[str, Any]]:
+    """Class and arguments of the data that the ``fit_config.yaml`` of a checkpoint's run folder names.
+
+    Args:
+        checkpoint: Path of a checkpoint in ``runs/<name>/checkpoints``.
+        remedy: What to do where it does not, for the message.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When it does not say what the data were.
+    """
     config = Path(checkpoint).absolute().parent.parent / "fit_config.yaml"
     if not config.is_file():
         raise FileNotFoundError(
-            f"There is no {config}, which tells what data the network was trained on: name some by --data CLASS and "
-            "--data.root PATH."
+            f"There is no {config}, which tells what data the training had: use the checkpoint in its run folder, or "
+            f"{remedy}."
         )
     try:
         content: Any = yaml.safe_load(config.read_text("utf-8"))["data"]
-        name, arguments = content["class_path"].rpartition(".")[2], dict(content["init_args"])
+        return content["class_path"].rpartition(".")[2], dict(content["init_args"])
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{config} does not say what the training's data were: name them by --data.") from error
-    if name not in livecam.data.__all__:
-        raise ValueError(f"{config} names {name}, which is not of livecam: name the data by --data.")
-    return {"class_path": f"livecam.data.{name}", "init_args": arguments}
+        raise ValueError(f"{config} does not say what the training's data were: {remedy}.") from error
+
+
+def build_data(kind: type[LightningDataModule], arguments: dict[str, Any], remedy: str) -> LightningDataModule:
+    """Build a data module from plain arguments.
+
+    Raises:
+        ValueError: When it does not take them.
+    """
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"The arguments do not fit {kind.__name__} of this version ({error}): {remedy}.") from error
 
 
 def check_same_data(networks: Sequence[Network]) -> None:

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from livecam.metrics.bootstrap import interval, resamples
 from livecam.metrics.reclassification import Reclassification
+from livecam.metrics.summary import mean_figure
 from livecam.report.atomic import write_atomically
 
 Ways = Mapping[str, Reclassification]
@@ -96,10 +96,11 @@ def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], pr
     """Means over the photos, and what Gradual Extrapolation adds to its base's probability of the target."""
     told = {key: [list(row.values.values()) for row in group] for key, group in groups.items()}
     values = {key: torch.tensor(rows, dtype=torch.float64).T for key, rows in told.items()}
-    counts = resamples(count := len(groups["", ""])).double()
+    count = len(groups["", ""])
 
     def sure(of: Tensor, form: str) -> str:
-        return "{0:{3}} [{1:{3}}, {2:{3}}]".format(of.mean(), *interval(counts @ of / count), form)
+        mean = mean_figure(of)
+        return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
 
     table = Table("masked by", "probability", "top 1", "top 5", "rank", "GE - base", box=box.SIMPLE_HEAD)
     table.title = f"Probability of the target, {count} photo{'s' * (count > 1)}"

@@ -86,7 +86,7 @@ class Scorer(LightningModule):
         data: LightningDataModule | None = None,
     ) -> None:
         super().__init__()
-        # The same numbers up to rounding; on CPUs many networks take half the time (MobileNetV2).
+        # The same numbers up to rounding, and many networks are faster so.
         self.model = network.model.to(memory_format=torch.channels_last)
         self.network, self.explainers, self.target = network, list(explainers), target
         self.asked = list(metrics)

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-import livecam.data  # noqa: F401  its classes are found by their names once they are loaded
+from livecam.commands.datasets import build_data, trained_on
 from livecam.commands.network import Network
 from livecam.data.module import PhotoData
 
@@ -49,16 +46,9 @@ def photos_of(part: str, photos: Sequence[Path], checkpoint: str) -> tuple[list[
         FileNotFoundError: When the run folder has no configuration, or the data are gone.
         ValueError: When the configuration names data that are not divided photos, or no photo belongs to the part.
     """
-    run = Path(checkpoint).absolute().parent.parent
-    config = run / "fit_config.yaml"
-    if not config.is_file():
-        raise FileNotFoundError(
-            f"There is no {config}, which tells how training divided its data: use the checkpoint in its run folder, "
-            "or leave out part."
-        )
-    data = _data_of(config)
+    data = _data_of(checkpoint)
     if part not in data.sets:
-        raise ValueError(f"The data of {config} have no part {part}: use {', '.join(data.sets)}.")
+        raise ValueError(f"The training's data have no part {part}: use {', '.join(data.sets)}.")
     members = {(data.sets[part].root / photo.path).resolve() for photo in data.sets[part].photos}
     kept = [photo for photo in photos if photo.resolve() in members]
     if not kept:
@@ -69,19 +59,10 @@ def photos_of(part: str, photos: Sequence[Path], checkpoint: str) -> tuple[list[
     return kept, f"{len(kept)} of {len(photos)} photos are in part {part} of the training's data."
 
 
-def _data_of(config: Path) -> PhotoData:
+def _data_of(checkpoint: str) -> PhotoData:
     """The data module of a training; only classes of livecam are built, whatever the file says."""
-    try:
-        content: Any = yaml.safe_load(config.read_text("utf-8"))["data"]
-        name, given = content["class_path"].rpartition(".")[2], dict(content["init_args"])
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{config} does not say what the training's data were: leave out part.") from error
+    name, arguments = trained_on(checkpoint, "leave out part")
     kinds = {kind.__name__: kind for kind in PhotoData.__subclasses__()}
     if name not in kinds:
-        raise ValueError(
-            f"{config} names {name}, which does not divide photos on disk: part is for {', '.join(kinds)}."
-        )
-    try:
-        return kinds[name](**given)
-    except TypeError as error:
-        raise ValueError(f"{config} does not fit {name} of this version ({error}): leave out part.") from error
+        raise ValueError(f"The data were {name}, which does not divide photos on disk: part is for {', '.join(kinds)}.")
+    return build_data(kinds[name], arguments, "leave out part")

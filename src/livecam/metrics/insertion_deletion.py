@@ -158,8 +158,8 @@ class InsertionDeletion(ImageMetric):
     insertion starts from the substrate and puts them back. Each gives a curve of the class's probability, and its area
     is the score (Petsiuk et al. 2018, RISE); the headline is insertion minus deletion (Zhang et al., SIGCAM).
 
-    Ties decide the score of maps that are mostly exact zeros: where 95 % of the pixels were tied, their order alone
-    moved insertion from 0.36 to 0.77. It is random by default, and maps of which more than 20 % are tied, in groups
+    Ties decide the score of maps that are mostly exact zeros: the order of equal pixels alone can more than double an
+    area. It is random by default, and maps of which more than 20 % are tied, in groups
     larger than a step, take the mean over three orders. A constant map so scores what a random order does; it is
     counted as degenerate. A map that is not finite has no order and is undefined.
 

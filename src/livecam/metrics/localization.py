@@ -84,8 +84,8 @@ class ReferenceLocalizationScore(LocalizationScore):
 class EnergyInMask(ImageMetric):
     """Energy-based pointing game (Wang et al. 2020): the share of a map's energy inside the annotated mask or box.
 
-    The same share as :class:`LocalizationScore`, and beside it that of the images whose object is ``small``: boxes of
-    ImageNet cover half of a median image, so that a map of little worth scores well on all of them together.
+    The same share as :class:`LocalizationScore`, and beside it that of the images whose object is ``small``: where
+    boxes cover half of an image, a map of little worth scores well.
 
     Parts: ``energy_in_mask`` (headline), ``chance``, ``lift``; ``small``, ``small_chance``, ``small_lift`` for the
     ``small_n`` images of which the mask covers less than ``small``.

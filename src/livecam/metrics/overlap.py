@@ -66,7 +66,7 @@ class MaskOverlap(ImageMetric):
     Parts: ``overlap`` (headline: IoU at 0.5 of the maximum), ``iou_15`` (at 0.15, where boxes are commonly cut out of
     Grad-CAM), ``best`` (at the best threshold of each image: optimistic, since the ground truth chooses it),
     ``average_precision``, ``chance`` (the mask's share of the image: the IoU of the whole image, and what the average
-    precision of a random ranking tends to with many pixels; 0.0002 less than that at 224 px).
+    precision of a random ranking tends to with many pixels).
     """
 
     name: ClassVar[str] = "overlap"
