@@ -16,7 +16,7 @@ from conditions import conditions, seconds
 from torchcam.metrics import DeletionInsertionMetric
 
 from livecam.metrics.insertion_deletion import InsertionDeletion
-from livecam.metrics.substrates import blur51
+from livecam.metrics.substrates import substrate_of
 from livecam.progress import quietly
 
 CHUNK = 32
@@ -75,7 +75,7 @@ def main() -> None:
 
         def theirs(images: torch.Tensor = images, targets: torch.Tensor = targets, maps: torch.Tensor = maps) -> None:
             found = DeletionInsertionMetric(
-                Given(net, maps), lambda logits: logits.softmax(1), steps=STEPS, baseline=blur51, batch_size=CHUNK
+                Given(net, maps), lambda logits: logits.softmax(1), steps=STEPS, baseline=lambda x: substrate_of(x, "blur51"), batch_size=CHUNK
             )
             found.update(images, targets.tolist())
 

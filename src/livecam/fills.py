@@ -9,24 +9,29 @@ from torch import Tensor
 from livecam.normalisation import Normalisation
 from livecam.options import check_option
 
-FILLS = ("zero_normalised", "black", "white", "mean", "blur", "image_min", "image_max")
+FILLS = ("zero_normalised", "black", "white", "mean", "blur", "blur51", "image_min", "image_max")
 
-Fill = str | tuple[float, float, float]
+Fill = str | tuple[float, float, float] | tuple[int, float]
 
 
 def as_fill(option: str, fill: Any) -> Fill:
-    """A fill as configurations write it: a word, or three numbers in a list or tuple.
+    """A fill as configurations write it: a word, or numbers in a list or tuple, three of a colour or two of a blur.
 
     Raises:
-        ValueError: When it is neither, with the known words.
+        ValueError: When it is none of these, with the known words.
     """
     if isinstance(fill, str):
         check_option(option, fill, FILLS)
         return fill
-    numbers = tuple(fill) if isinstance(fill, list | tuple) else ()
-    if len(numbers) != 3 or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in numbers):
-        raise ValueError(f"{option} is a colour of three values in [0, 1], or one of {', '.join(FILLS)}; got {fill!r}.")
-    return numbers
+    numbers = tuple(fill) if isinstance(fill, list | tuple) and all(isinstance(n, int | float) for n in fill) else ()
+    if len(numbers) == 3 and all(0 <= value <= 1 for value in numbers):
+        return numbers
+    if len(numbers) == 2 and numbers[0] % 2 == 1 and numbers[0] > 0 and numbers[1] > 0:
+        return int(numbers[0]), float(numbers[1])
+    raise ValueError(
+        f"{option} is a colour of three values in [0, 1], a blur of odd kernel and sigma such as (11, 5), or one of "
+        f"{', '.join(FILLS)}; got {fill!r}."
+    )
 
 
 def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> Tensor:
@@ -35,9 +40,10 @@ def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> T
     Args:
         images: Model input ``(N, 3, H, W)``.
         fill: ``zero_normalised``: zero in the model's input, the data's mean colour. ``black``, ``white``: in pixels.
-            ``mean``: each image's own mean colour. ``blur``: the image under a Gaussian of 10 px. ``image_min``,
-            ``image_max``: each image's lowest or highest input value, all channels alike (PAIR's black and white).
-            Otherwise RGB in [0, 1].
+            ``mean``: each image's own mean colour. ``blur``: the image under a Gaussian of 10 px. ``blur51``: under one
+            of 50 px cut to 51 x 51 (Group-CAM, I-GOS, SIGCAM). ``image_min``, ``image_max``: each image's lowest or
+            highest input value, all channels alike (PAIR's black and white). A pair (kernel, sigma): the image under a
+            Gaussian of so many pixels, cut to kernel x kernel. Otherwise RGB in [0, 1].
         normalisation: Tie to pixels.
 
     Raises:
@@ -49,6 +55,10 @@ def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> T
         return images.mean((2, 3), keepdim=True).expand_as(images)
     if fill == "blur":
         return gaussian_blur(images, 10)
+    if fill == "blur51":
+        fill = (51, 50.0)
+    if len(fill) == 2:
+        return gaussian_blur(images, fill[1], radius=fill[0] // 2)
     if fill == "image_min":
         return images.amin((1, 2, 3), keepdim=True).expand_as(images)
     if fill == "image_max":
@@ -63,19 +73,29 @@ def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> T
     return normalisation.to_input(pixels).expand_as(images)
 
 
-def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of ``(N, C, H, W)``, cut at four sigmas, the border reflected about the edge pixels."""
+def gaussian_blur(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
+    """Gaussian blur of ``(N, C, H, W)``, the border reflected about the edge pixels.
+
+    Args:
+        images: Of any scale.
+        sigma: Standard deviation in pixels.
+        radius: Where the kernel of ``2 radius + 1`` pixels is cut; None takes four sigmas. Never more than reflection
+            can reach, a pixel less than the image has.
+    """
+    radius = max(1, round(4 * sigma)) if radius is None else radius
     for dim in (2, 3):
-        images = _blur_rows(images, sigma, dim)
+        reach = min(radius, images.shape[dim] - 1)
+        images = filtered(images, dim, gaussian_kernel(reach, sigma), "reflect")
     return images
 
 
-def _blur_rows(images: Tensor, sigma: float, dim: int) -> Tensor:
-    # At most what reflection can reach.
-    radius = min(max(1, round(4 * sigma)), images.shape[dim] - 1)
-    place = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    kernel = (-0.5 * (place / sigma).square()).exp()
-    moved = images.transpose(dim, 3)
-    lines = F.pad(moved, (radius, radius, 0, 0), mode="reflect") if radius else moved
-    blurred = F.conv2d(lines.flatten(0, 1)[:, None], (kernel / kernel.sum())[None, None, None, :])
-    return blurred.view(moved.shape).transpose(dim, 3)
+def gaussian_kernel(radius: int, sigma: float) -> Tensor:
+    """Weights ``(2 radius + 1,)`` of sum 1, float64."""
+    return (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma).square().mul(-0.5).softmax(0)
+
+
+def filtered(images: Tensor, dim: int, kernel: Tensor, border: str) -> Tensor:
+    """Images ``(N, C, H, W)`` under a kernel of odd length along one dimension, the border padded as ``F.pad`` does."""
+    radius, moved = len(kernel) // 2, images.transpose(dim, 3)
+    lines = F.pad(moved, (radius, radius, 0, 0), mode=border) if radius else moved
+    return F.conv2d(lines.flatten(0, 1)[:, None], kernel.to(images)[None, None, None]).view(moved.shape).transpose(dim, 3)

@@ -12,16 +12,16 @@ from toys import GapNet, build, pictures
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,
 )
-from livecam.metrics.substrates import blur51, rise_blur, substrate_of
+from livecam.metrics.substrates import rise_blur, substrate_of
 from livecam.normalisation import IMAGENET
 
 
 def test_blur51_is_torchvisions():
     images = double_pictures(2, (60, 47))
-    torch.testing.assert_close(blur51(images), gaussian_blur(images, [51, 51], [50.0, 50.0]), atol=1e-7, rtol=0)
+    torch.testing.assert_close(substrate_of(images, "blur51"), gaussian_blur(images, [51, 51], [50.0, 50.0]), atol=1e-7, rtol=0)
     single = images.float()
-    torch.testing.assert_close(blur51(single), gaussian_blur(single, [51, 51], [50.0, 50.0]), atol=1e-5, rtol=0)
-    assert (blur51(images) - images).abs().max() > 1
+    torch.testing.assert_close(substrate_of(single, "blur51"), gaussian_blur(single, [51, 51], [50.0, 50.0]), atol=1e-5, rtol=0)
+    assert (substrate_of(images, "blur51") - images).abs().max() > 1
 
 
 def test_rise_blur_is_that_of_its_code():
@@ -40,10 +40,10 @@ def test_where_no_kernel_of_51_fits():
     weight = torch.exp(-torch.tensor([4.0, 1, 0, 1, 4], dtype=torch.float64) / 5000)
     seen = torch.tensor([4.0, 2, 1, 2, 4, 2, 1], dtype=torch.float64)
     by_hand = [float((weight * seen[i : i + 5]).sum() / weight.sum()) for i in range(3)]
-    assert blur51(line)[0, 0, 0].tolist() == pytest.approx(by_hand, abs=1e-12)
+    assert substrate_of(line, "blur51")[0, 0, 0].tolist() == pytest.approx(by_hand, abs=1e-12)
     flat = torch.full((1, 3, 9, 20), 0.7, dtype=torch.float64)
-    torch.testing.assert_close(blur51(flat), flat, atol=1e-12, rtol=0)
-    assert torch.equal(blur51(flat[..., :1, :1]), flat[..., :1, :1])
+    torch.testing.assert_close(substrate_of(flat, "blur51"), flat, atol=1e-12, rtol=0)
+    assert torch.equal(substrate_of(flat[..., :1, :1], "blur51"), flat[..., :1, :1])
 
 
 def test_each_curve_has_its_own_substrate():
