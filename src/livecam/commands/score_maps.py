@@ -11,6 +11,7 @@ from torch import Tensor
 
 from livecam.explain import Explanation
 from livecam.report.atomic import write_atomically
+from livecam.report.strips import note_of
 
 _FACTS = ("target", "predicted", "probability", "degenerate")
 
@@ -45,7 +46,7 @@ def keep_maps(folder: Path, index: int, found: Mapping[str, Explanation], place:
         own |= {"map": explanation.map[place].half().cpu(), "raw": explanation.raw[place].float().cpu()}
         peak = explanation.energy[place].amax().clamp_min(torch.finfo(torch.float32).tiny)
         own |= {"energy": (explanation.energy[place] / peak).half().cpu()}
-        kept[name] = own | {"note": str(explanation.details.get("note") or "")}
+        kept[name] = own | {"note": note_of(explanation.details, place)}
     (folder / "maps").mkdir(exist_ok=True)
     content = io.BytesIO()
     torch.save(kept, content)

@@ -1,7 +1,6 @@
 """The deletion game: a small mask over an image, what it leaves to see, and what that costs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,24 +19,24 @@ def sparsity(masks: Tensor) -> Tensor:
 
 def total_variation(masks: Tensor, beta: float) -> Tensor:
     """TV(M) = mean |M[i+1, j] - M[i, j]|^beta + mean |M[i, j+1] - M[i, j]|^beta of masks ``(N, m, m)``, ``(N,)``."""
-    return sum(masks.diff(dim=dim).abs().pow(beta).flatten(1).mean(1) for dim in (1, 2))
+    down, right = (masks.diff(dim=dim).abs().pow(beta).flatten(1).mean(1) for dim in (1, 2))
+    return down + right
 
 
 @dataclass(eq=False)
 class DeletionGame:
     """Images of a batch as independent games: which smallest part, once deleted, costs an image its class?
 
-    A mask M ``(m, m)`` in [0, 1] keeps the image where it is 1 and shows the blank where it is 0:
+    A mask M ``(m, m)`` in [0, 1] keeps the image where it is 1 and shows a blank where it is 0:
     Phi(M) = x U(M) + x~ (1 - U(M)), with U the bilinear enlargement, corner to corner. It costs
     J(M) = p_c(Phi(M)) + l1 mean |1 - M| + tv TV(M).
 
-    Masks are in at least single precision. Every image sees the same noise and the same shifts, so that neighbours do
-    not change a mask.
+    All images see the same noise and the same shifts, so that a mask does not depend on its image's neighbours.
 
     Args:
         recording: The images, their classes and the network.
-        blank: x~ ``(N, 3, H, W)``, in the space of the model's input; may be exchanged between steps.
-        l1: Weight of what is deleted.
+        blank: x~ ``(N, 3, H, W)``, in the space of the model's input.
+        l1: Weight of what is deleted, ``(N,)``.
         tv: Weight of the total variation.
         beta: Its exponent.
         noise: Added to what is shown; None for none.
@@ -48,19 +47,18 @@ class DeletionGame:
 
     recording: Recording
     blank: Tensor
-    l1: float
+    l1: Tensor
     tv: float
     beta: float
     noise: Noise | None = None
     mask_blur: float = 0.0
     jitter: int = 0
     chunk: int = 32
-    _large: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def everyone(self) -> Tensor:
         """All games, LongTensor ``(N,)``."""
-        return torch.arange(len(self.recording.images), device=self.recording.images.device)
+        return torch.arange(len(self.l1), device=self.l1.device)
 
     def enlarged(self, masks: Tensor, margin: int = 0) -> Tensor:
         """U(M): masks ``(M, m, m)`` at the size of the images, and so many pixels more."""
@@ -69,20 +67,21 @@ class DeletionGame:
         return gaussian_blur(large[:, None], self.mask_blur)[:, 0] if self.mask_blur else large
 
     def shown(
-        self, masks: Tensor, owner: Tensor, share: Tensor | float = 1.0, sample: Tensor | None = None, at: int = 0
+        self, masks: Tensor, owner: Tensor, share: Tensor | None = None, sample: Tensor | None = None, at: int = 0
     ) -> Tensor:
-        """Phi of ``share`` ``(M,)`` times U(M), ``(M, 3, H, W)``.
+        """Phi ``(M, 3, H, W)`` of masks, or of shares of them.
 
         Args:
             masks: ``(M, m, m)``, one for each input.
             owner: LongTensor ``(M,)``: the game each belongs to.
-            share: What the enlarged mask is multiplied by.
+            share: What the enlarged masks are multiplied by, ``(M,)``; None for 1.
             sample: Numbers ``(M,)`` of the noise; None adds none.
             at: Place of the cut, ``row * jitter + column``; only where there is jitter.
         """
-        keep = (self.enlarged(masks, self.jitter) * torch.as_tensor(share).view(-1, 1, 1).to(masks))[:, None]
-        image, blank = (self._wide(tensor)[owner] for tensor in (self.recording.images, self.blank))
-        keep = keep.to(image)
+        image, blank = self._wide(self.recording.images[owner]), self._wide(self.blank[owner])
+        keep = self.enlarged(masks, self.jitter)[:, None].to(image)
+        if share is not None:
+            keep = keep * share[:, None, None, None].to(image)
         seen = image * keep + blank * (1 - keep)
         if self.jitter:
             height, width = self.recording.images.shape[-2:]
@@ -94,21 +93,65 @@ class DeletionGame:
         if not self.jitter:
             return images
         height, width = images.shape[-2:]
-        size = (height + self.jitter, width + self.jitter)
-        return F.interpolate(images, size, mode="bilinear", align_corners=False)
+        return F.interpolate(images, (height + self.jitter, width + self.jitter), mode="bilinear", align_corners=False)
 
-    def probability(self, masks: Tensor, owner: Tensor, **options: object) -> Tensor:
-        """p_c of what the masks leave to see, ``(M,)``, in chunks and without a graph; options of :meth:`shown`."""
-        parts = zip(masks.split(self.chunk), owner.split(self.chunk))
-        found = [self.recording.probability(self.shown(mask, own, **options), own) for mask, own in parts]
-        return torch.cat(found).to(masks)
-
-    def penalty(self, masks: Tensor) -> Tensor:
+    def penalty(self, masks: Tensor, owner: Tensor) -> Tensor:
         """l1 mean |1 - M| + tv TV(M), ``(M,)``."""
-        return self.l1 * sparsity(masks) + self.tv * total_variation(masks, self.beta)
+        return self.l1[owner] * sparsity(masks) + self.tv * total_variation(masks, self.beta)
 
     def penalty_slope(self, masks: Tensor) -> Tensor:
-        """Gradient of the penalty, ``(M, m, m)``; 0 of |1 - M| where M is 1."""
+        """Gradient of the penalty of all games' masks, ``(N, m, m)``; that of |1 - M| is 0 where M is 1."""
         with torch.enable_grad():
             leaf = masks.detach().requires_grad_(True)
-            return torch.autograd.grad(self.penalty(leaf).sum(), leaf)[0]
+            return torch.autograd.grad(self.penalty(leaf, self.everyone).sum(), leaf)[0]
+
+    def probability(self, masks: Tensor, owner: Tensor) -> Tensor:
+        """p_c of what masks ``(M, m, m)`` leave to see, without noise, ``(M,)``; from the middle where there is jitter.
+
+        Costs a forward for each mask.
+        """
+        middle = (self.jitter // 2) * (self.jitter + 1)
+        parts = zip(masks.split(self.chunk), owner.split(self.chunk))
+        found = [self.recording.probability(self.shown(mask, own, at=middle), own) for mask, own in parts]
+        return torch.cat(found).to(masks)
+
+    def mean_probability(self, masks: Tensor, owner: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
+        """Mean of p_c over noisy shares of masks ``(M, m, m)``, ``(M,)``; costs a forward for each share of each."""
+        found = masks.new_empty(len(shares) * len(masks))
+        for part in torch.arange(len(found), device=masks.device).split(self.chunk):
+            point, mask = part.div(len(masks), rounding_mode="floor"), part % len(masks)
+            seen = self.shown(masks[mask], owner[mask], shares[point], samples[point])
+            found[part] = self.recording.probability(seen, owner[mask]).to(found)
+        return found.view(len(shares), -1).mean(0)
+
+    def slope(self, masks: Tensor, shares: Tensor, samples: Tensor, at: int = 0) -> tuple[Tensor, Tensor]:
+        """Means over noisy shares of all games' masks: of p_c, ``(N,)``, and of its gradient, ``(N, m, m)``.
+
+        The gradient is with respect to M, so that each share is a factor of its own term. Costs a forward and a
+        backward for each share of each mask.
+
+        Args:
+            masks: ``(N, m, m)``.
+            shares: ``(P,)`` in (0, 1].
+            samples: LongTensor ``(P,)``, the noise of each.
+            at: See :meth:`shown`.
+
+        Raises:
+            ValueError: When the network cuts the gradient.
+        """
+        count = len(shares) * len(masks)
+        scores, slopes = masks.new_empty(count), masks.new_empty(count, *masks.shape[1:])
+        for part in torch.arange(count, device=masks.device).split(self.chunk):
+            point, owner = part.div(len(masks), rounding_mode="floor"), part % len(masks)
+            with torch.enable_grad():
+                leaf = masks[owner].requires_grad_(True)
+                seen = self.shown(leaf, owner, shares[point], samples[point], at)
+                found = self.recording.probability(seen, owner)
+                if not found.requires_grad:
+                    raise ValueError(
+                        "The class's probability has no gradient with respect to the images: the model runs its first "
+                        "layers under torch.no_grad(). Freeze them with requires_grad_(False) instead."
+                    )
+                slopes[part] = torch.autograd.grad(found.sum(), leaf)[0]
+            scores[part] = found.detach().to(scores)
+        return scores.view(len(shares), -1).mean(0), slopes.view(len(shares), *masks.shape).mean(0)

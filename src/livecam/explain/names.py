@@ -1,7 +1,7 @@
 """Explainers by name, for the command line and for configurations that list methods as words."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -9,7 +9,9 @@ from typing import Any
 
 # Not called here: a class is found by its name once its module is loaded.
 import livecam.explain.captum  # noqa: F401
+from livecam.explain.aop import AOP
 from livecam.explain.explainer import Explainer
+from livecam.explain.mask_optimiser import MaskOptimiser
 from livecam.explain.presets import PRESETS
 from livecam.options import make, split_word
 
@@ -19,15 +21,18 @@ def methods() -> dict[str, type[Explainer]]:
     return dict(sorted((cls.method, cls) for cls in _classes() if "method" in vars(cls)))
 
 
-def wrappers() -> dict[str, type[Explainer]]:
-    """Every explainer class that works upon another explainer, by the prefix that its name puts before the base's."""
-    return {prefix: cls for prefix, cls in _prefixed().items() if "base" in {field.name for field in fields(cls)}}
+def wrappers() -> dict[str, Callable[..., Explainer]]:
+    """What works upon another explainer, its first argument, by the prefix that its name puts before the base's."""
+    upon = {prefix: cls for prefix, cls in _prefixed().items() if "base" in {field.name for field in fields(cls)}}
+    optimisers = {name: cls for name, cls in methods().items() if issubclass(cls, MaskOptimiser)}
+    return upon | {f"{name}_": partial(AOP, optimiser=name) for name in optimisers}
 
 
 def by_name(name: str) -> Explainer:
     """Build an explainer: ``gradcam``, ``rise(masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
 
-    Options go to the outermost method that has them; those that are not written have their defaults.
+    Options go to the outermost method that has them, such as to AOP, then to its optimiser, then to its base in
+    ``igos_gradcam(theta=0.5, iterations=5, layer='layer3')``; those that are not written have their defaults.
 
     Raises:
         ValueError: When no method has that name, or none has such an option; the message gives near matches.
@@ -40,21 +45,50 @@ def by_name(name: str) -> Explainer:
 def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
     known = methods()
     if name in known:
-        return make(known[name], written, options)
-    prefixes, upon = _prefixed(), wrappers()
-    for prefix, cls in prefixes.items():
+        # SIGCAM's parts are words too; those of others have none, or are explainers.
+        inner = {f.name: f.default for f in fields(known[name]) if f.name in _PARTS and isinstance(f.default, str)}
+        return _composed(known[name], inner, options, written)
+    upon = wrappers()
+    prefixes = dict(sorted((_prefixed() | upon).items()))
+    for prefix, made in prefixes.items():
         word = name.removeprefix(prefix)
         if word == name:
             continue
         if prefix not in upon:
-            return make(partial(cls, word), written, options)
+            return make(partial(made, word), written, options)
         if word in known or word.startswith(tuple(prefixes)):
-            own = {option: value for option, value in options.items() if option in inspect.signature(cls).parameters}
-            base = _build(word, {option: value for option, value in options.items() if option not in own}, written)
-            return make(partial(cls, base), written, own)
+            optimiser = {"optimiser": made.keywords["optimiser"]} if isinstance(made, partial) else {}
+            return _composed(made, optimiser | {"base": word}, options, written)
     close = get_close_matches(name, [*known, *(prefix + base for prefix in upon for base in known), *PRESETS], 3)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
     raise ValueError(f"Unknown method {name!r}. {hint}")
+
+
+# Arguments that are explainers themselves, in the order in which options are offered to them.
+_PARTS = ("optimiser", "base")
+
+
+def _composed(
+    made: Callable[..., Explainer], inner: Mapping[str, str], options: dict[str, Any], written: str
+) -> Explainer:
+    """Build a method around those that it works with, given as words; options go to the first that has them."""
+    parts = {part: inner[part] for part in _PARTS if part in inner and part not in options}
+    if not parts:
+        return make(made, written, options)
+    own, left = _divided(options, made)
+    built = {}
+    for part, word in parts.items():
+        # What nobody has is refused by the last.
+        mine, left = (left, {}) if part == [*parts][-1] else _divided(left, methods()[word])
+        built[part] = _build(word, mine, written)
+    return make(partial(made, **built), written, own)
+
+
+def _divided(options: dict[str, Any], made: Callable[..., Explainer]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that a method has, and the others."""
+    known = inspect.signature(made).parameters
+    own = {option: value for option, value in options.items() if option in known}
+    return own, {option: value for option, value in options.items() if option not in known}
 
 
 def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:

@@ -1,7 +1,5 @@
 """Noisy copies of images, the same for every image, batch and device."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
@@ -34,11 +32,13 @@ class Noise:
 
     def added(self, sample: Tensor, owner: Tensor) -> Tensor:
         """Images ``owner`` ``(M,)``, each with the noise of the ``sample`` ``(M,)`` of this number."""
-        return self.images[owner] + self.spread[owner] * self._drawn(sample.tolist())
+        return self.images[owner] + self.drawn(sample, owner)
 
-    def _drawn(self, numbers: Iterable[int]) -> Tensor:
-        drawn = {
+    def drawn(self, sample: Tensor, owner: Tensor) -> Tensor:
+        """The noise alone, ``(M, C, H, W)``."""
+        numbers = sample.tolist()
+        each = {
             number: torch.randn(self.images.shape[1:], generator=torch.Generator().manual_seed(self.seeds[number]))
             for number in dict.fromkeys(numbers)
         }
-        return torch.stack([drawn[number] for number in numbers]).to(self.images)
+        return self.spread[owner] * torch.stack([each[number] for number in numbers]).to(self.images)

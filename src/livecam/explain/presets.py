@@ -1,16 +1,19 @@
-"""The papers' settings by name: ``s1``, ``s2``, ``s4``, ``s5``, each a list of explainers that live side by side.
+"""The papers' settings by name: ``s1`` to ``s5``, each a list of explainers that live side by side.
 
 Layer names are those of the papers' networks; on other networks name a layer of your own with the classes themselves.
 """
 
 from collections.abc import Callable
 
-from livecam.explain.cam import GradCAM
+from livecam.explain.aop import AOP, SIGCAM
+from livecam.explain.cam import GradCAM, WGradCAM
+from livecam.explain.emp import EMP
 from livecam.explain.excitation import ContrastiveExcitationBackprop
 from livecam.explain.explainer import Explainer
 from livecam.explain.grad_cam_pp import GradCAMPlusPlus
 from livecam.explain.gradients import Saliency
 from livecam.explain.gradual import GradualExtrapolation
+from livecam.explain.igos import IGOS
 from livecam.explain.occlusion import Occlusion
 from livecam.explain.score_cam import ScoreCAM
 from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
@@ -45,6 +48,24 @@ def smooth_grad_cam_paper() -> list[Explainer]:
     ]
 
 
+def optimised_activation_paper() -> list[Explainer]:
+    """S3 (Zhang, Rao & Yang), the methods of Table 1 in its order: four of one stage, three of AOP.
+
+    At the last layer before global pooling, as the paper has it, which every network has. Table 2 compares Grad-CAM++
+    and XRAI as well: ``s3,gradcam_pp,xrai``.
+    """
+    base, emp, igos = GradCAM(name="s3_gradcam"), EMP(name="s3_emp"), IGOS(name="s3_igos")
+    return [
+        base,
+        WGradCAM(name="s3_wgradcam"),
+        emp,
+        igos,
+        AOP(base, emp, name="s3_emp_gradcam"),
+        AOP(base, igos, name="s3_igos_gradcam"),
+        SIGCAM(WGradCAM(name="s3_wgradcam"), igos, name="s3_sigcam"),
+    ]
+
+
 def high_resolution_paper() -> list[Explainer]:
     """S4 (Mascolini et al. 2022): Grad-CAM, Grad-CAM++ and Score-CAM with its logit difference; Score-CAM's own beside.
 
@@ -74,6 +95,7 @@ def student_report() -> list[Explainer]:
 PRESETS: dict[str, Callable[[], list[Explainer]]] = {
     "s1": gradual_extrapolation_paper,
     "s2": smooth_grad_cam_paper,
+    "s3": optimised_activation_paper,
     "s4": high_resolution_paper,
     "s5": student_report,
 }

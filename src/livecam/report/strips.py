@@ -187,5 +187,11 @@ def _note(explanation: Explained, number: int, share: float | None) -> str:
     if bool(explanation.degenerate[number]):
         return "no evidence"
     inside = "" if share is None or share != share else f"{share:.0%} inside"
-    remark = str(getattr(explanation, "details", {}).get("note") or "")
+    remark = note_of(getattr(explanation, "details", {}), number)
     return ", ".join(part for part in (inside, remark) if part)
+
+
+def note_of(details: Mapping[str, object], number: int) -> str:
+    """A method's remark on one image: ``note`` is one for all, or a list of one for each."""
+    note = details.get("note") or ""
+    return str(note[number] if isinstance(note, list) else note)

@@ -1,0 +1,162 @@
+"""AOP: the map of one method as the start of a mask that another one optimises; SIGCAM is the paper's instance."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from livecam.explain.explainer import Explainer
+from livecam.explain.hooks import Capture
+from livecam.explain.maps import is_degenerate, minmax, resize
+from livecam.explain.mask_optimiser import MaskOptimiser, Warmup
+from livecam.explain.recording import Recording
+from livecam.explain.structure import Structure
+from livecam.fills import Fill, as_fill, filled
+from livecam.options import check_count, check_option
+
+
+@dataclass(frozen=True)
+class AOP(Explainer):
+    """Activation optimised with perturbation (Zhang, Rao & Yang, eq. 4 to 6): M starts from 1 - up(lam Mb [Mb >= theta]).
+
+    Mb is the base map scaled to [0, 1]; what of it is below theta is left out. During the first ``warmup`` iterations
+    the blank is less blurred. Costs what the base costs and what the optimiser costs.
+
+    An image whose base map has no contrast gets what the optimiser makes of it alone, without warm-up; ``details`` and
+    the pictures say so. A base map finer than the mask is averaged down to it before it is scaled. With lam=0 and
+    warmup=0 this is the optimiser itself, and with 0 iterations the base map.
+
+    ``details``: those of the base and of the optimiser; ``start`` ``(N, m, m)``, the masks it starts from; ``fallback``
+    ``(N,)`` bool, where the base map had no contrast.
+
+    Args:
+        base: The method whose map is optimised, or its name.
+        optimiser: The method that optimises it, or its name: ``igos`` or ``emp``.
+        theta: Least value of the scaled base map that is kept, in [0, 1].
+        lam: What the base map is multiplied by, in [0, 1]: how much of the image is deleted at first.
+        size: Side m of the masks; None takes the optimiser's.
+        warmup: First iterations under another blank; 0 for none.
+        warmup_blur: That blank, see :func:`livecam.fills.filled`; the paper does not give its blur.
+        name: Key of the method; None makes it ``<optimiser>_<base>``.
+
+    Raises:
+        ValueError: When a method or an option is unknown, or a number is out of range.
+    """
+
+    base: Explainer | str
+    optimiser: MaskOptimiser | str = "igos"
+    theta: float = 0.7
+    lam: float = 0.15
+    size: int | None = None
+    warmup: int = 5
+    warmup_blur: Fill = (11, 5.0)
+
+    def __post_init__(self) -> None:
+        from livecam.explain.names import by_name
+
+        for part in ("base", "optimiser"):
+            if not isinstance(getattr(self, part), Explainer):
+                object.__setattr__(self, part, by_name(getattr(self, part)))
+        if not isinstance(self.optimiser, MaskOptimiser):
+            raise ValueError(f"{self.optimiser.name!r} optimises no mask: optimiser is igos or emp.")
+        if self.size is not None:
+            object.__setattr__(self, "optimiser", replace(self.optimiser, size=self.size))
+        if self.name is None:
+            object.__setattr__(self, "name", self.own_name)
+        super().__post_init__()
+        for option in ("theta", "lam"):
+            if not 0 <= getattr(self, option) <= 1:
+                raise ValueError(f"{option} is a number in [0, 1], got {getattr(self, option)!r}.")
+        check_count("warmup", self.warmup, 0)
+        object.__setattr__(self, "warmup_blur", as_fill("warmup_blur", self.warmup_blur))
+
+    @property
+    def own_name(self) -> str:
+        """The key where none was given."""
+        return f"{self.optimiser.name}_{self.base.name}"
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        return f"{self.base.label} + {self.optimiser.label}"
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return self.base.captures(structure)
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        maps, details = self.base.result(recording)
+        empty = is_degenerate(maps)
+        start = 1 - self.lam * self._filtered(maps)
+        found, own = self.optimiser.refine(recording, start, self._warmup(recording, empty), self.label)
+        more: dict[str, Any] = {"start": start, "fallback": empty}
+        if empty.any():
+            note = f"{self.base.label} empty: {self.optimiser.label} alone"
+            more["note"] = [note if alone else "" for alone in empty.tolist()]
+        return found, details | own | more
+
+    def _filtered(self, maps: Tensor) -> Tensor:
+        """up(Mb [Mb >= theta]) of base maps ``(N, h, w)``, ``(N, m, m)`` in [0, 1]; zeros of an empty one."""
+        side = self.optimiser.size
+        if max(maps.shape[1:]) > side:
+            size = [min(side, length) for length in maps.shape[1:]]
+            maps = F.interpolate(maps[:, None], size, mode="bilinear", antialias=True)[:, 0]
+        scaled = minmax(maps)
+        return resize(scaled * (scaled >= self.theta), (side, side))
+
+    def _warmup(self, recording: Recording, empty: Tensor) -> Warmup | None:
+        if not self.warmup:
+            return None
+        images, normalisation = recording.images, recording.normalisation
+        blank = filled(images, self.warmup_blur, normalisation)
+        if empty.any():
+            final = filled(images, self.optimiser.baseline, normalisation)
+            blank = torch.where(empty[:, None, None, None], final, blank)
+        return Warmup(self.warmup, blank)
+
+
+SIGCAM_PRESETS = {"imagenet": {"theta": 0.7, "lam": 0.15}, "coco": {"theta": 0.6, "lam": 0.25}}
+
+
+@dataclass(frozen=True)
+class SIGCAM(AOP):
+    """SIGCAM (Zhang, Rao & Yang): WGradCAM optimised by I-GOS, see :class:`AOP`.
+
+    The paper gives no blur for the warm-up and says that other parameters are those of I-GOS: 15 iterations, the 5 of
+    the warm-up among them. Costs one forward and backward, shared with all methods of the call, and I-GOS.
+
+    Args:
+        base: See :class:`AOP`.
+        optimiser: See :class:`AOP`.
+        theta: See :class:`AOP`; None takes the preset's.
+        lam: See :class:`AOP`; None takes the preset's.
+        size: See :class:`AOP`.
+        warmup: See :class:`AOP`.
+        warmup_blur: See :class:`AOP`.
+        preset: The paper's theta and lam: 0.7 and 0.15 for ``imagenet``, 0.6 and 0.25 for ``coco``.
+        name: See :class:`Explainer`.
+    """
+
+    method: ClassVar[str] = "sigcam"
+
+    base: Explainer | str = "wgradcam"
+    theta: float | None = None
+    lam: float | None = None
+    preset: Literal["imagenet", "coco"] = "imagenet"
+
+    def __post_init__(self) -> None:
+        check_option("preset", self.preset, SIGCAM_PRESETS)
+        for option, value in SIGCAM_PRESETS[self.preset].items():
+            if getattr(self, option) is None:
+                object.__setattr__(self, option, value)
+        super().__post_init__()
+
+    @property
+    def own_name(self) -> str:
+        return self.method
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        return "SIGCAM"

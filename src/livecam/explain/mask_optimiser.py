@@ -1,0 +1,140 @@
+"""What EMP and I-GOS share: a mask per image that is optimised to delete what the class rests on."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from livecam.explain.deletion_game import DeletionGame, sparsity, total_variation
+from livecam.explain.explainer import Explainer
+from livecam.explain.noise import Noise
+from livecam.explain.recording import Recording
+from livecam.fills import Fill, as_fill, filled
+from livecam.options import check_count
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """First iterations under a blank that deletes less, so that a good start is not thrown away at once.
+
+    Args:
+        iterations: How many.
+        blank: What is shown meanwhile, ``(N, 3, H, W)``.
+    """
+
+    iterations: int
+    blank: Tensor
+
+
+@dataclass
+class History:
+    """The course of an optimisation, one list entry per iteration.
+
+    Args:
+        game: What is optimised.
+    """
+
+    game: DeletionGame
+    score: list[Tensor] = field(default_factory=list)
+    l1: list[Tensor] = field(default_factory=list)
+    tv: list[Tensor] = field(default_factory=list)
+    objective: list[Tensor] = field(default_factory=list)
+    step: list[Tensor] = field(default_factory=list)
+    accepted: list[Tensor] = field(default_factory=list)
+
+    def add(self, masks: Tensor, score: Tensor) -> None:
+        """Note where all games stand."""
+        self.score.append(score)
+        self.l1.append(sparsity(masks))
+        self.tv.append(total_variation(masks, self.game.beta))
+        self.objective.append(score + self.game.penalty(masks, self.game.everyone))
+
+    def moved(self, step: Tensor, accepted: Tensor) -> None:
+        """Note how far all games went ``(N,)``, and whether that was a descent step rather than the forced least."""
+        self.step.append(step)
+        self.accepted.append(accepted)
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """Tensors ``(N, iterations + 1)``; ``step`` and ``accepted`` ``(N, iterations)``."""
+        empty = self.game.l1.new_zeros(len(self.game.l1), 0)
+        parts = {name: values for name, values in vars(self).items() if name != "game"}
+        return {name: torch.stack(values, 1) if values else empty for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class MaskOptimiser(Explainer):
+    """A method that looks for the smallest part of an image whose deletion costs it its class.
+
+    See :class:`livecam.explain.deletion_game.DeletionGame` for what is minimised. The map is 1 - U(M), as the network
+    saw it. A batch is independent problems: each image has its own steps and its own end.
+
+    ``details``: ``mask`` ``(N, m, m)`` in [0, 1], 0 where deleted; ``history``, the course of the optimisation by name:
+    ``objective``, ``score``, ``l1`` (mean |1 - M|) and ``tv`` ``(N, iterations + 1)``, ``step`` (its length) and
+    ``accepted`` (False where the line search found no descent and took its least step) ``(N, iterations)``.
+    """
+
+    iterations: int
+    size: int
+    l1: float
+    tv: float
+    beta: float
+    noise: float
+    baseline: Fill
+    seed: int
+    chunk: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("iterations", self.iterations, 0)
+        check_count("size", self.size, 2)
+        check_count("chunk", self.chunk)
+        for option in ("l1", "tv", "noise"):
+            if not getattr(self, option) >= 0:
+                raise ValueError(f"{option} is a number from 0, got {getattr(self, option)!r}.")
+        if not self.beta >= 1:
+            raise ValueError(f"beta is an exponent from 1, got {self.beta!r}.")
+        object.__setattr__(self, "baseline", as_fill("baseline", self.baseline))
+
+    @property
+    def draws(self) -> int:
+        """How many noises there are."""
+        return self.iterations
+
+    @abstractmethod
+    def minimise(self, game: DeletionGame, masks: Tensor, warmup: Warmup | None, label: str) -> tuple[Tensor, History]:
+        """Optimise masks ``(N, m, m)``.
+
+        Args:
+            game: What is minimised.
+            masks: Where it starts.
+            warmup: First iterations under another blank.
+            label: What is being done, for people.
+        """
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        kind = torch.promote_types(recording.images.dtype, torch.float32)
+        shape = len(recording.images), self.size, self.size
+        return self.refine(recording, torch.ones(shape, dtype=kind, device=recording.images.device))
+
+    def refine(
+        self, recording: Recording, start: Tensor, warmup: Warmup | None = None, label: str | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Maps ``(N, H, W)`` in [0, 1] and details of masks ``(N, m, m)`` that were optimised from ``start`` on."""
+        game = self.game(recording, start)
+        masks, history = self.minimise(game, start, warmup, label or self.label)
+        return game.enlarged(1 - masks), {"mask": masks, "history": history.as_dict()}
+
+    def game(self, recording: Recording, start: Tensor) -> DeletionGame:
+        """The game that is played; masks and all that is made of them are of the type of ``start``."""
+        images = recording.images
+        return DeletionGame(
+            recording,
+            filled(images, self.baseline, recording.normalisation),
+            torch.full_like(start[:, 0, 0], self.l1),
+            self.tv,
+            self.beta,
+            Noise(images, self.draws, self.noise, "absolute", self.seed) if self.noise else None,
+            chunk=self.chunk,
+        )
