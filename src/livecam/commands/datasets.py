@@ -181,12 +181,18 @@ def part_of(data: LightningDataModule, part: str) -> DataLoader:
     return loader
 
 
-def choose(count: int, limit: int | None) -> list[int]:
-    """Indices of ``limit`` samples drawn at random, sorted; the same each time, and more of them hold fewer."""
-    if limit is None or limit >= count:
+def choose(count: int, limit: int | None, skip: int = 0) -> list[int]:
+    """Indices of ``limit`` samples drawn at random, sorted; the same each time, and more of them hold fewer.
+
+    Args:
+        count: How many samples there are.
+        limit: How many are drawn; None takes all.
+        skip: How many of the first drawn are left out: ``limit=10, skip=30`` shares none with ``limit=30``.
+    """
+    if not skip and (limit is None or limit >= count):
         return list(range(count))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    return sorted(order[:limit].tolist())
+    return sorted(order[skip:][:limit].tolist())
 
 
 def read_samples(dataset: Dataset, indices: Sequence[int]) -> tuple[list[int], Batch | None]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lightning import LightningDataModule
 
 from livecam.commands.network import load_network
+from livecam.commands.score_paired import paired_tables
 from livecam.commands.score_pictures import pictures
 from livecam.commands.score_question import Question, Scored, question
 from livecam.commands.score_run import ScoringTrainer
@@ -30,6 +31,8 @@ def score(
     data: LightningDataModule | None = None,
     part: Literal["val", "test"] = "val",
     limit: int | None = None,
+    skip: int = 0,
+    against: str | None = None,
     target: Literal["label", "predicted"] = "label",
     reference: str | None = None,
     reference_weights: str | None = None,
@@ -58,6 +61,10 @@ def score(
             the checkpoint was trained on.
         part: Validation or test part of the data.
         limit: Score only so many images, drawn at random, the same each time.
+        skip: Leave out so many of the images that are drawn first: settings are chosen by --limit 10 --skip 30 for a
+            study of --limit 30, which shares no image with it.
+        against: One of the methods; every figure of the others is also printed minus its figure, paired by image, with
+            intervals, methods in the order given.
         target: Whether the true class (label) or the predicted one is explained.
         reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
             explains the same class, or the one it predicts itself where it tells other classes apart.
@@ -81,17 +88,22 @@ def score(
         reference,
         reference_weights,
         reference_method,
+        skip,
     )
+    if against and against not in asked.printed:
+        raise ValueError(f"--against {against} is none of the methods: {', '.join(asked.printed)}.")
     network = load_network(checkpoint, model, weights, num_classes, image_size, resize)
     runner = ScoringTrainer(**trainer).build()
     answer = asked.ask(network, Path(out), runner)
     if runner.is_global_zero:
-        _report(asked, answer, Path(out))
+        _report(asked, answer, Path(out), against)
 
 
-def _report(asked: Question, answer: Scored, folder: Path) -> None:
+def _report(asked: Question, answer: Scored, folder: Path, against: str | None) -> None:
     scores = answer.scores
     tables = [ranking(asked, answer, metric) for metric in asked.metrics]
+    if against and scores.knows(against):
+        tables += [table for metric in asked.metrics for table in paired_tables(asked, scores, metric, against)]
     count = scores.images
     unread = len(answer.indices) - count
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
@@ -105,6 +117,7 @@ def _report(asked: Question, answer: Scored, folder: Path) -> None:
     summary["metrics"] = {
         metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in asked.metrics
     }
+    summary["tables"] = {table.title: table.as_rows() for table in tables[len(asked.metrics) :]}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
     drawn = pictures(folder, asked, [answer])
     curves = [drawing for metric in asked.metrics for drawing in curves_of(asked, answer, metric)]

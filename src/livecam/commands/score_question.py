@@ -62,6 +62,7 @@ class Question:
         limit: How many images; None takes all.
         batch_size: Images per pass.
         reference: Arguments of :class:`livecam.reference.ReferenceMask`, where another network's maps are ground truth.
+        skip: How many of the images that are drawn first are left out.
     """
 
     explainers: list[Explainer]
@@ -73,6 +74,7 @@ class Question:
     limit: int | None
     batch_size: int
     reference: dict[str, Any] | None
+    skip: int = 0
 
     @property
     def printed(self) -> dict[str, str]:
@@ -89,8 +91,10 @@ class Question:
         given = self.data or run_data(network.source)
         data = data_for(network, given)
         loader = part_of(data, self.part)
-        indices = choose(len(loader.dataset), self.limit)
-        shown = choose(len(loader.dataset), min(SHOWN, len(indices)))
+        indices = choose(len(loader.dataset), self.limit, self.skip)
+        if not indices:
+            raise ValueError(f"--skip {self.skip} leaves none of the {len(loader.dataset)} images.")
+        shown = choose(len(loader.dataset), min(SHOWN, len(indices)), self.skip)
         photos = getattr(loader.dataset, "photos", None)
         files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
         more = {
@@ -143,6 +147,7 @@ def question(
     reference: str | None,
     reference_weights: str | None,
     reference_method: str,
+    skip: int = 0,
 ) -> Question:
     """Read what was written on the command line; a centred Gaussian joins the methods as the baseline to beat.
 
@@ -157,6 +162,7 @@ def question(
         explainers.append(baseline)
     check_names(explainers)
     check_count("batch_size", batch_size)
+    check_count("skip", skip, 0)
     if limit is not None:
         check_count("limit", limit)
     words = listed(metrics)
@@ -168,7 +174,7 @@ def question(
         asked.append(ReferenceLocalizationScore())
     check_metrics(asked, reference)
     other = _reference(reference, reference_weights, reference_method) if reference else None
-    return Question(explainers, asked, words, target, data, part, limit, batch_size, other)
+    return Question(explainers, asked, words, target, data, part, limit, batch_size, other, skip)
 
 
 def _reference(name: str, weights: str | None, method: str) -> dict[str, Any]:

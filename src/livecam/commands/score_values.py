@@ -128,12 +128,15 @@ class NetworkScores:
             self._lines[key] = Line(method, summarise(values), n, undefined, flat, behind)
         return self._lines[key]
 
+    def apart(self, metric: ImageMetric, method: str, other: str) -> tuple[int, dict[str, Figure]]:
+        """Every figure of a method minus that of another, and the number of images that both have a headline for."""
+        images = self.defined(metric, method)
+        both = images[torch.isin(images, self.defined(metric, other))]
+        return len(both), differences(self.values(metric, method, both), self.values(metric, other, both))
+
     def beyond(self, metric: ImageMetric, method: str, baseline: str) -> Figure | None:
         """Headline minus that of a baseline, over the images for which both are defined; None where there are none."""
-        images = self.defined(metric, method)
-        both = images[torch.isin(images, self.defined(metric, baseline))]
-        found = differences(self.values(metric, method, both), self.values(metric, baseline, both))
-        return found.get(metric.parts[0])
+        return self.apart(metric, method, baseline)[1].get(metric.parts[0])
 
     def ranked(self, metric: ImageMetric) -> list[Line]:
         """Lines of all methods that were scored, the best first."""

@@ -190,7 +190,7 @@ class InsertionDeletion(ImageMetric):
     name: ClassVar[str] = "insertion_deletion"
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("insertion_deletion", "insertion", "deletion", "tied")
-    shown: ClassVar[tuple[str, ...]] = ("insertion", "deletion", "tied")
+    shown: ClassVar[tuple[str, ...]] = ("tied", "deletion", "insertion")
 
     def __init__(
         self,
