@@ -36,16 +36,30 @@ def make(kind: Callable[..., Made], word: str, options: dict[str, Any]) -> Made:
     Raises:
         ValueError: When it has no such option, with near matches; or refuses a value.
     """
-    known = [name for name in signature(kind).parameters if name not in ("args", "kwargs")]
+    check_known(word, options, options_of(kind))
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise ValueError(f"{word!r} cannot be made: {error}.") from error
+
+
+def options_of(kind: Callable[..., Any]) -> list[str]:
+    """Names of the options that ``kind`` takes."""
+    return [name for name in signature(kind).parameters if name not in ("args", "kwargs")]
+
+
+def check_known(word: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse an option, written in ``word``, that is not there.
+
+    Raises:
+        ValueError: With near matches, or all that there are.
+    """
+    known = list(dict.fromkeys(known))
     for option in options:
         if option not in known:
             close = get_close_matches(option, known, 2)
             hint = f"Did you mean {' or '.join(close)}?" if close else f"It has {', '.join(known) or 'none'}."
             raise ValueError(f"{word!r}: there is no option {option!r}. {hint}")
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise ValueError(f"{word!r} cannot be made: {error}.") from error
 
 
 def check_option(option: str, value: str, known: Iterable[str]) -> None:

@@ -7,6 +7,9 @@ from functools import partial
 import pytest
 
 from livecam.explain import (
+    AOP,
+    EMP,
+    IGOS,
     ExcitationBackprop,
     GradCAM,
     IntegratedGradients,
@@ -43,6 +46,16 @@ METHODS |= {
     ),
     "xrai_gradcam": partial(METHODS["xrai_gradcam"], scales=(30, 60), dilation=1, min_pixels=5),
 }
+# Fewer and lighter steps, on masks that suit tiny images.
+SMALL_GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalised"}
+FEW_STEPS = IGOS(iterations=3, points=4, **SMALL_GAME)
+METHODS |= {
+    "igos": partial(METHODS["igos"], 3, points=4, **SMALL_GAME),
+    "emp": partial(METHODS["emp"], 5, **SMALL_GAME),
+    "sigcam": partial(METHODS["sigcam"], optimiser=FEW_STEPS, theta=0.3, lam=0.5, warmup=1),
+    "igos_gradcam": partial(AOP, GradCAM(), FEW_STEPS, 0.3, 0.5),
+    "emp_gradcam": partial(AOP, GradCAM(), EMP(5, **SMALL_GAME), warmup=0),
+}
 # Settings that take other paths through the code than the defaults do.
 METHODS |= {
     "smooth_gradcam_pp, noisy": partial(SmoothGradCAMPlusPlus, nsamples=3, std_dev=0.2, chunk=4),
@@ -61,6 +74,8 @@ METHODS |= {
     "occlusion, logit": partial(METHODS["occlusion"], 8, 8, cover_border=False, fill="black", score="logit"),
     "rise, nearest": partial(METHODS["rise"], masks=30, cells=4, shift=False, upsampling="nearest", fill="mean"),
     "xrai, felzenszwalb": partial(METHODS["xrai_gradcam"], segmentation="felzenszwalb", **REGIONS),
+    "igos, integrated": partial(IGOS, 2, line_search="integrated", adapt_l1=True, chunk=3, **SMALL_GAME),
+    "emp, fv2017": partial(EMP, 4, **SMALL_GAME, preset="fv2017", chunk=2),
     "gradual_excitation_backprop": partial(wrappers()["gradual_"], ExcitationBackprop("conv")),
     "gradual_gradcam, reference": partial(wrappers()["gradual_"], GradCAM(), layers="reference"),
 }

@@ -1,7 +1,7 @@
 """Explainers by name, for the command line and for configurations that list methods as words."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -13,7 +13,7 @@ from livecam.explain.aop import AOP
 from livecam.explain.explainer import Explainer
 from livecam.explain.mask_optimiser import MaskOptimiser
 from livecam.explain.presets import PRESETS
-from livecam.options import make, split_word
+from livecam.options import check_known, make, options_of, split_word
 
 
 def methods() -> dict[str, type[Explainer]]:
@@ -75,18 +75,30 @@ def _composed(
     parts = {part: inner[part] for part in _PARTS if part in inner and part not in options}
     if not parts:
         return make(made, written, options)
-    own, left = _divided(options, made)
+    own, left = _divided(options, options_of(made))
     built = {}
     for part, word in parts.items():
-        # What nobody has is refused by the last.
-        mine, left = (left, {}) if part == [*parts][-1] else _divided(left, methods()[word])
+        mine, left = _divided(left, _options(word))
         built[part] = _build(word, mine, written)
+    check_known(written, left, [*options_of(made), *(option for word in parts.values() for option in _options(word))])
     return make(partial(made, **built), written, own)
 
 
-def _divided(options: dict[str, Any], made: Callable[..., Explainer]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options that a method has, and the others."""
-    known = inspect.signature(made).parameters
+def _options(word: str) -> list[str]:
+    """Options that a method of this name has, its parts' among them."""
+    known, upon = methods(), wrappers()
+    if word in known:
+        return options_of(known[word])
+    prefix = next(prefix for prefix in sorted(_prefixed() | upon) if word.startswith(prefix))
+    made = _prefixed().get(prefix) or upon[prefix]
+    if prefix not in upon:
+        return options_of(made)
+    optimiser = _options(made.keywords["optimiser"]) if isinstance(made, partial) else []
+    return [*options_of(made), *optimiser, *_options(word.removeprefix(prefix))]
+
+
+def _divided(options: dict[str, Any], known: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that are known, and the others."""
     own = {option: value for option, value in options.items() if option in known}
     return own, {option: value for option, value in options.items() if option not in known}
 

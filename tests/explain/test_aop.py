@@ -1,0 +1,179 @@
+"""AOP and SIGCAM: where the mask starts, what becomes of that (methods 5.3, 5.4), and how they are named."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from deletion_toys import certain
+from toys import StagedNet, build, pictures
+
+from livecam.explain import AOP, EMP, IGOS, SIGCAM, GradCAM, GradualExtrapolation, Saliency, WGradCAM, by_name, explain
+from livecam.explain.explainer import Explainer
+from livecam.fills import filled
+from livecam.normalisation import IMAGENET
+
+LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalised"}
+FEW = IGOS(iterations=4, points=3, **LIGHT)
+
+
+def net_and_images(count=3):
+    images = pictures(count, seed=5).double()
+    return certain(build(StagedNet, seed=3).double(), images), images
+
+
+def run(explainer, count=3, targets=None):
+    net, images = net_and_images(count)
+    return explain(net, images, [explainer], targets, normalisation=IMAGENET)[explainer.name]
+
+
+class Given(Explainer):
+    """Maps that were made elsewhere."""
+
+    label = "Given"
+
+    def __init__(self, maps):
+        object.__setattr__(self, "maps", maps)
+        object.__setattr__(self, "name", "given")
+
+    def explain(self, recording):
+        return self.maps
+
+
+@pytest.mark.parametrize("optimiser", [FEW, EMP(iterations=6, size=7, baseline="zero_normalised")], ids=["igos", "emp"])
+def test_nothing_of_the_base_and_no_warm_up_is_the_optimiser_bit_for_bit(optimiser):
+    plain = run(optimiser)
+    assert torch.equal(run(AOP(GradCAM(), optimiser, lam=0.0, warmup=0)).raw, plain.raw)
+    assert not torch.equal(run(AOP(GradCAM(), optimiser, lam=0.5, warmup=0)).raw, plain.raw)
+    assert not torch.equal(run(AOP(GradCAM(), optimiser, lam=0.0, warmup=2)).raw, plain.raw)
+
+
+@pytest.mark.parametrize("optimiser", [IGOS(0, size=12), EMP(0, size=12)], ids=["igos", "emp"])
+def test_no_iteration_is_the_base_map(optimiser):
+    base = run(WGradCAM())
+    found = run(AOP("wgradcam", optimiser, theta=0.0, lam=0.3))
+    low, high = (value[:, None, None] for value in base.raw.flatten(1).aminmax(dim=1))
+    small = F.interpolate((base.raw - low)[:, None] / (high - low)[:, None], (12, 12), mode="bilinear")
+    torch.testing.assert_close(found.details["start"], 1 - 0.3 * small[:, 0])
+    expected = F.interpolate(0.3 * small, (24, 24), mode="bilinear", align_corners=True)[:, 0]
+    torch.testing.assert_close(found.raw, expected)
+    assert found.details["history"]["objective"].shape == (3, 1) and found.details["history"]["step"].shape == (3, 0)
+
+
+def test_what_is_below_theta_is_left_out():
+    maps = torch.zeros(1, 2, 4, dtype=torch.float64)
+    maps[0] = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 3.9, 3.0, 1.0]])
+    # Scaled: 0, .25, .5, .75; 1, .725, .5, 0. What equals theta stays.
+    kept = torch.tensor([[[0, 0, 0, 0.75], [1, 0, 0, 0]]], dtype=torch.float64)
+    found = run(AOP(Given(maps), IGOS(0, size=4), theta=0.75, lam=0.15), 1)
+    expected = 1 - 0.15 * F.interpolate(kept[None], (4, 4), mode="bilinear")[0]
+    torch.testing.assert_close(found.details["start"], expected)
+    assert found.details["start"].min() >= 0.85
+
+
+def test_a_single_peak_of_seven_by_seven():
+    peak = torch.zeros(1, 7, 7, dtype=torch.float64)
+    peak[0, 3, 3] = 1
+    start = run(AOP(Given(peak), IGOS(0)), 1).details["start"]
+    assert start.shape == (1, 28, 28) and start.max() == 1
+    # Four cells of 28 lie around the peak, an eighth of a coarse cell beside its middle along each axis.
+    assert float(start.min()) == pytest.approx(1 - 0.15 * 0.875**2)
+
+
+def test_a_base_finer_than_the_mask_is_averaged_down():
+    maps = torch.rand(1, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = run(AOP(Given(maps), IGOS(0, size=6), theta=0.0, lam=1.0), 1)
+    small = F.interpolate(maps[None], (6, 6), mode="bilinear", antialias=True)[0]
+    torch.testing.assert_close(1 - found.details["start"], (small - small.min()) / (small.max() - small.min()))
+    assert found.details["start"].min() == 0, "the scale is that of what the mask can show"
+
+
+def test_the_blank_of_the_warm_up_gives_way():
+    shown = []
+
+    class Watching(StagedNet):
+        def forward(self, images):
+            shown.append(images.detach().clone())
+            return super().forward(images)
+
+    images = pictures(1, seed=5)
+    net = certain(build(Watching, seed=3), images)
+    settings = {"noise": 0.0, "points": 1, "iterations": 4, "size": 7}
+    explainer = AOP(GradCAM(), IGOS(**settings), theta=0.0, lam=0.4, warmup=2)
+    shown.clear()
+    found = explain(net, images, [explainer], normalisation=IMAGENET)["igos_gradcam"]
+    warm, cold = filled(images, (11, 5.0), None), filled(images, "blur51", None)
+
+    def phi(mask, blank):
+        keep = F.interpolate(mask[:, None].float(), (24, 24), mode="bilinear", align_corners=True)
+        return images * keep + blank * (1 - keep)
+
+    start, end = found.details["start"], found.details["mask"]
+
+    def saw(expected):
+        return any(len(seen) == 1 and (seen - expected).abs().max() < 1e-5 for seen in shown)
+
+    assert saw(phi(start, warm)) and not saw(phi(start, cold))
+    assert saw(phi(end, cold)) and not saw(phi(end, warm))
+
+
+def test_a_base_without_contrast_falls_back_and_says_so():
+    net, images = net_and_images()
+    maps = torch.rand(3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maps[1] = 0
+    plain = explain(net, images, [FEW], normalisation=IMAGENET)["igos"]
+    found = explain(net, images, [AOP(Given(maps), FEW)], normalisation=IMAGENET)["igos_given"]
+    assert found.details["fallback"].tolist() == [False, True, False]
+    assert found.details["note"] == ["", "Given empty: I-GOS alone", ""]
+    assert torch.equal(found.raw[1], plain.raw[1]) and not torch.equal(found.raw[0], plain.raw[0])
+    assert "note" not in run(AOP(GradCAM(), FEW)).details
+
+
+def test_sigcam_is_wgradcam_and_igos_with_the_papers_numbers():
+    found, coco = SIGCAM(), SIGCAM(preset="coco")
+    assert found.base == WGradCAM() and found.optimiser == IGOS() and found.optimiser.iterations == 15
+    assert (found.theta, found.lam, found.warmup, found.warmup_blur) == (0.7, 0.15, 5, (11, 5.0))
+    assert (coco.theta, coco.lam) == (0.6, 0.25) and SIGCAM(preset="coco", lam=0.1).lam == 0.1
+    ours = run(SIGCAM(optimiser=FEW))
+    assert torch.equal(ours.raw, run(AOP("wgradcam", FEW, 0.7, 0.15)).raw)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("igos_gradcam", AOP(GradCAM(), IGOS())),
+        ("emp_wgradcam(iterations=7, theta=0.5)", AOP(WGradCAM(), EMP(iterations=7), theta=0.5)),
+        ("igos_gradcam(layer='conv', size=14)", AOP(GradCAM("conv"), IGOS(), size=14)),
+        ("igos_gradual_gradcam", AOP(GradualExtrapolation(GradCAM()), IGOS())),
+        ("gradual_igos_gradcam(points=3)", GradualExtrapolation(AOP(GradCAM(), IGOS(points=3)))),
+        ("sigcam(layer='conv', iterations=3, lam=0.3)", SIGCAM(WGradCAM("conv"), IGOS(3), lam=0.3)),
+        ("sigcam(base='gradcam')", SIGCAM(GradCAM())),
+        ("igos(step=8.0, name='small')", IGOS(step=8.0, name="small")),
+    ],
+)
+def test_names_and_options(word, expected):
+    assert by_name(word) == expected
+
+
+def test_names_and_labels():
+    assert AOP(Saliency(), "emp").name == "emp_saliency"
+    assert AOP(Saliency(), "emp").label == "Saliency + EMP"
+    assert SIGCAM().name == "sigcam" and SIGCAM().label == "SIGCAM"
+    assert AOP(GradCAM(name="mine"), IGOS(name="few")).name == "few_mine"
+    assert AOP("gradcam", IGOS(size=9), size=14).optimiser.size == 14 and AOP("gradcam", IGOS(size=9)).optimiser.size == 9
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: AOP("gradcam", "rise"), "'rise' optimises no mask: optimiser is igos or emp"),
+        (lambda: AOP("gradcam", theta=1.5), r"theta is a number in \[0, 1\], got 1.5"),
+        (lambda: AOP("gradcam", lam=-0.1), r"lam is a number in \[0, 1\]"),
+        (lambda: AOP("gradcam", warmup=-1), "warmup is a whole number from 0"),
+        (lambda: AOP("gradcm"), "Unknown method 'gradcm'. Did you mean"),
+        (lambda: SIGCAM(preset="voc"), "preset='voc' is not one of imagenet, coco"),
+        (lambda: by_name("igos_gradcam(iteration=3)"), "no option 'iteration'. Did you mean iterations"),
+        (lambda: by_name("sigcam(thet=0.3)"), "no option 'thet'. Did you mean theta"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
