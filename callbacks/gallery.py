@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.batch import Batch
 from livecam.callbacks.live import Target
 from livecam.callbacks.sample_gallery import SampleGallery
-from livecam.explain import Explainer
+from livecam.explain import Explainer, by_names
+from livecam.explain.explanation import check_names
 from livecam.metrics import localization_score, object_mask
 from livecam.normalisation import Normalisation
+from livecam.options import check_count
 from livecam.report.media import log_table
 from livecam.report.strips import Sample, samples_of
 
@@ -30,10 +33,14 @@ class ExplanationGallery(SampleGallery):
         normalisation: See :class:`LiveExplanation`.
         class_names: Names in the order of class indices; None asks the datamodule, the module, the data set.
         key: Media key; each gallery of a trainer has its own.
+        costly: Methods of many passes, such as ``sigcam``, ``igos``, ``rise`` and ``xrai``: further columns of some of
+            the galleries, and of nothing else.
+        costly_every_n_validations: Of every n-th validation, which must be one that the gallery acts on; never of the
+            untrained network.
         strict: See :class:`LiveExplanation`.
 
     Raises:
-        ValueError: When ``samples`` is not in 1..108.
+        ValueError: When ``samples`` is not in 1..108, or two methods share a name.
     """
 
     def __init__(
@@ -46,6 +53,8 @@ class ExplanationGallery(SampleGallery):
         normalisation: Normalisation | None = None,
         class_names: Sequence[str] | None = None,
         key: str = "explanations/gallery",
+        costly: Sequence[Explainer | str] = (),
+        costly_every_n_validations: int = 5,
         strict: bool = False,
     ) -> None:
         super().__init__(
@@ -59,11 +68,16 @@ class ExplanationGallery(SampleGallery):
             normalisation=normalisation,
             strict=strict,
         )
+        self.costly = by_names(costly)
+        check_names([*self.explainers, *self.costly])
+        check_count("costly_every_n_validations", costly_every_n_validations)
+        self.costly_every_n_validations = costly_every_n_validations
         self._last: list[Sample] = []
         self._strips: list[np.ndarray] = []
 
     def pictures(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        explanations = self.explain(trainer, pl_module, batch)
+        explainers = [*self.explainers, *(self.costly if self._costly_due(trainer) else ())]
+        explanations = self.explain(trainer, pl_module, batch, explainers)
         if not trainer.is_global_zero or not explanations:
             return []
         known = batch.mask is not None
@@ -71,7 +85,7 @@ class ExplanationGallery(SampleGallery):
         self._last = samples_of(
             self.pixels_of(trainer, batch),
             explanations,
-            self.explainers,
+            explainers,
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
             batch.label,
@@ -81,6 +95,11 @@ class ExplanationGallery(SampleGallery):
         )
         self._strips = [sample.strip(with_truth=known and bool(batch.has_mask.any())) for sample in self._last]
         return [(strip, sample.caption) for strip, sample in zip(self._strips, self._last)]
+
+    def _costly_due(self, trainer: Trainer) -> bool:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return True
+        return bool(trainer.validating) and self._validations % self.costly_every_n_validations == 0
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the last gallery as a table, once."""

@@ -98,17 +98,31 @@ class LiveExplanation(Callback):
         """Identity in checkpoints: two callbacks of one class with other methods keep their own state."""
         return f"{type(self).__qualname__}({','.join(explainer.name for explainer in self.explainers)})"
 
-    def explain(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> dict[str, Explanation]:
-        """Explain a batch by every method that works; a failing one is reported once and left out."""
+    def explain(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        explainers: Sequence[Explainer] | None = None,
+    ) -> dict[str, Explanation]:
+        """Explain a batch by every method that works; a failing one is reported once and left out.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The watched module.
+            batch: The images.
+            explainers: Methods; None takes the callback's.
+        """
+        explainers = self.explainers if explainers is None else explainers
         targets = batch.label if self.target == "label" else None
         if targets is not None and targets.ndim > 1:
             raise ValueError("Multi-hot labels name several classes per image: use target='predicted'.")
         head, normalisation = self.head_of(pl_module), self.normalisation_of(trainer)
         structure = structure_of(pl_module, batch.image)
 
-        def run(explainers: list[Explainer]) -> dict[str, Explanation]:
-            captures = {e.name: self._attempt(e, lambda e=e: e.captures(structure)) for e in explainers}
-            ready = [e for e in explainers if captures[e.name] is not None]
+        def run(asked: Sequence[Explainer]) -> dict[str, Explanation]:
+            captures = {e.name: self._attempt(e, lambda e=e: e.captures(structure)) for e in asked}
+            ready = [e for e in asked if captures[e.name] is not None]
             recording = record(
                 pl_module,
                 batch.image,
@@ -123,12 +137,12 @@ class LiveExplanation(Callback):
             return {name: explanation for name, explanation in found.items() if explanation is not None}
 
         try:
-            return run(self.explainers)
+            return run(explainers)
         except Exception:
-            if self.strict or len(self.explainers) == 1:
+            if self.strict or len(explainers) == 1:
                 raise
             # What one method asked of the shared pass broke it for all: each gets a pass of its own this time.
-            alone = [self._attempt(explainer, lambda e=explainer: run([e])) or {} for explainer in self.explainers]
+            alone = [self._attempt(explainer, lambda e=explainer: run([e])) or {} for explainer in explainers]
             return {name: explanation for part in alone for name, explanation in part.items()}
 
     def _attempt(self, explainer: Explainer, action):

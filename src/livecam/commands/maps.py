@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from livecam.commands.common import listed, progress, to_device
+from livecam.commands.histories import Histories
 from livecam.commands.lineup import load_networks
 from livecam.commands.network import Network
 from livecam.commands.photos import find_photos, stems
@@ -46,6 +47,8 @@ def maps(
     that does not fit one of the networks is missing there. With ``--target each`` ``<photo>.png`` has a row per class
     and a column per method, overlays are ``<photo>_<class>_<method>.png``, methods, ``target`` and ``probability`` have
     an axis of classes behind that of photos, ``(N, K, H, W)`` and ``(N, K)``, and ``predicted`` ``(N,)`` joins them.
+    Of optimised masks (igos, emp, sigcam) ``histories.csv`` has objective, score, L1, TV and step of every iteration,
+    and ``histories/<photo>_<method>.png`` draws them.
 
     Args:
         paths: Photos, or folders of photos.
@@ -101,12 +104,13 @@ def maps(
     folder = Path(out)
     (folder / "overlays").mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
+    histories = Histories(folder)
     with ArrayFile(folder / "maps.npz") as arrays:
         for chunk in progress("explaining", list(zip(photos, stems(photos))), batch_size):
             if read := read_photos(chunk, networks):
                 views = viewers.look(read)
                 append_arrays(arrays, read, views, viewers.each)
-                entries += write_pictures(folder, read, views, rows, viewers.each)
+                entries += write_pictures(folder, read, views, rows, viewers.each, histories)
         if not entries:
             raise ValueError(f"None of the {len(photos)} photos could be read.")
     count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"

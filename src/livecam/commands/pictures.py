@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from livecam.commands.histories import Histories
 from livecam.commands.network import as_slug
 from livecam.commands.reading import Photo
 from livecam.commands.views import View
@@ -18,7 +19,12 @@ from livecam.report.strips import Sample
 
 
 def write_pictures(
-    folder: Path, photos: Sequence[Photo], views: Sequence[View], rows: Sequence[str], each: bool = False
+    folder: Path,
+    photos: Sequence[Photo],
+    views: Sequence[View],
+    rows: Sequence[str],
+    each: bool,
+    histories: Histories,
 ) -> list[Entry]:
     """Write ``<photo>.png`` and ``overlays/<photo>_<method>.png``.
 
@@ -31,16 +37,30 @@ def write_pictures(
         views: What each network made of that batch.
         rows: Printed names of all methods.
         each: Whether views are those of each class of one network.
+        histories: Takes the courses of optimised masks.
 
     Returns:
         What the page shows of each photo.
     """
-    return [_write(folder, photo, views, rows, each, number) for number, photo in enumerate(photos)]
+    entries = []
+    for number, photo in enumerate(photos):
+        samples = [view.samples[number] for view in views]
+        slugs = _slugs(views, samples, each)
+        entries.append(_write(folder, photo, views, samples, slugs, rows, each))
+        entries[-1].further = histories.write(photo, views, slugs, number)
+    return entries
 
 
-def _write(folder: Path, photo: Photo, views: Sequence[View], rows: Sequence[str], each: bool, number: int) -> Entry:
-    samples = [view.samples[number] for view in views]
-    for view, sample, what in zip(views, samples, _slugs(views, samples, each)):
+def _write(
+    folder: Path,
+    photo: Photo,
+    views: Sequence[View],
+    samples: Sequence[Sample],
+    slugs: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    each: bool,
+) -> Entry:
+    for view, sample, what in zip(views, samples, slugs):
         for name, overlay in zip(view.explanations, sample.overlays.values()):
             stem = "_".join([photo.stem, *what, name])
             Image.fromarray(to_uint8(overlay)).save(folder / "overlays" / f"{stem}.png")

@@ -24,7 +24,7 @@ class IGOS(MaskOptimiser):
     until J(M') <= J(M) - 1e-4 a |G|^2; where no length from ``least_step`` on will do, the next smaller is taken.
 
     Costs per iteration ``points`` forwards and backwards and at most 12 forwards of the line search, and one forward
-    more for the start and for each new blank; ``integrated`` line search takes ``points`` times as many.
+    more for the start and for each new blank; the ``integrated`` line search takes ``points`` times as many.
 
     ``details``: see :class:`MaskOptimiser`; ``score`` is p_c(Phi(M)), or the mean over noisy shares where the line
     search reads that. Without noise, or with the ``masked`` line search, the objective never rises but in forced steps.
@@ -90,8 +90,8 @@ class IGOS(MaskOptimiser):
         shares = torch.arange(1, self.points + 1, device=masks.device).to(masks) / self.points
         for part in chunks(label, self.iterations, 1):
             wanted = warmup.blank if warmup and part.start < warmup.iterations else blank
-            if score is None or wanted is not game.blank:
-                game.blank = wanted
+            changed, game.blank = wanted is not game.blank, wanted
+            if self.line_search == "masked" and (score is None or changed):
                 score = game.probability(masks, game.everyone)
             samples = part.start * self.points + torch.arange(self.points, device=masks.device)
             mean, slope = game.slope(masks, shares, samples)

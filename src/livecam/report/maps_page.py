@@ -1,12 +1,29 @@
 """The page of ``explain.py maps``: one strip per photo, opens from disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from livecam.report.atomic import write_atomically
 
 _HERE = Path(__file__).parent
+
+
+@dataclass
+class Picture:
+    """A picture beside a file.
+
+    Args:
+        path: Relative to the page.
+        width: In pixels.
+        height: In pixels.
+        words: What it shows.
+    """
+
+    path: str
+    width: int
+    height: int
+    words: str
 
 
 @dataclass
@@ -19,6 +36,7 @@ class Entry:
         height: Height of the strip in pixels.
         caption: What was predicted and explained.
         source: Where the photo came from.
+        further: Pictures below the strip.
     """
 
     picture: str
@@ -26,6 +44,7 @@ class Entry:
     height: int
     caption: str
     source: str
+    further: list[Picture] = field(default_factory=list)
 
 
 def write_maps_page(path: Path, title: str, subtitle: str, entries: Sequence[Entry]) -> None:
