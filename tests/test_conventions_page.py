@@ -121,7 +121,8 @@ def missing(page):
     absent = {name for name, label in labels.items() if f"## {label} (`{name}`)" not in titles}
     absent |= {prefix for prefix in wrappers() if f"(`{prefix}<method>`)" not in titles}
     absent |= {name for name in PRESETS if f"| `{name}` |" not in page}
-    options = {field.name for cls in [*ours.values(), *wrappers().values()] for field in fields(cls)}
+    upon = [getattr(made, "func", made) for made in wrappers().values()]
+    options = {field.name for cls in [*ours.values(), *upon] for field in fields(cls)}
     return absent | {option for option in options - {"name"} if f"`{option}" not in page}
 
 
@@ -129,7 +130,7 @@ def test_no_method_preset_or_option_is_missing():
     assert missing(PAGE) == set()
 
 
-@pytest.mark.parametrize("name", ["scorecam", "gradual_", "s4", "normalise_alpha", "chunk"])
+@pytest.mark.parametrize("name", ["scorecam", "gradual_", "igos_", "s4", "normalise_alpha", "warmup_blur", "chunk"])
 def test_a_missing_one_is_noticed(name):
     assert missing(PAGE.replace(name, "")) >= {name}
 

@@ -6,7 +6,7 @@ from lightning.pytorch import seed_everything
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
 from livecam.data import PlantedShapesData
-from livecam.explain import RISE, XRAI, IntegratedGradients, Occlusion, SmoothGrad, VarGrad, by_names
+from livecam.explain import AOP, EMP, IGOS, RISE, SIGCAM, XRAI, IntegratedGradients, Occlusion, SmoothGrad, VarGrad, by_names
 
 
 def lineup():
@@ -14,6 +14,8 @@ def lineup():
     words += ["contrastive_excitation_backprop", "xrai_gradcam", "gradual_excitation_backprop"]
     cheap = [IntegratedGradients(2), SmoothGrad(nsamples=2), VarGrad(nsamples=2), Occlusion(16, 16), RISE(6)]
     cheap.append(XRAI(IntegratedGradients(2, ("image_min", "image_max"), "max"), scales=(10,)))
+    few = IGOS(2, points=2, size=8)
+    cheap += [few, EMP(3, size=8), SIGCAM(optimiser=few), AOP("gradcam", EMP(3, size=8))]
     return [*by_names(words), *cheap]
 
 
