@@ -5,7 +5,11 @@ from test_cli import FIRST, refused, set_at
 
 from livecam import cli
 from livecam.explain import (
+    AOP,
+    EMP,
+    IGOS,
     RISE,
+    SIGCAM,
     XRAI,
     CaptumExplainer,
     ContrastiveExcitationBackprop,
@@ -86,6 +90,25 @@ def test_methods_of_pixels_regions_and_the_top_down_pass(config):
         RISE(20, upsampling="nearest"),
         CaptumExplainer("DeepLift", {"baselines": 0}),
         *by_names(["guided_backprop", "xrai_gradcam", "captum_input_x_gradient", "s5"]),
+    ]
+
+
+def test_methods_that_optimise_masks(config):
+    few = {"class_path": "IGOS", "init_args": {"iterations": 2, "line_search": "integrated", "baseline": [31, 9.0]}}
+    written = [
+        few,
+        {"class_path": "EMP", "init_args": {"preset": "fv2017", "iterations": 3, "l1": 0.5}},
+        {"class_path": "AOP", "init_args": {"base": "gradual_gradcam", "optimiser": few, "theta": 0.5}},
+        {"class_path": "SIGCAM", "init_args": {"preset": "coco", "optimiser": few, "warmup_blur": [5, 2]}},
+        "emp_gradcam(iterations=4)",
+    ]
+    igos = IGOS(2, line_search="integrated", baseline=(31, 9.0))
+    assert parsed(config, written) == [
+        igos,
+        EMP(3, preset="fv2017", l1=0.5),
+        AOP("gradual_gradcam", igos, theta=0.5),
+        SIGCAM(preset="coco", optimiser=igos, warmup_blur=(5, 2)),
+        AOP("gradcam", EMP(4)),
     ]
 
 

@@ -8,6 +8,9 @@ from livecam.metrics.summary import Figure
 from livecam.report.score_tables import Cell, Measured, ScoreTable
 
 
+_NO_SHARE = ("tied", "lift", "small_lift", "small_n")
+
+
 def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, against: str) -> list[ScoreTable]:
     """The figures of one metric in percent, methods in the order given, and their differences from one method.
 
@@ -22,7 +25,8 @@ def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, a
     """
     words = metric.name.replace("_", " ")
     known = scores.line(metric, against).figures
-    figures = [name for name in (*metric.shown, metric.parts[0]) if name in known and not name.endswith("lift")]
+    # What the ranking shows already, and is no share.
+    figures = [name for name in (*metric.shown, metric.parts[0]) if name in known and name not in _NO_SHARE]
     if not figures:
         return []
     columns = ["stage", "method", *(f"{name.replace('_', ' ')} [95 %]" for name in figures), "n"]
