@@ -75,7 +75,11 @@ def main() -> None:
 
         def theirs(images: torch.Tensor = images, targets: torch.Tensor = targets, maps: torch.Tensor = maps) -> None:
             found = DeletionInsertionMetric(
-                Given(net, maps), lambda logits: logits.softmax(1), steps=STEPS, baseline=lambda x: substrate_of(x, "blur51"), batch_size=CHUNK
+                Given(net, maps),
+                lambda logits: logits.softmax(1),
+                steps=STEPS,
+                baseline=lambda x: substrate_of(x, "blur51"),
+                batch_size=CHUNK,
             )
             found.update(images, targets.tolist())
 

@@ -6,7 +6,19 @@ from lightning.pytorch import seed_everything
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
 from livecam.data import PlantedShapesData
-from livecam.explain import AOP, EMP, IGOS, RISE, SIGCAM, XRAI, IntegratedGradients, Occlusion, SmoothGrad, VarGrad, by_names
+from livecam.explain import (
+    AOP,
+    EMP,
+    IGOS,
+    RISE,
+    SIGCAM,
+    XRAI,
+    IntegratedGradients,
+    Occlusion,
+    SmoothGrad,
+    VarGrad,
+    by_names,
+)
 
 
 def lineup():

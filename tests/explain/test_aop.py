@@ -158,7 +158,9 @@ def test_names_and_labels():
     assert AOP(Saliency(), "emp").label == "Saliency + EMP"
     assert SIGCAM().name == "sigcam" and SIGCAM().label == "SIGCAM"
     assert AOP(GradCAM(name="mine"), IGOS(name="few")).name == "few_mine"
-    assert AOP("gradcam", IGOS(size=9), size=14).optimiser.size == 14 and AOP("gradcam", IGOS(size=9)).optimiser.size == 9
+    assert (
+        AOP("gradcam", IGOS(size=9), size=14).optimiser.size == 14 and AOP("gradcam", IGOS(size=9)).optimiser.size == 9
+    )
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,14 @@ def test_the_end_is_better_than_the_start(preset):
 
 def test_presets_fill_what_is_not_given():
     port, own = EMP(), EMP(preset="fv2017")
-    assert (port.l1, port.tv, port.noise, port.jitter, port.mask_blur, port.baseline) == (0.01, 0.2, 0.2, 0, 0, "blur51")
+    assert (port.l1, port.tv, port.noise, port.jitter, port.mask_blur, port.baseline) == (
+        0.01,
+        0.2,
+        0.2,
+        0,
+        0,
+        "blur51",
+    )
     # Sums over a 28 x 28 mask become means: 1e-4 of 784 cells, 1e-2 of 756 differences.
     assert own.l1 == pytest.approx(1e-4 * 784) and own.tv == pytest.approx(1e-2 * 27 * 28)
     assert (own.beta, own.noise, own.jitter, own.mask_blur, own.baseline) == (3, 0, 4, 5, "blur")

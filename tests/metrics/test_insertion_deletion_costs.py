@@ -118,7 +118,9 @@ def test_multilabel_probabilities_are_sigmoids():
     targets = torch.tensor([1, 2])
     metric = InsertionDeletion(step=100, curves=True)
     found = measured(metric, net, images, targets, maps, head="multilabel")
-    clean, blurred = (net(x).sigmoid()[torch.arange(2), targets].detach() for x in (images, substrate_of(images, "blur51")))
+    clean, blurred = (
+        net(x).sigmoid()[torch.arange(2), targets].detach() for x in (images, substrate_of(images, "blur51"))
+    )
     torch.testing.assert_close(found["deletion_at_00"], clean, atol=1e-12, rtol=0)
     torch.testing.assert_close(found["deletion_at_100"], blurred, atol=1e-12, rtol=0)
     torch.testing.assert_close(found["insertion"], (clean + blurred) / 2, atol=1e-12, rtol=0)

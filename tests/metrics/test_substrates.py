@@ -18,9 +18,13 @@ from livecam.normalisation import IMAGENET
 
 def test_blur51_is_torchvisions():
     images = double_pictures(2, (60, 47))
-    torch.testing.assert_close(substrate_of(images, "blur51"), gaussian_blur(images, [51, 51], [50.0, 50.0]), atol=1e-7, rtol=0)
+    torch.testing.assert_close(
+        substrate_of(images, "blur51"), gaussian_blur(images, [51, 51], [50.0, 50.0]), atol=1e-7, rtol=0
+    )
     single = images.float()
-    torch.testing.assert_close(substrate_of(single, "blur51"), gaussian_blur(single, [51, 51], [50.0, 50.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        substrate_of(single, "blur51"), gaussian_blur(single, [51, 51], [50.0, 50.0]), atol=1e-5, rtol=0
+    )
     assert (substrate_of(images, "blur51") - images).abs().max() > 1
 
 

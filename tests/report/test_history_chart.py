@@ -32,6 +32,7 @@ def test_forced_steps_are_red():
 def test_what_is_empty_flat_or_long_is_drawn():
     assert history_chart("x", {}).shape[0] > 50
     assert history_chart("x", {"score": [0.0, 0.0]}).std() > 0
-    assert history_chart("a long title " * 40, {"score": list(np.linspace(1, 0, 301))}).shape == history_chart(
-        "x", {"score": [1.0]}
-    ).shape
+    assert (
+        history_chart("a long title " * 40, {"score": list(np.linspace(1, 0, 301))}).shape
+        == history_chart("x", {"score": [1.0]}).shape
+    )

@@ -19,7 +19,7 @@ from livecam.options import check_count, check_option
 
 @dataclass(frozen=True)
 class AOP(Explainer):
-    """Activation optimised with perturbation (Zhang, Rao & Yang, eq. 4 to 6): M starts from 1 - up(lam Mb [Mb >= theta]).
+    """Activation optimised with perturbation (Zhang, Rao & Yang, eq. 4 to 6): M from 1 - up(lam Mb [Mb >= theta]) on.
 
     Mb is the base map scaled to [0, 1]; what of it is below theta is left out. During the first ``warmup`` iterations
     the blank is less blurred. Costs what the base costs and what the optimiser costs.

@@ -26,8 +26,8 @@ class EMP(MaskOptimiser):
 
     Masks are clipped to [0, 1] after each step. Costs ``iterations`` forwards and backwards, and one forward.
 
-    ``details``: see :class:`MaskOptimiser`; ``score`` is p_c as each iteration saw it, with its noise, the last without;
-    every step is of length ``lr`` and accepted.
+    ``details``: see :class:`MaskOptimiser`; ``score`` is p_c as each iteration saw it, with its noise, and the last one
+    without; every step is of length ``lr`` and accepted.
 
     Args:
         preset: What is not given below is taken from ``port``, the widespread PyTorch code, or from ``fv2017``, the
@@ -39,7 +39,7 @@ class EMP(MaskOptimiser):
         tv: Weight of the total variation.
         beta: Its exponent.
         noise: Standard deviation, in units of the model's input.
-        jitter: The image is enlarged by so many pixels and cut at one of so many places per axis, another one each time.
+        jitter: The image is enlarged by so many pixels and cut at one of so many places per axis, another each time.
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask.
         baseline: The blank, see :func:`livecam.fills.filled`.
         seed: Of noise and jitter.

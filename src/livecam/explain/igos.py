@@ -100,7 +100,9 @@ class IGOS(MaskOptimiser):
             history.add(masks, score)
             if self.adapt_l1:
                 self._adapt(game, part.start, history)
-            masks, score = self._descend(game, masks, score, slope + game.penalty_slope(masks), shares, samples, history)
+            masks, score = self._descend(
+                game, masks, score, slope + game.penalty_slope(masks), shares, samples, history
+            )
         history.add(masks, game.probability(masks, game.everyone) if score is None else score)
         return masks, history
 
