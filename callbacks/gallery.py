@@ -35,8 +35,8 @@ class ExplanationGallery(SampleGallery):
         key: Media key; each gallery of a trainer has its own.
         costly: Methods of many passes, such as ``sigcam``, ``igos``, ``rise`` and ``xrai``: further columns of some of
             the galleries, and of nothing else.
-        costly_every_n_validations: Of every n-th validation, which must be one that the gallery acts on; never of the
-            untrained network.
+        costly_every_n_validations: Of every n-th of the validations that the gallery acts on; never of the untrained
+            network. The latest of them is a table of its own in the end, where the last gallery lacks them.
         strict: See :class:`LiveExplanation`.
 
     Raises:
@@ -74,9 +74,11 @@ class ExplanationGallery(SampleGallery):
         self.costly_every_n_validations = costly_every_n_validations
         self._last: list[Sample] = []
         self._strips: list[np.ndarray] = []
+        self._last_costly: tuple[list[Sample], list[np.ndarray]] | None = None
 
     def pictures(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        explainers = [*self.explainers, *(self.costly if self._costly_due(trainer) else ())]
+        costly = self.costly if self._costly_due(trainer) else []
+        explainers = [*self.explainers, *costly]
         explanations = self.explain(trainer, pl_module, batch, explainers)
         if not trainer.is_global_zero or not explanations:
             return []
@@ -94,26 +96,34 @@ class ExplanationGallery(SampleGallery):
             inside,
         )
         self._strips = [sample.strip(with_truth=known and bool(batch.has_mask.any())) for sample in self._last]
+        if costly:
+            self._last_costly = self._last, self._strips
         return [(strip, sample.caption) for strip, sample in zip(self._strips, self._last)]
 
     def _costly_due(self, trainer: Trainer) -> bool:
         if trainer.state.fn != TrainerFn.FITTING:
             return True
-        return bool(trainer.validating) and self._validations % self.costly_every_n_validations == 0
+        turn, own = divmod(self._validations, self.every_n_validations)
+        return bool(trainer.validating) and own == 0 and turn % self.costly_every_n_validations == 0
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the last gallery as a table, once."""
+        """Log the last gallery as a table, once, and the last one with costly methods where that was an earlier one."""
         if not trainer.is_global_zero or not self._last:
             return
         with self.harmless("the closing gallery table"):
-            methods = list(self._last[0].overlays)
-            columns = ["sample", "label", "predicted", "explained", "probability", *(f"inside {m}" for m in methods)]
-            rows = [
-                [s.name, s.label or "", s.predicted, s.explained, s.probability, *(s.inside.get(m) for m in methods)]
-                for s in self._last
-            ]
-            for logger in trainer.loggers:
-                log_table(logger, f"{self.key}_table", columns, rows, self._strips)
+            self._log_table(trainer, f"{self.key}_table", self._last, self._strips)
+            if self._last_costly and self._last_costly[0] is not self._last:
+                self._log_table(trainer, f"{self.key}_costly_table", *self._last_costly)
+
+    def _log_table(self, trainer: Trainer, key: str, samples: list[Sample], strips: list[np.ndarray]) -> None:
+        methods = list(samples[0].overlays)
+        columns = ["sample", "label", "predicted", "explained", "probability", *(f"inside {m}" for m in methods)]
+        rows = [
+            [s.name, s.label or "", s.predicted, s.explained, s.probability, *(s.inside.get(m) for m in methods)]
+            for s in samples
+        ]
+        for logger in trainer.loggers:
+            log_table(logger, key, columns, rows, strips)
 
 
 def _inside(energy: Tensor, batch: Batch) -> Tensor:

@@ -98,17 +98,17 @@ def test_methods_that_optimise_masks(config):
     written = [
         few,
         {"class_path": "EMP", "init_args": {"preset": "fv2017", "iterations": 3, "l1": 0.5}},
-        {"class_path": "AOP", "init_args": {"base": "gradual_gradcam", "optimiser": few, "theta": 0.5}},
-        {"class_path": "SIGCAM", "init_args": {"preset": "coco", "optimiser": few, "warmup_blur": [5, 2]}},
-        "emp_gradcam(iterations=4)",
+        {"class_path": "AOP", "init_args": {"base": "gradual_gradcam", "optimiser": few, "theta": 0.5, "warmup": 1}},
+        {"class_path": "SIGCAM", "init_args": {"preset": "coco", "optimiser": few, "warmup": 0, "warmup_blur": [5, 2]}},
+        "emp_gradcam(iterations=40)",
     ]
     igos = IGOS(2, line_search="integrated", baseline=(31, 9.0))
     assert parsed(config, written) == [
         igos,
         EMP(3, preset="fv2017", l1=0.5),
-        AOP("gradual_gradcam", igos, theta=0.5),
-        SIGCAM(preset="coco", optimiser=igos, warmup_blur=(5, 2)),
-        AOP("gradcam", EMP(4)),
+        AOP("gradual_gradcam", igos, theta=0.5, warmup=1),
+        SIGCAM(preset="coco", optimiser=igos, warmup=0, warmup_blur=(5, 2)),
+        AOP("gradcam", EMP(40)),
     ]
 
 

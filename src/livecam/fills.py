@@ -1,5 +1,6 @@
 """What takes the place of evidence that is removed: fills of occluded regions, baselines of integrals."""
 
+import math
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def as_fill(option: str, fill: Any) -> Fill:
     if isinstance(fill, str):
         check_option(option, fill, FILLS)
         return fill
-    numbers = tuple(fill) if isinstance(fill, list | tuple) and all(isinstance(n, int | float) for n in fill) else ()
+    numbers = tuple(fill) if isinstance(fill, list | tuple) and all(map(_is_number, fill)) else ()
     if len(numbers) == 3 and all(0 <= value <= 1 for value in numbers):
         return numbers
     if len(numbers) == 2 and numbers[0] % 2 == 1 and numbers[0] > 0 and numbers[1] > 0:
@@ -32,6 +33,10 @@ def as_fill(option: str, fill: Any) -> Fill:
         f"{option} is a colour of three values in [0, 1], a blur of odd kernel and sigma such as (11, 5), or one of "
         f"{', '.join(FILLS)}; got {fill!r}."
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Options of methods and metrics: read as people write them, and refused in one sentence where there is no such one."""
 
 import ast
+import math
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from inspect import signature
@@ -73,6 +74,30 @@ def check_option(option: str, value: str, known: Iterable[str]) -> None:
         close = get_close_matches(str(value), known, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}.{hint}")
+
+
+def check_number(option: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
+    """Refuse what is no finite number, or one outside of ``low`` to ``high``; with ``above``, ``low`` itself too.
+
+    Raises:
+        ValueError: With the range.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not low <= value <= high or (above and value == low):
+        where = f"above {low:g}" if above else f"from {low:g}"
+        to = f" to {high:g}" if high < math.inf else ""
+        raise ValueError(f"{option} is a number {where}{to}, got {value!r}.")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what no generator takes.
+
+    Raises:
+        ValueError: With the value.
+    """
+    check_count("seed", seed, 0)
+    if seed >= 2**63:
+        raise ValueError(f"seed is a whole number below 2^63, got {seed}.")
 
 
 def check_count(option: str, value: int, least: int = 1) -> None:

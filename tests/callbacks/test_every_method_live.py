@@ -27,7 +27,7 @@ def lineup():
     cheap = [IntegratedGradients(2), SmoothGrad(nsamples=2), VarGrad(nsamples=2), Occlusion(16, 16), RISE(6)]
     cheap.append(XRAI(IntegratedGradients(2, ("image_min", "image_max"), "max"), scales=(10,)))
     few = IGOS(2, points=2, size=8)
-    cheap += [few, EMP(3, size=8), SIGCAM(optimiser=few), AOP("gradcam", EMP(3, size=8))]
+    cheap += [few, EMP(3, size=8), SIGCAM(optimiser=few, warmup=1), AOP("gradcam", EMP(3, size=8), warmup=1)]
     return [*by_names(words), *cheap]
 
 

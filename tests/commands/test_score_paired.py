@@ -4,13 +4,14 @@ import csv
 
 import pytest
 import torch
+from checkpoints import save_unet
 from scored import PLANTED, rows_of, score, summary
 
 from livecam import cli
 from livecam.commands.datasets import choose
 from livecam.metrics.bootstrap import interval, resamples
 
-METHODS = "gradcam,igos(iterations=2,points=3,size=6),igos_gradcam(iterations=2,points=3,size=6)"
+METHODS = "gradcam,igos(iterations=2,points=3,size=6),igos_gradcam(iterations=2,points=3,size=6,warmup=1)"
 GAME = [*PLANTED, "--metrics", "insertion_deletion(step=128)", "--methods", METHODS, "--against", "igos_gradcam"]
 
 
@@ -33,7 +34,10 @@ def test_table_1_in_percent_and_in_the_order_given(here, capsys):
             mean = 100 * sum(float(each[key]) for each in own) / len(own)
             assert row[column]["value"] == pytest.approx(mean) and row[column]["low"] <= mean <= row[column]["high"]
     told = capsys.readouterr().out
-    assert "insertion deletion, in percent" in told and "insertion deletion: minus Grad-CAM + I-GOS, in points" in told
+    assert (
+        "insertion deletion, each method, in percent" in told
+        and "insertion deletion: minus Grad-CAM + I-GOS, in points" in told
+    )
 
 
 def test_differences_are_paired_by_image(here):
@@ -95,3 +99,30 @@ def test_the_course_of_masks_is_kept_by_maps(photos, here, capsys):
     # Another run into the same folder tells its own courses only.
     cli.explain(["maps", "photos/images/0.png", "--checkpoint", "runs/full/checkpoints/last.ckpt"])
     assert not (here / "explanations/histories.csv").exists()
+    assert not (here / "explanations/histories/0_igos.png").exists()
+
+
+def test_figures_that_are_no_shares_stay_as_they_are(here):
+    args = ["--metrics", "sharpness,reclassification", "--methods", "gradcam,cam", "--against", "cam", "--limit", "4"]
+    score(*PLANTED, *args)
+    found = summary()
+    for metric in ("sharpness", "reclassification"):
+        rows = found["tables"][f"{metric}, each method"]
+        figures = found["metrics"][metric]["gradcam"]["figures"]
+        for column, cell in rows[0].items():
+            if isinstance(cell, dict):
+                name = column.removesuffix(" [95 %]").replace(" ", "_")
+                assert cell["value"] == figures[name]["value"], column
+
+
+def test_courses_of_several_networks_and_of_each_class(photos, here):
+    save_unet(here / "runs/other/checkpoints/last.ckpt")
+    words = ["--methods", "igos(iterations=1,points=2,size=4)", "--checkpoint", "runs/full/checkpoints/last.ckpt"]
+    cli.explain(["maps", "photos/images/0.png", *words, "--checkpoint", "runs/other/checkpoints/last.ckpt"])
+    assert len(list((here / "explanations/histories").glob("0_*_igos.png"))) == 2
+    with open("explanations/histories.csv", newline="") as file:
+        assert len({row["network"] for row in csv.DictReader(file)}) == 2
+    cli.explain(["maps", "photos/images/0.png", *words, "--target", "each"])
+    with open("explanations/histories.csv", newline="") as file:
+        assert len({row["class"] for row in csv.DictReader(file)}) == 4
+    assert len(list((here / "explanations/histories").glob("0_*_igos.png"))) == 4

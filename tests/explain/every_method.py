@@ -53,7 +53,7 @@ METHODS |= {
     "igos": partial(METHODS["igos"], 3, points=4, **SMALL_GAME),
     "emp": partial(METHODS["emp"], 5, **SMALL_GAME),
     "sigcam": partial(METHODS["sigcam"], optimiser=FEW_STEPS, theta=0.3, lam=0.5, warmup=1),
-    "igos_gradcam": partial(AOP, GradCAM(), FEW_STEPS, 0.3, 0.5),
+    "igos_gradcam": partial(AOP, GradCAM(), FEW_STEPS, 0.3, 0.5, warmup=1),
     "emp_gradcam": partial(AOP, GradCAM(), EMP(5, **SMALL_GAME), warmup=0),
 }
 # Settings that take other paths through the code than the defaults do.

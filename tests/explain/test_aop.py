@@ -7,12 +7,13 @@ from deletion_toys import certain
 from toys import StagedNet, build, pictures
 
 from livecam.explain import AOP, EMP, IGOS, SIGCAM, GradCAM, GradualExtrapolation, Saliency, WGradCAM, by_name, explain
+from livecam.explain.deletion_game import DeletionGame
 from livecam.explain.explainer import Explainer
 from livecam.fills import filled
 from livecam.normalisation import IMAGENET
 
 LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalised"}
-FEW = IGOS(iterations=4, points=3, **LIGHT)
+FEW = IGOS(iterations=6, points=3, **LIGHT)
 
 
 def net_and_images(count=3):
@@ -38,7 +39,7 @@ class Given(Explainer):
         return self.maps
 
 
-@pytest.mark.parametrize("optimiser", [FEW, EMP(iterations=6, size=7, baseline="zero_normalised")], ids=["igos", "emp"])
+@pytest.mark.parametrize("optimiser", [FEW, EMP(iterations=7, size=7, baseline="zero_normalised")], ids=["igos", "emp"])
 def test_nothing_of_the_base_and_no_warm_up_is_the_optimiser_bit_for_bit(optimiser):
     plain = run(optimiser)
     assert torch.equal(run(AOP(GradCAM(), optimiser, lam=0.0, warmup=0)).raw, plain.raw)
@@ -86,33 +87,39 @@ def test_a_base_finer_than_the_mask_is_averaged_down():
     assert found.details["start"].min() == 0, "the scale is that of what the mask can show"
 
 
-def test_the_blank_of_the_warm_up_gives_way():
-    shown = []
+@pytest.mark.parametrize(
+    "optimiser",
+    [IGOS(4, points=1, size=7, noise=0.0), EMP(4, size=7, noise=0.0)],
+    ids=["igos", "emp"],
+)
+def test_the_blank_of_the_warm_up_is_there_for_just_its_iterations(optimiser, monkeypatch):
+    blanks = []
+    genuine = DeletionGame.slope
 
-    class Watching(StagedNet):
-        def forward(self, images):
-            shown.append(images.detach().clone())
-            return super().forward(images)
+    def watched(game, *args):
+        blanks.append(game.blank)
+        return genuine(game, *args)
 
-    images = pictures(1, seed=5)
-    net = certain(build(Watching, seed=3), images)
-    settings = {"noise": 0.0, "points": 1, "iterations": 4, "size": 7}
-    explainer = AOP(GradCAM(), IGOS(**settings), theta=0.0, lam=0.4, warmup=2)
-    shown.clear()
-    found = explain(net, images, [explainer], normalisation=IMAGENET)["igos_gradcam"]
-    warm, cold = filled(images, (11, 5.0), None), filled(images, "blur51", None)
+    monkeypatch.setattr(DeletionGame, "slope", watched)
+    net, images = net_and_images(2)
+    explainer = AOP(GradCAM(), optimiser, warmup=2, warmup_blur=(5, 2.0))
+    found = explain(net, images, [explainer], normalisation=IMAGENET)[explainer.name]
+    warm, cold = filled(images, (5, 2.0), None), filled(images, optimiser.baseline, None)
+    assert [torch.equal(blank, warm) for blank in blanks] == [True, True, False, False]
+    assert all(torch.equal(blank, cold) for blank in blanks[2:])
+    # What is reported in the end is p under the blank that counts.
+    mask = found.details["mask"]
+    keep = F.interpolate(mask[:, None], (24, 24), mode="bilinear", align_corners=True)
+    with torch.no_grad():
+        logits = net(images * keep + cold * (1 - keep))
+    expected = logits.softmax(1).gather(1, found.target[:, None])[:, 0]
+    torch.testing.assert_close(found.details["history"]["score"][:, -1], expected)
 
-    def phi(mask, blank):
-        keep = F.interpolate(mask[:, None].float(), (24, 24), mode="bilinear", align_corners=True)
-        return images * keep + blank * (1 - keep)
 
-    start, end = found.details["start"], found.details["mask"]
-
-    def saw(expected):
-        return any(len(seen) == 1 and (seen - expected).abs().max() < 1e-5 for seen in shown)
-
-    assert saw(phi(start, warm)) and not saw(phi(start, cold))
-    assert saw(phi(end, cold)) and not saw(phi(end, warm))
+def test_a_warm_up_that_never_ends_is_refused():
+    with pytest.raises(ValueError, match=r"All 4 iterations of Grad-CAM \+ I-GOS would be warm-up: .* warmup=1"):
+        AOP("gradcam", IGOS(4))
+    assert AOP("gradcam", IGOS(0)).warmup == 5
 
 
 def test_a_base_without_contrast_falls_back_and_says_so():
@@ -125,6 +132,32 @@ def test_a_base_without_contrast_falls_back_and_says_so():
     assert found.details["note"] == ["", "Given empty: I-GOS alone", ""]
     assert torch.equal(found.raw[1], plain.raw[1]) and not torch.equal(found.raw[0], plain.raw[0])
     assert "note" not in run(AOP(GradCAM(), FEW)).details
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_base_that_is_not_finite_falls_back(broken):
+    maps = torch.rand(3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maps[2, 0, 0] = broken
+    found = run(AOP(Given(maps), FEW))
+    assert found.details["fallback"].tolist() == [False, False, True] and found.raw.isfinite().all()
+    assert torch.equal(found.details["start"][2], torch.ones(7, 7, dtype=torch.float64))
+
+
+def test_the_remarks_of_the_base_stay():
+    class Remarking(Given):
+        def explain(self, recording):
+            return self.maps, {"note": "as it was"}
+
+    maps = torch.rand(3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maps[1] = 0
+    found = run(AOP(Remarking(maps), FEW))
+    assert found.details["note"] == ["as it was", "Given empty: I-GOS alone", "as it was"]
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float16, torch.float32])
+def test_masks_are_of_the_network_s_type_whatever_the_base_s(kind):
+    maps = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0)).round(decimals=1).to(kind)
+    assert run(AOP(Given(maps), FEW)).details["mask"].dtype == torch.float64
 
 
 def test_sigcam_is_wgradcam_and_igos_with_the_papers_numbers():
@@ -143,8 +176,12 @@ def test_sigcam_is_wgradcam_and_igos_with_the_papers_numbers():
         ("emp_wgradcam(iterations=7, theta=0.5)", AOP(WGradCAM(), EMP(iterations=7), theta=0.5)),
         ("igos_gradcam(layer='conv', size=14)", AOP(GradCAM("conv"), IGOS(), size=14)),
         ("igos_gradual_gradcam", AOP(GradualExtrapolation(GradCAM()), IGOS())),
+        ("gradual_sigcam(iterations=6)", GradualExtrapolation(SIGCAM(optimiser=IGOS(6)))),
+        ("igos_sigcam(layer='conv')", AOP(SIGCAM(WGradCAM("conv")))),
+        ("sigcam(optimiser='emp', lr=0.2)", SIGCAM(optimiser=EMP(lr=0.2))),
+        ("sigcam(base='gradcam', layer='conv')", SIGCAM(GradCAM("conv"))),
         ("gradual_igos_gradcam(points=3)", GradualExtrapolation(AOP(GradCAM(), IGOS(points=3)))),
-        ("sigcam(layer='conv', iterations=3, lam=0.3)", SIGCAM(WGradCAM("conv"), IGOS(3), lam=0.3)),
+        ("sigcam(layer='conv', iterations=3, lam=0.3, warmup=1)", SIGCAM(WGradCAM("conv"), IGOS(3), lam=0.3, warmup=1)),
         ("sigcam(base='gradcam')", SIGCAM(GradCAM())),
         ("igos(step=8.0, name='small')", IGOS(step=8.0, name="small")),
     ],
@@ -156,6 +193,7 @@ def test_names_and_options(word, expected):
 def test_names_and_labels():
     assert AOP(Saliency(), "emp").name == "emp_saliency"
     assert AOP(Saliency(), "emp").label == "Saliency + EMP"
+    assert SIGCAM("gradcam").label == "Grad-CAM + I-GOS" and SIGCAM("gradcam").name == "igos_gradcam"
     assert SIGCAM().name == "sigcam" and SIGCAM().label == "SIGCAM"
     assert AOP(GradCAM(name="mine"), IGOS(name="few")).name == "few_mine"
     assert (
@@ -167,12 +205,13 @@ def test_names_and_labels():
     ("make", "said"),
     [
         (lambda: AOP("gradcam", "rise"), "'rise' optimises no mask: optimiser is igos or emp"),
-        (lambda: AOP("gradcam", theta=1.5), r"theta is a number in \[0, 1\], got 1.5"),
-        (lambda: AOP("gradcam", lam=-0.1), r"lam is a number in \[0, 1\]"),
+        (lambda: AOP("gradcam", theta=1.5), "theta is a number from 0 to 1, got 1.5"),
+        (lambda: AOP("gradcam", lam=-0.1), "lam is a number from 0 to 1"),
         (lambda: AOP("gradcam", warmup=-1), "warmup is a whole number from 0"),
         (lambda: AOP("gradcm"), "Unknown method 'gradcm'. Did you mean"),
         (lambda: SIGCAM(preset="voc"), "preset='voc' is not one of imagenet, coco"),
         (lambda: by_name("igos_gradcam(iteration=3)"), "no option 'iteration'. Did you mean iterations"),
+        (lambda: by_name("igos_gradcam(optimiser='emp')"), "no option 'optimiser'"),
         (lambda: by_name("sigcam(thet=0.3)"), "no option 'thet'. Did you mean theta"),
     ],
 )

@@ -90,7 +90,7 @@ COSTS = {
     "emp, fv2017": (4 + 1, 4),
     "emp_gradcam": (5 + 1, 1 + 5),
     "igos": searched(1),
-    "igos_gradcam": searched(1, 1),  # three iterations, all of them warm-up
+    "igos_gradcam": searched(2, 1),
     "sigcam": searched(2, 1),
     "igos, integrated": lambda found: (2 * 20 + 20 * candidates(found), 2 * 20),
     "xrai": (4 * 1 + 1, 4 * 1),

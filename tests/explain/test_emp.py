@@ -66,6 +66,35 @@ def test_the_end_is_better_than_the_start(preset):
     assert torch.equal(again.raw, found.raw)
 
 
+def test_a_batch_is_its_images_and_chunks_change_nothing():
+    images = pictures(3, seed=5).double()
+    net = certain(build(StagedNet, seed=3).double(), images)
+    explainers = [EMP(iterations=6, size=6, jitter=2, chunk=chunk, name=f"by_{chunk}") for chunk in (2, 32)]
+    found = explain(net, images, explainers, normalisation=IMAGENET)
+    torch.testing.assert_close(found["by_2"].raw, found["by_32"].raw, atol=1e-12, rtol=0)
+    for i in range(3):
+        alone = explain(net, images[i : i + 1], explainers[1:], int(found["by_32"].target[i]), normalisation=IMAGENET)
+        torch.testing.assert_close(alone["by_32"].raw[0], found["by_32"].raw[i], atol=1e-12, rtol=0)
+
+
+def test_every_iteration_has_noise_of_its_own():
+    images = pictures(1, seed=5)
+    seen = []
+
+    class Watching(StagedNet):
+        def forward(self, images):
+            seen.append(images.detach().clone())
+            return super().forward(images)
+
+    net = build(Watching, seed=3)
+    explain(net, images, [EMP(iterations=4, size=6, lr=1e-9)], normalisation=IMAGENET)
+    # The last pass is without noise.
+    noises = [shown - images for shown in seen[-5:]]
+    assert noises[-1].abs().max() < 1e-6
+    assert all(noise.std() == pytest.approx(0.2, rel=0.1) for noise in noises[:-1])
+    assert not any(torch.allclose(noises[i], noises[j], atol=1e-3) for i in range(4) for j in range(i))
+
+
 def test_presets_fill_what_is_not_given():
     port, own = EMP(), EMP(preset="fv2017")
     assert (port.l1, port.tv, port.noise, port.jitter, port.mask_blur, port.baseline) == (
@@ -113,9 +142,9 @@ def test_a_blurred_mask_is_what_the_map_shows():
     ("settings", "said"),
     [
         ({"preset": "fv2018"}, "preset='fv2018' is not one of port, fv2017. Did you mean 'fv2017'"),
-        ({"lr": 0.0}, "lr is a positive learning rate"),
+        ({"lr": 0.0}, "lr is a number above 0"),
         ({"jitter": -1}, "jitter is a whole number from 0"),
-        ({"mask_blur": -1.0}, "mask_blur is a standard deviation"),
+        ({"mask_blur": -1.0}, "mask_blur is a number from 0"),
     ],
     ids=str,
 )

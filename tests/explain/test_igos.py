@@ -132,12 +132,12 @@ def test_adapted_l1_lets_go_of_what_did_not_fall():
     net = PatchNet(lambda mean: 0 * mean + 0.5)
     game_weights = []
 
-    class Watched(IGOS):
+    class Weighed(IGOS):
         def _descend(self, game, *args):
             game_weights.append(game.l1.tolist())
             return super()._descend(game, *args)
 
-    play(Watched(adapt_l1=True, points=1, **TOY), net)
+    play(Weighed(adapt_l1=True, points=1, **TOY), net)
     assert game_weights[6] == [1, 1] and game_weights[7] == pytest.approx([0.1, 0.1])
     assert game_weights[12] == pytest.approx([0.02, 0.02])
     fixed, adapted = (play(IGOS(adapt_l1=a, tv=0.0, **TOY), PatchNet())[0] for a in (False, True))
@@ -150,13 +150,22 @@ def test_adapted_l1_lets_go_of_what_did_not_fall():
         ({"iterations": -1}, "iterations is a whole number from 0"),
         ({"size": 1}, "size is a whole number from 2"),
         ({"points": 0}, "points is a whole number from 1"),
-        ({"decay": 1.0}, "decay is a factor between 0 and 1"),
-        ({"step": 0.0}, "Steps go from step down to least_step > 0"),
+        ({"decay": 1.0}, "decay is a number above 0 to 0.99"),
+        ({"step": 0.0}, "step is a number above 0, got 0.0"),
         ({"line_search": "maskd"}, "line_search='maskd' is not one of .* Did you mean 'masked'"),
         ({"baseline": "blur52"}, "baseline='blur52' is not one of .* Did you mean 'blur51'"),
         ({"baseline": (10, 5)}, "baseline is a colour .* a blur of odd kernel and sigma"),
         ({"l1": -1.0}, "l1 is a number from 0"),
-        ({"beta": 0.5}, "beta is an exponent from 1"),
+        ({"beta": 0.5}, "beta is a number from 1"),
+        ({"step": float("inf")}, "step is a number above 0, got inf"),
+        ({"least_step": 300.0}, "least_step is a number above 0 to 200"),
+        ({"l1": None}, "l1 is a number from 0, got None"),
+        ({"l1": True}, "l1 is a number from 0, got True"),
+        ({"noise": float("nan")}, "noise is a number from 0, got nan"),
+        ({"seed": 0.5}, "seed is a whole number from 0"),
+        ({"seed": 2**70}, "seed is a whole number below"),
+        ({"baseline": (3, True)}, "baseline is a colour"),
+        ({"baseline": (3, float("inf"))}, "baseline is a colour"),
     ],
     ids=str,
 )
@@ -165,11 +174,64 @@ def test_what_cannot_be_is_refused(settings, said):
         IGOS(**settings)
 
 
-def test_a_network_that_cuts_gradients_is_refused_with_the_remedy():
-    class Frozen(PatchNet):
-        def forward(self, images):
-            with torch.no_grad():
-                return super().forward(images)
+class Cut(PatchNet):
+    def forward(self, images):
+        with torch.no_grad():
+            return super().forward(images)
 
+
+class CutBackbone(Cut):
+    """Its head is trainable, so that the output has a gradient, though not of the images."""
+
+    def forward(self, images):
+        return super().forward(images) * self.scale
+
+
+@pytest.mark.parametrize("net", [Cut, CutBackbone])
+def test_a_network_that_cuts_gradients_is_refused_with_the_remedy(net):
     with pytest.raises(ValueError, match="Freeze them with requires_grad_"):
-        play(IGOS(**TOY), Frozen())
+        play(IGOS(**TOY), net())
+
+
+class Watched(IGOS):
+    """Keeps what every descent starts from."""
+
+    def _descend(self, game, masks, score, slope, shares, samples, history):
+        self.seen.append((masks.clone(), slope, samples.tolist()))
+        return super()._descend(game, masks, score, slope, shares, samples, history)
+
+
+def watched(**settings):
+    explainer = Watched(**settings)
+    object.__setattr__(explainer, "seen", [])
+    return explainer
+
+
+def test_where_nothing_descends_the_least_step_is_taken():
+    # Along the way from the blank the class rises, but at its end it falls: a short step back raises it.
+    net = PatchNet(lambda mean: torch.minimum(mean, 2.7 - 2 * mean))
+    explainer = watched(iterations=1, tv=0.0, step=0.5, **TOY)
+    _, details = play(explainer, net)
+    (masks, slope, _), history = explainer.seen[0], details["history"]
+    assert slope.amax((1, 2)).gt(0.01).all() and not history["accepted"].any()
+    # 0.5 times 0.2 to the sixth is 3.2e-5, not below the least step of 1e-5; the next one is.
+    assert history["step"][0, 0] == pytest.approx(0.5 * 0.2**7)
+    assert torch.equal(details["mask"], (masks - history["step"][:, :1, None] * slope).clamp(0, 1))
+    assert (details["mask"] < 1).any()
+
+
+def test_a_step_has_to_gain_in_proportion_to_its_length():
+    # J = |M - 1/2| over one cell that starts at 1: a step that lands as far below 1/2 as it was above gains nothing.
+    net = PatchNet(lambda mean: (mean - 0.5).abs())
+    explainer = watched(
+        iterations=6, tv=0.0, l1=0.0, points=1, step=4.0, decay=0.5, size=8, noise=0.0, baseline="zero_normalised"
+    )
+    _, details = play(explainer, net)
+    # Slope 1/4 on each of four cells: a step of 4 goes from 1 to 0, where J is what it was.
+    assert details["history"]["step"][0, 0] == 2.0 and details["history"]["score"][0, 1] == 0.0
+
+
+def test_every_iteration_and_every_point_has_noise_of_its_own():
+    explainer = watched(iterations=3, points=4, **LIGHT)
+    run(*net_and_images(), explainer)
+    assert [samples for *_, samples in explainer.seen] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]

@@ -17,10 +17,10 @@ def test_a_chart_for_each_quantity_that_is_there():
 
 
 def test_falling_lines_fall_and_stand_on_zero():
-    picture = history_chart("x", {"score": [1.0, 0.5, 0.0]})
+    picture = history_chart("x", {"score": [1.0, 0.9, 0.8]})
     rows = (np.abs(picture.astype(int) - BLUE).sum(2) < 12).nonzero()
     left, right = rows[0][rows[1].argmin()], rows[0][rows[1].argmax()]
-    assert right - left > 70
+    assert 10 < right - left < 25
 
 
 def test_forced_steps_are_red():

@@ -24,7 +24,9 @@ class Histories:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "histories.csv"
-        self._path.unlink(missing_ok=True)
+        # Those of an earlier run would pass for this one's.
+        for file in [self._path, *(folder / "histories").glob("*.png")]:
+            file.unlink(missing_ok=True)
 
     def write(self, photo: Photo, views: Sequence[View], slugs: Sequence[Sequence[str]], number: int) -> list[Picture]:
         """Write those of one photo.

@@ -1,6 +1,7 @@
 """``explain.py score``: which explanation is best for a network, on a whole data set."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,8 +103,10 @@ def score(
 def _report(asked: Question, answer: Scored, folder: Path, against: str | None) -> None:
     scores = answer.scores
     tables = [ranking(asked, answer, metric) for metric in asked.metrics]
-    if against and scores.knows(against):
+    if against:
         tables += [table for metric in asked.metrics for table in paired_tables(asked, scores, metric, against)]
+        if len(tables) == len(asked.metrics):
+            print(f"{asked.printed[against]} has no score, so that nothing can be set against it.", file=sys.stderr)
     count = scores.images
     unread = len(answer.indices) - count
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]

@@ -7,14 +7,15 @@ from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure
 from livecam.report.score_tables import Cell, Measured, ScoreTable
 
-_NO_SHARE = ("tied", "lift", "small_lift", "small_n")
+
+_NONE = Measured(float("nan"))
 
 
 def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, against: str) -> list[ScoreTable]:
-    """The figures of one metric in percent, methods in the order given, and their differences from one method.
+    """The figures of one metric, methods in the order given, and their differences from one method.
 
-    With insertion and deletion this is Table 1 of Zhang, Rao and Yang's AOP paper, with intervals: deletion, insertion,
-    and insertion minus deletion, which they call over-all.
+    With insertion and deletion this is Table 1 of Zhang, Rao and Yang's AOP paper, with intervals and in percent:
+    deletion, insertion, and insertion minus deletion, which they call over-all.
 
     Args:
         asked: What was asked.
@@ -24,8 +25,8 @@ def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, a
     """
     words = metric.name.replace("_", " ")
     known = scores.line(metric, against).figures
-    # What the ranking shows already, and is no share.
-    figures = [name for name in (*metric.shown, metric.parts[0]) if name in known and name not in _NO_SHARE]
+    # Ties say nothing of the one method against the other; the ranking shows them.
+    figures = [name for name in (*metric.shown, metric.parts[0]) if name in known and name != "tied"]
     if not figures:
         return []
     columns = ["stage", "method", *(f"{name.replace('_', ' ')} [95 %]" for name in figures), "n"]
@@ -35,23 +36,30 @@ def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, a
     for explainer in methods:
         line = scores.line(metric, explainer.name)
         name: list[Cell] = [_stage(explainer), asked.printed[explainer.name]]
-        whole.append([*name, *(_percent(line.figures[figure]) for figure in figures), line.n])
+        whole.append([*name, *(_cell(line.figures[figure], metric) for figure in figures), line.n])
         if explainer.name != against:
             both, found = scores.apart(metric, explainer.name, against)
-            apart.append([*name, *(_percent(found[figure], True) if found else "-" for figure in figures), both])
+            apart.append([*name, *(_cell(found[figure], metric, True) if found else _NONE for figure in figures), both])
     told = asked.printed[against]
     mean = "Insertion deletion is insertion minus deletion, the paper's over-all." if "insertion" in figures else ""
     better = f"{'Higher' if metric.higher_is_better else 'Lower'} is better in the last figure. {mean}".strip()
     notes = ["Differences are paired: over the images that both have a score for, resampled together (bootstrap)."]
     chart = columns.index("n") - 1
-    tables = [ScoreTable(f"{words}, in percent", columns, whole, chart, [None] * len(whole), 2, set(), [better])]
-    title = f"{words}: minus {told}, in points"
+    percent, points = (", in percent", ", in points") if metric.in_percent else ("", "")
+    tables = [
+        ScoreTable(f"{words}, each method{percent}", columns, whole, chart, [None] * len(whole), 2, set(), [better])
+    ]
+    title = f"{words}: minus {told}{points}"
     return [*tables, ScoreTable(title, columns, apart, chart, [None] * len(apart), 2, set(), notes)]
 
 
-def _stage(explainer: Explainer) -> str:
-    return "AOP" if isinstance(explainer, AOP) else "one"
+def _stage(explainer: Explainer | None) -> str:
+    """Whether a method, or one that it works upon, refines another one's map."""
+    while explainer is not None and not isinstance(explainer, AOP):
+        explainer = getattr(explainer, "base", None)
+    return "AOP" if explainer else "one"
 
 
-def _percent(figure: Figure, signed: bool = False) -> Measured:
-    return Measured(*(100 * value for value in (figure.value, figure.low, figure.high)), digits=2, signed=signed)
+def _cell(figure: Figure, metric: ImageMetric, signed: bool = False) -> Measured:
+    unit, digits = (100, 2) if metric.in_percent else (1, 3)
+    return Measured(*(unit * value for value in (figure.value, figure.low, figure.high)), digits=digits, signed=signed)

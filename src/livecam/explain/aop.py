@@ -7,14 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from livecam.explain.cam import WGradCAM
 from livecam.explain.explainer import Explainer
 from livecam.explain.hooks import Capture
+from livecam.explain.igos import IGOS
 from livecam.explain.maps import is_degenerate, minmax, resize
 from livecam.explain.mask_optimiser import MaskOptimiser, Warmup
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_number, check_option
+
+# A map that loses more of its contrast on the way to the mask has none that the mask could show.
+_LEFT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,9 @@ class AOP(Explainer):
     Mb is the base map scaled to [0, 1]; what of it is below theta is left out. During the first ``warmup`` iterations
     the blank is less blurred. Costs what the base costs and what the optimiser costs.
 
-    An image whose base map has no contrast gets what the optimiser makes of it alone, without warm-up; ``details`` and
-    the pictures say so. A base map finer than the mask is averaged down to it before it is scaled. With lam=0 and
-    warmup=0 this is the optimiser itself, and with 0 iterations the base map.
+    An image whose base map has no contrast, or is not finite, gets what the optimiser makes of it alone, without
+    warm-up; ``details`` and the pictures say so. A base map finer than the mask is averaged down to it before it is
+    scaled. With lam=0 and warmup=0 this is the optimiser itself, and with 0 iterations what theta leaves of the base.
 
     ``details``: those of the base and of the optimiser; ``start`` ``(N, m, m)``, the masks it starts from; ``fallback``
     ``(N,)`` bool, where the base map had no contrast.
@@ -67,9 +72,13 @@ class AOP(Explainer):
             object.__setattr__(self, "name", self.own_name)
         super().__post_init__()
         for option in ("theta", "lam"):
-            if not 0 <= getattr(self, option) <= 1:
-                raise ValueError(f"{option} is a number in [0, 1], got {getattr(self, option)!r}.")
+            check_number(option, getattr(self, option), 0, 1)
         check_count("warmup", self.warmup, 0)
+        if 0 < self.optimiser.iterations <= self.warmup:
+            raise ValueError(
+                f"All {self.optimiser.iterations} iterations of {self.label} would be warm-up: give it fewer, such as "
+                f"warmup={self.optimiser.iterations // 3}."
+            )
         object.__setattr__(self, "warmup_blur", as_fill("warmup_blur", self.warmup_blur))
 
     @property
@@ -87,33 +96,34 @@ class AOP(Explainer):
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         maps, details = self.base.result(recording)
-        empty = is_degenerate(maps)
-        start = 1 - self.lam * self._filtered(maps)
-        found, own = self.optimiser.refine(recording, start, self._warmup(recording, empty), self.label)
+        images = recording.images
+        start, empty = self.start(maps.to(torch.promote_types(images.dtype, torch.float32)))
+        warmup = None
+        if self.warmup:
+            warmup = Warmup(self.warmup, filled(images, self.warmup_blur, recording.normalisation), ~empty)
+        found, own = self.optimiser.refine(recording, start, warmup, self.label)
         more: dict[str, Any] = {"start": start, "fallback": empty}
         if empty.any():
-            note = f"{self.base.label} empty: {self.optimiser.label} alone"
-            more["note"] = [note if alone else "" for alone in empty.tolist()]
+            told, alone = details.get("note") or "", f"{self.base.label} empty: {self.optimiser.label} alone"
+            rest = told if isinstance(told, list) else [told] * len(images)
+            more["note"] = [alone if none else note for none, note in zip(empty.tolist(), rest)]
         return found, details | own | more
 
-    def _filtered(self, maps: Tensor) -> Tensor:
-        """up(Mb [Mb >= theta]) of base maps ``(N, h, w)``, ``(N, m, m)`` in [0, 1]; zeros of an empty one."""
-        side = self.optimiser.size
+    def start(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Where masks start ``(N, m, m)`` from base maps ``(N, h, w)``, and which of these are empty, ``(N,)`` bool."""
+        side, coarse = self.optimiser.size, maps
         if max(maps.shape[1:]) > side:
             size = [min(side, length) for length in maps.shape[1:]]
-            maps = F.interpolate(maps[:, None], size, mode="bilinear", antialias=True)[:, 0]
-        scaled = minmax(maps)
-        return resize(scaled * (scaled >= self.theta), (side, side))
+            coarse = F.interpolate(maps[:, None], size, mode="bilinear", antialias=True)[:, 0]
+        empty = is_degenerate(maps) | ~maps.isfinite().flatten(1).all(1) | (_range(coarse) <= _LEFT * _range(maps))
+        coarse = coarse.masked_fill(empty[:, None, None], 0)
+        scaled = minmax(coarse)
+        return 1 - self.lam * resize(scaled * (scaled >= self.theta), (side, side)), empty
 
-    def _warmup(self, recording: Recording, empty: Tensor) -> Warmup | None:
-        if not self.warmup:
-            return None
-        images, normalisation = recording.images, recording.normalisation
-        blank = filled(images, self.warmup_blur, normalisation)
-        if empty.any():
-            final = filled(images, self.optimiser.baseline, normalisation)
-            blank = torch.where(empty[:, None, None, None], final, blank)
-        return Warmup(self.warmup, blank)
+
+def _range(maps: Tensor) -> Tensor:
+    low, high = maps.flatten(1).aminmax(dim=1)
+    return high - low
 
 
 SIGCAM_PRESETS = {"imagenet": {"theta": 0.7, "lam": 0.15}, "coco": {"theta": 0.6, "lam": 0.25}}
@@ -124,7 +134,8 @@ class SIGCAM(AOP):
     """SIGCAM (Zhang, Rao & Yang): WGradCAM optimised by I-GOS, see :class:`AOP`.
 
     The paper gives no blur for the warm-up and says that other parameters are those of I-GOS: 15 iterations, the 5 of
-    the warm-up among them. Costs one forward and backward, shared with all methods of the call, and I-GOS.
+    the warm-up among them. Costs one forward and backward, shared with all methods of the call, I-GOS, and one forward
+    for the second blank. With another base or optimiser it goes by their names.
 
     Args:
         base: See :class:`AOP`.
@@ -154,9 +165,13 @@ class SIGCAM(AOP):
 
     @property
     def own_name(self) -> str:
-        return self.method
+        return self.method if self._genuine else super().own_name
 
     @property
     def label(self) -> str:
         """As people read it."""
-        return "SIGCAM"
+        return "SIGCAM" if self._genuine else super().label
+
+    @property
+    def _genuine(self) -> bool:
+        return isinstance(self.base, WGradCAM) and isinstance(self.optimiser, IGOS)

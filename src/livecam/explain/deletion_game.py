@@ -147,11 +147,13 @@ class DeletionGame:
                 leaf = masks[owner].requires_grad_(True)
                 seen = self.shown(leaf, owner, shares[point], samples[point], at)
                 found = self.recording.probability(seen, owner)
-                if not found.requires_grad:
+                linked = found.requires_grad
+                slope = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if linked else None
+                if slope is None:
                     raise ValueError(
                         "The class's probability has no gradient with respect to the images: the model runs its first "
                         "layers under torch.no_grad(). Freeze them with requires_grad_(False) instead."
                     )
-                slopes[part] = torch.autograd.grad(found.sum(), leaf)[0]
+            slopes[part] = slope
             scores[part] = found.detach().to(scores)
         return scores.view(len(shares), -1).mean(0), slopes.view(len(shares), *masks.shape).mean(0)

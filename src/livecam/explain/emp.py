@@ -10,7 +10,7 @@ from livecam.explain.deletion_game import DeletionGame
 from livecam.explain.mask_optimiser import History, MaskOptimiser, Warmup
 from livecam.explain.recording import Recording
 from livecam.fills import Fill
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_number, check_option
 from livecam.progress import chunks
 
 # The weights of fv2017 are those of its sums over 28 x 28 masks, 1e-4 and 1e-2, for means.
@@ -74,16 +74,15 @@ class EMP(MaskOptimiser):
                 object.__setattr__(self, option, value)
         super().__post_init__()
         check_count("jitter", self.jitter, 0)
-        if not self.lr > 0:
-            raise ValueError(f"lr is a positive learning rate, got {self.lr!r}.")
-        if not self.mask_blur >= 0:
-            raise ValueError(f"mask_blur is a standard deviation in pixels, at least 0, got {self.mask_blur!r}.")
+        check_number("lr", self.lr, 0, above=True)
+        check_number("mask_blur", self.mask_blur, 0)
 
     def game(self, recording: Recording, start: Tensor) -> DeletionGame:
         return replace(super().game(recording, start), jitter=self.jitter, mask_blur=self.mask_blur)
 
     def minimise(self, game: DeletionGame, masks: Tensor, warmup: Warmup | None, label: str) -> tuple[Tensor, History]:
         history, blank = History(game), game.blank
+        warm = warmup.over(blank) if warmup else blank
         generator = torch.Generator().manual_seed(self.seed)
         places = torch.randint(max(1, self.jitter**2), (self.iterations,), generator=generator).tolist()
         masks = masks.clone()
@@ -92,9 +91,9 @@ class EMP(MaskOptimiser):
         length, always = torch.full_like(game.l1, self.lr), torch.ones_like(game.l1, dtype=torch.bool)
         for part in chunks(label, self.iterations, 1):
             step = part.start
-            game.blank = warmup.blank if warmup and step < warmup.iterations else blank
+            game.blank = warm if warmup and step < warmup.iterations else blank
             score, slope = game.slope(masks, whole, torch.tensor([step], device=masks.device), places[step])
-            history.add(masks.clone(), score)
+            history.add(masks, score)
             history.moved(length, always)
             masks.grad = slope + game.penalty_slope(masks)
             adam.step()

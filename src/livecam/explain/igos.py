@@ -9,7 +9,7 @@ from torch import Tensor
 from livecam.explain.deletion_game import DeletionGame
 from livecam.explain.mask_optimiser import History, MaskOptimiser, Warmup
 from livecam.fills import Fill
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_number, check_option
 from livecam.progress import chunks
 
 _ARMIJO = 1e-4
@@ -27,7 +27,8 @@ class IGOS(MaskOptimiser):
     more for the start and for each new blank; the ``integrated`` line search takes ``points`` times as many.
 
     ``details``: see :class:`MaskOptimiser`; ``score`` is p_c(Phi(M)), or the mean over noisy shares where the line
-    search reads that. Without noise, or with the ``masked`` line search, the objective never rises but in forced steps.
+    search reads that. Without noise, or with the ``masked`` line search, the objective never rises but in forced steps,
+    and where a warm-up ends, since it is then that of another blank.
 
     Args:
         iterations: How many steps.
@@ -42,7 +43,7 @@ class IGOS(MaskOptimiser):
         line_search: What it reads: ``masked``, p_c(Phi(M)) without noise, as the authors' demo does; ``integrated``,
             the mean over noisy shares, as their later code does.
         adapt_l1: As the authors' demo does, per image: a tenth of l1 where halfway the score fell by at most 0.001, and
-            a fifth of it where after four fifths of the way it fell by at most 0.01.
+            a fifth of it where after four fifths of the way it fell by at most 0.01, both under the same blank.
         noise: Standard deviation, in units of the model's input.
         baseline: The blank, see :func:`livecam.fills.filled`.
         seed: Of the noise.
@@ -76,22 +77,23 @@ class IGOS(MaskOptimiser):
         super().__post_init__()
         check_count("points", self.points)
         check_option("line_search", self.line_search, ("masked", "integrated"))
-        if not 0 < self.decay < 1:
-            raise ValueError(f"decay is a factor between 0 and 1, got {self.decay!r}.")
-        if not 0 < self.least_step <= self.step:
-            raise ValueError(f"Steps go from step down to least_step > 0, got {self.step!r} and {self.least_step!r}.")
+        check_number("decay", self.decay, 0, 0.99, above=True)
+        check_number("step", self.step, 0, above=True)
+        check_number("least_step", self.least_step, 0, self.step, above=True)
 
     @property
     def draws(self) -> int:
         return self.iterations * self.points
 
     def minimise(self, game: DeletionGame, masks: Tensor, warmup: Warmup | None, label: str) -> tuple[Tensor, History]:
-        history, blank, score = History(game), game.blank, None
+        history, blank, score, since = History(game), game.blank, None, 0
+        warm = warmup.over(blank) if warmup else blank
         shares = torch.arange(1, self.points + 1, device=masks.device).to(masks) / self.points
         for part in chunks(label, self.iterations, 1):
-            wanted = warmup.blank if warmup and part.start < warmup.iterations else blank
-            changed, game.blank = wanted is not game.blank, wanted
-            if self.line_search == "masked" and (score is None or changed):
+            wanted = warm if warmup and part.start < warmup.iterations else blank
+            if wanted is not game.blank:
+                game.blank, score, since = wanted, None, part.start
+            if score is None and self.line_search == "masked":
                 score = game.probability(masks, game.everyone)
             samples = part.start * self.points + torch.arange(self.points, device=masks.device)
             mean, slope = game.slope(masks, shares, samples)
@@ -99,11 +101,14 @@ class IGOS(MaskOptimiser):
                 score = mean
             history.add(masks, score)
             if self.adapt_l1:
-                self._adapt(game, part.start, history)
+                self._adapt(game, part.start, history.score[since], score)
             masks, score = self._descend(
                 game, masks, score, slope + game.penalty_slope(masks), shares, samples, history
             )
-        history.add(masks, game.probability(masks, game.everyone) if score is None else score)
+        if score is None or game.blank is not blank:
+            game.blank = blank
+            score = game.probability(masks, game.everyone)
+        history.add(masks, score)
         return masks, history
 
     def _descend(
@@ -120,7 +125,7 @@ class IGOS(MaskOptimiser):
         waiting, least = game.everyone, score + game.penalty(masks, game.everyone)
         gain = _ARMIJO * slope.square().sum((1, 2))
         length, accepted = torch.full_like(score, self.step), torch.zeros_like(score, dtype=torch.bool)
-        found, scores = masks.clone(), score.clone()
+        found, scores = torch.empty_like(masks), torch.empty_like(score)
         while len(waiting):
             step = length[waiting]
             tried = (masks[waiting] - step[:, None, None] * slope[waiting]).clamp(0, 1)
@@ -135,9 +140,9 @@ class IGOS(MaskOptimiser):
         history.moved(length, accepted)
         return found, scores
 
-    def _adapt(self, game: DeletionGame, iteration: int, history: History) -> None:
-        fallen = (history.score[0] - history.score[-1]).abs()
-        if iteration == int(self.iterations / 2):
+    def _adapt(self, game: DeletionGame, iteration: int, first: Tensor, score: Tensor) -> None:
+        fallen = (first - score).abs()
+        if 0 < iteration == int(self.iterations / 2):
             game.l1 = torch.where(fallen <= 0.001, game.l1 / 10, game.l1)
-        if iteration == int(self.iterations / 1.25):
+        if 0 < iteration == int(self.iterations / 1.25):
             game.l1 = torch.where(fallen <= 0.01, game.l1 / 5, game.l1)

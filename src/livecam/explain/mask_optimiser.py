@@ -12,7 +12,7 @@ from livecam.explain.explainer import Explainer
 from livecam.explain.noise import Noise
 from livecam.explain.recording import Recording
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count
+from livecam.options import check_count, check_number, check_seed
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,16 @@ class Warmup:
     Args:
         iterations: How many.
         blank: What is shown meanwhile, ``(N, 3, H, W)``.
+        games: Which games have it, ``(N,)`` bool.
     """
 
     iterations: int
     blank: Tensor
+    games: Tensor
+
+    def over(self, blank: Tensor) -> Tensor:
+        """What is shown meanwhile, where others start under ``blank``."""
+        return torch.where(self.games[:, None, None, None], self.blank, blank)
 
 
 @dataclass
@@ -59,7 +65,7 @@ class History:
     def as_dict(self) -> dict[str, Tensor]:
         """Tensors ``(N, iterations + 1)``; ``step`` and ``accepted`` ``(N, iterations)``."""
         empty = self.game.l1.new_zeros(len(self.game.l1), 0)
-        parts = {name: values for name, values in vars(self).items() if name != "game"}
+        parts = {name: getattr(self, name) for name in ("objective", "score", "l1", "tv", "step", "accepted")}
         return {name: torch.stack(values, 1) if values else empty for name, values in parts.items()}
 
 
@@ -67,8 +73,8 @@ class History:
 class MaskOptimiser(Explainer):
     """A method that looks for the smallest part of an image whose deletion costs it its class.
 
-    See :class:`livecam.explain.deletion_game.DeletionGame` for what is minimised. The map is 1 - U(M), as the network
-    saw it. A batch is independent problems: each image has its own steps and its own end.
+    See :class:`livecam.explain.deletion_game.DeletionGame` for what is minimised. The map is 1 - U(M), enlarged as the
+    network saw it. A batch is independent problems: each image has its own steps and its own end.
 
     ``details``: ``mask`` ``(N, m, m)`` in [0, 1], 0 where deleted; ``history``, the course of the optimisation by name:
     ``objective``, ``score``, ``l1`` (mean |1 - M|) and ``tv`` ``(N, iterations + 1)``, ``step`` (its length) and
@@ -90,11 +96,10 @@ class MaskOptimiser(Explainer):
         check_count("iterations", self.iterations, 0)
         check_count("size", self.size, 2)
         check_count("chunk", self.chunk)
+        check_seed(self.seed)
         for option in ("l1", "tv", "noise"):
-            if not getattr(self, option) >= 0:
-                raise ValueError(f"{option} is a number from 0, got {getattr(self, option)!r}.")
-        if not self.beta >= 1:
-            raise ValueError(f"beta is an exponent from 1, got {self.beta!r}.")
+            check_number(option, getattr(self, option), 0)
+        check_number("beta", self.beta, 1)
         object.__setattr__(self, "baseline", as_fill("baseline", self.baseline))
 
     @property

@@ -32,7 +32,7 @@ def by_name(name: str) -> Explainer:
     """Build an explainer: ``gradcam``, ``rise(masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
 
     Options go to the outermost method that has them, such as to AOP, then to its optimiser, then to its base in
-    ``igos_gradcam(theta=0.5, iterations=5, layer='layer3')``; those that are not written have their defaults.
+    ``igos_gradcam(theta=0.5, points=10, layer='layer3')``; those that are not written have their defaults.
 
     Raises:
         ValueError: When no method has that name, or none has such an option; the message gives near matches.
@@ -45,9 +45,10 @@ def by_name(name: str) -> Explainer:
 def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
     known = methods()
     if name in known:
-        # SIGCAM's parts are words too; those of others have none, or are explainers.
-        inner = {f.name: f.default for f in fields(known[name]) if f.name in _PARTS and isinstance(f.default, str)}
-        return _composed(known[name], inner, options, written)
+        cls, parts = known[name], _parts(known[name])
+        # Another part may be named in the place of the usual one.
+        parts |= {part: options[part] for part in parts if isinstance(options.get(part), str)}
+        return _composed(cls, parts, {o: v for o, v in options.items() if parts.get(o) != v}, written)
     upon = wrappers()
     prefixes = dict(sorted((_prefixed() | upon).items()))
     for prefix, made in prefixes.items():
@@ -72,23 +73,32 @@ def _composed(
     made: Callable[..., Explainer], inner: Mapping[str, str], options: dict[str, Any], written: str
 ) -> Explainer:
     """Build a method around those that it works with, given as words; options go to the first that has them."""
-    parts = {part: inner[part] for part in _PARTS if part in inner and part not in options}
-    if not parts:
+    if not inner:
         return make(made, written, options)
-    own, left = _divided(options, options_of(made))
+    # A part that is named already is no option any more.
+    known = [option for option in options_of(made) if option not in inner]
+    own, left = _divided(options, known)
     built = {}
-    for part, word in parts.items():
-        mine, left = _divided(left, _options(word))
-        built[part] = _build(word, mine, written)
-    check_known(written, left, [*options_of(made), *(option for word in parts.values() for option in _options(word))])
+    for part in (part for part in _PARTS if part in inner):
+        name, mine = split_word(inner[part])
+        more, left = _divided(left, _options(name))
+        built[part] = _build(name, mine | more, written)
+    check_known(written, left, [*known, *(option for word in inner.values() for option in _options(word))])
     return make(partial(made, **built), written, own)
+
+
+def _parts(cls: type[Explainer]) -> dict[str, str]:
+    """The methods that one works with, as words, such as SIGCAM's; most have none."""
+    return {f.name: f.default for f in fields(cls) if f.name in _PARTS and isinstance(f.default, str)}
 
 
 def _options(word: str) -> list[str]:
     """Options that a method of this name has, its parts' among them."""
     known, upon = methods(), wrappers()
+    word = split_word(word)[0]
     if word in known:
-        return options_of(known[word])
+        inner = (option for part in _parts(known[word]).values() for option in _options(part))
+        return [*options_of(known[word]), *inner]
     prefix = next(prefix for prefix in sorted(_prefixed() | upon) if word.startswith(prefix))
     made = _prefixed().get(prefix) or upon[prefix]
     if prefix not in upon:

@@ -42,6 +42,8 @@ class ImageMetric(Metric):
     num_categories: int = 1
     shown: ClassVar[tuple[str, ...]] = ()
     """Figures that tables show beside the headline."""
+    in_percent: ClassVar[bool] = False
+    """Whether papers print its figures, all shares then, in percent."""
 
     full_state_update = False
     higher_is_better = True

@@ -191,6 +191,7 @@ class InsertionDeletion(ImageMetric):
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("insertion_deletion", "insertion", "deletion", "tied")
     shown: ClassVar[tuple[str, ...]] = ("tied", "deletion", "insertion")
+    in_percent: ClassVar[bool] = True
 
     def __init__(
         self,
