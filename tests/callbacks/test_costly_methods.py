@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from livecam.callbacks import ExplanationGallery
+from livecam.callbacks import gallery as gallery_module
 from livecam.explain import IGOS, GradCAM
 from livecam.explain.explainer import Explainer
 
@@ -48,6 +49,28 @@ def test_every_third_validation_of_the_samples_and_never_untrained(
     assert [width > narrow for width in validations] == [True, False, False, True, False]
     trainer.validate(foreign_module, foreign_loader())
     assert asked == [3, 3, 3], "a validation of its own is always worth it"
+
+
+def test_turns_are_those_of_the_gallery_and_the_latest_is_in_the_closing_tables(
+    make_trainer, picture_logger, foreign_loader, foreign_module, monkeypatch
+):
+    asked, tables = [], {}
+    monkeypatch.setattr(gallery_module, "log_table", lambda logger, key, columns, *_: tables.setdefault(key, columns))
+    gallery = ExplanationGallery(
+        ["gradcam"],
+        samples=2,
+        every_n_validations=2,
+        costly=[Counting(asked)],
+        costly_every_n_validations=3,
+        strict=True,
+    )
+    trainer = make_trainer(max_epochs=10, callbacks=[gallery], logger=picture_logger)
+    trainer.fit(foreign_module, foreign_loader(True), foreign_loader())
+    # Galleries are at validations 0, 2, 4, 6, 8; every third of them is 0 and 6.
+    assert asked == [2, 2]
+    assert set(tables) == {"explanations/gallery_table", "explanations/gallery_costly_table"}
+    assert "inside Counting" in tables["explanations/gallery_costly_table"]
+    assert "inside Counting" not in tables["explanations/gallery_table"]
 
 
 def test_a_costly_method_that_fails_leaves_the_others(

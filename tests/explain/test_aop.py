@@ -11,6 +11,7 @@ from livecam.explain.deletion_game import DeletionGame
 from livecam.explain.explainer import Explainer
 from livecam.fills import filled
 from livecam.normalisation import IMAGENET
+from livecam.progress import reporting_to
 
 LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalised"}
 FEW = IGOS(iterations=6, points=3, **LIGHT)
@@ -158,6 +159,15 @@ def test_the_remarks_of_the_base_stay():
 def test_masks_are_of_the_network_s_type_whatever_the_base_s(kind):
     maps = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0)).round(decimals=1).to(kind)
     assert run(AOP(Given(maps), FEW)).details["mask"].dtype == torch.float64
+
+
+def test_progress_is_told_by_iteration_under_the_method_s_own_name():
+    told = []
+    with reporting_to(lambda label, done, total: told.append((label, done, total))):
+        run(AOP(GradCAM(), FEW))
+        run(EMP(iterations=3, size=5))
+    assert told[:6] == [("Grad-CAM + I-GOS", done, 6) for done in range(1, 7)]
+    assert told[6:] == [("EMP", done, 3) for done in range(1, 4)]
 
 
 def test_sigcam_is_wgradcam_and_igos_with_the_papers_numbers():

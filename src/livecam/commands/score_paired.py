@@ -7,7 +7,6 @@ from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure
 from livecam.report.score_tables import Cell, Measured, ScoreTable
 
-
 _NONE = Measured(float("nan"))
 
 
