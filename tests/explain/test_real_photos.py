@@ -8,7 +8,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM, explain
+from livecam.explain import CAM, IGOS, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM, explain
 from livecam.metrics import LocalizationScore
 from livecam.normalisation import IMAGENET
 
@@ -26,19 +26,36 @@ def load(folder, name, boxes, width, height):
     return torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 255, mask
 
 
-def test_the_family_finds_small_objects(data_folder):
+def small_objects(data_folder, count):
+    """Photos whose boxes cover less than a quarter: pixels, masks, labels; and the trained network."""
     known = json.loads((data_folder / "ilsvrc_val" / "annotations.json").read_text())
     small = [
         (name, entry)
         for name, entry in sorted(known.items())
         if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in entry["boxes"]) < entry["width"] * entry["height"] / 4
-    ][:24]
+    ][:count]
     folder = data_folder / "ilsvrc_val" / "images"
     loaded = [load(folder, name, entry["boxes"], entry["width"], entry["height"]) for name, entry in small]
     images, masks = (torch.stack(parts) for parts in zip(*loaded))
     labels = torch.tensor([entry["label"] for _, entry in small])
     net = torchvision.models.mobilenet_v2(weights=None)
     net.load_state_dict(torch.load(data_folder / "weights" / "mobilenet_v2_imagenet.pth", weights_only=True))
+    return images, masks, labels, net.eval()
+
+
+def test_few_steps_of_igos_cost_photos_their_class(data_folder):
+    images, _, _, net = small_objects(data_folder, 3)
+    game = IGOS(iterations=3, points=6)
+    found = explain(net, IMAGENET.to_input(images), [game], normalisation=IMAGENET)["igos"]
+    history = found.details["history"]
+    assert (history["objective"].diff(dim=1)[history["accepted"]] <= 0).all()
+    # A small part is enough to lose a good deal of the class, even in three steps.
+    assert history["score"][:, -1].mean() < 0.85 * found.probability.mean() and (history["l1"][:, -1] < 0.2).all()
+    assert (history["score"][:, -1] < found.probability).all()
+
+
+def test_the_family_finds_small_objects(data_folder):
+    images, masks, labels, net = small_objects(data_folder, 24)
     family = [CAM(), GradCAM(), XGradCAM(), LayerCAM(), WGradCAM(), GradCAMPlusPlus()]
     found = explain(net, IMAGENET.to_input(images), family, labels)
     assert (found["cam"].predicted == labels).float().mean() > 0.4
