@@ -23,7 +23,7 @@ def test_table_1_in_percent_and_in_the_order_given(here, capsys):
     rows = score(*GAME, "--limit", "6")
     found = table("in percent")
     assert [row["method"] for row in found] == ["Grad-CAM", "I-GOS", "Grad-CAM + I-GOS", "Centred Gaussian"]
-    assert [row["stage"] for row in found] == ["one", "one", "AOP", "one"]
+    assert [row["stage"] for row in found] == ["one", "one", "AOP", "baseline"]
     columns = ["stage", "method", "deletion [95 %]", "insertion [95 %]", "insertion deletion [95 %]", "n"]
     assert list(found[0]) == columns
     for name, row in zip(["gradcam", "igos", "igos_gradcam"], found):

@@ -3,10 +3,12 @@
 from livecam.commands.score_question import Question
 from livecam.commands.score_values import NetworkScores
 from livecam.explain import AOP, Explainer
+from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure
 from livecam.report.score_tables import Cell, Measured, ScoreTable
 
+_BASELINE = "baseline"
 _NONE = Measured(float("nan"))
 
 
@@ -45,15 +47,24 @@ def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, a
     notes = ["Differences are paired: over the images that both have a score for, resampled together (bootstrap)."]
     chart = columns.index("n") - 1
     percent, points = (", in percent", ", in points") if metric.in_percent else ("", "")
-    tables = [
-        ScoreTable(f"{words}, each method{percent}", columns, whole, chart, [None] * len(whole), 2, set(), [better])
+    drawn = [
+        (f"{words}, each method{percent}", whole, [better]),
+        (f"{words}: minus {told}{points}", apart, notes),
     ]
-    title = f"{words}: minus {told}{points}"
-    return [*tables, ScoreTable(title, columns, apart, chart, [None] * len(apart), 2, set(), notes)]
+    return [
+        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _baselines(rows), said)
+        for title, rows, said in drawn
+    ]
+
+
+def _baselines(rows: list[list[Cell]]) -> set[int]:
+    return {number for number, row in enumerate(rows) if row[0] == _BASELINE}
 
 
 def _stage(explainer: Explainer | None) -> str:
     """Whether a method, or one that it works upon, refines another one's map."""
+    if isinstance(explainer, BASELINES):
+        return _BASELINE
     while explainer is not None and not isinstance(explainer, AOP):
         explainer = getattr(explainer, "base", None)
     return "AOP" if explainer else "one"
