@@ -45,7 +45,7 @@ def main() -> None:
     cases: list[tuple[Explainer, int, int]] = [
         (EMP(20 * args.iterations), 1, 20 * args.iterations),
         (few, 1, few.points * few.iterations),
-        (SIGCAM(optimiser=few), 2, few.points * few.iterations + 1),
+        (SIGCAM(optimiser=few, warmup=1), 2, few.points * few.iterations + 1),
     ]
     print(conditions(torchvision))
     print(f"{args.network}, {args.batch} images of {args.size} px, best of {args.repeats}")
