@@ -63,6 +63,18 @@ def check_known(word: str, options: Iterable[str], known: Iterable[str]) -> None
             raise ValueError(f"{word!r}: there is no option {option!r}. {hint}")
 
 
+def fill_in(made: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
+    """Set those fields of a frozen dataclass that are None to what a preset says.
+
+    Raises:
+        ValueError: When there is no such preset.
+    """
+    check_option("preset", preset, presets)
+    for option, value in presets[preset].items():
+        if getattr(made, option) is None:
+            object.__setattr__(made, option, value)
+
+
 def check_option(option: str, value: str, known: Iterable[str]) -> None:
     """Refuse a value that an option does not have.
 

@@ -222,6 +222,8 @@ def test_names_and_labels():
         (lambda: SIGCAM(preset="voc"), "preset='voc' is not one of imagenet, coco"),
         (lambda: by_name("igos_gradcam(iteration=3)"), "no option 'iteration'. Did you mean iterations"),
         (lambda: by_name("igos_gradcam(optimiser='emp')"), "no option 'optimiser'"),
+        (lambda: by_name("igos_gradual_foo"), "Unknown method 'foo'|Unknown method 'gradual_foo'"),
+        (lambda: by_name("sigcam(base='gradcm')"), "Unknown method 'gradcm'. Did you mean gradcam"),
         (lambda: by_name("sigcam(thet=0.3)"), "no option 'thet'. Did you mean theta"),
     ],
 )

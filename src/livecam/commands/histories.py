@@ -41,6 +41,7 @@ class Histories:
             Charts for the page.
         """
         pictures = []
+        several = len({view.network.label for view in views}) > 1
         for view, what in zip(views, slugs):
             sample = view.samples[number]
             for (name, explanation), label in zip(view.explanations.items(), sample.overlays):
@@ -52,8 +53,7 @@ class Histories:
                 self._append([*known, *row] for row in _rows(own))
                 file = self.folder / "histories" / f"{'_'.join([photo.stem, *what, name])}.png"
                 file.parent.mkdir(exist_ok=True)
-                of = view.network.label if len(views) > 1 and view.network is not views[0].network else ""
-                title = " · ".join(part for part in (label, sample.explained, of) if part)
+                title = " · ".join([label, sample.explained, *([view.network.label] if several else [])])
                 chart = history_chart(title, own, own["accepted"])
                 Image.fromarray(chart).save(file)
                 path = f"histories/{file.name}"

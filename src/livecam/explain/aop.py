@@ -16,7 +16,7 @@ from livecam.explain.mask_optimiser import MaskOptimiser, Warmup
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count, check_number, check_option
+from livecam.options import check_count, check_number, fill_in
 
 # A map that loses more of its contrast on the way to the mask has none that the mask could show.
 _LEFT = 1e-3
@@ -157,10 +157,7 @@ class SIGCAM(AOP):
     preset: Literal["imagenet", "coco"] = "imagenet"
 
     def __post_init__(self) -> None:
-        check_option("preset", self.preset, SIGCAM_PRESETS)
-        for option, value in SIGCAM_PRESETS[self.preset].items():
-            if getattr(self, option) is None:
-                object.__setattr__(self, option, value)
+        fill_in(self, self.preset, SIGCAM_PRESETS)
         super().__post_init__()
 
     @property

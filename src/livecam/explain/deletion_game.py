@@ -8,7 +8,7 @@ from torch import Tensor
 
 from livecam.explain.maps import resize
 from livecam.explain.noise import Noise
-from livecam.explain.recording import Recording
+from livecam.explain.recording import Recording, cut_off
 from livecam.fills import gaussian_blur
 
 
@@ -150,10 +150,7 @@ class DeletionGame:
                 linked = found.requires_grad
                 slope = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if linked else None
                 if slope is None:
-                    raise ValueError(
-                        "The class's probability has no gradient with respect to the images: the model runs its first "
-                        "layers under torch.no_grad(). Freeze them with requires_grad_(False) instead."
-                    )
+                    raise cut_off("class probability")
             slopes[part] = slope
             scores[part] = found.detach().to(scores)
         return scores.view(len(shares), -1).mean(0), slopes.view(len(shares), *masks.shape).mean(0)

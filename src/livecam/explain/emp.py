@@ -10,7 +10,7 @@ from livecam.explain.deletion_game import DeletionGame
 from livecam.explain.mask_optimiser import History, MaskOptimiser, Warmup
 from livecam.explain.recording import Recording
 from livecam.fills import Fill
-from livecam.options import check_count, check_number, check_option
+from livecam.options import check_count, check_number, fill_in
 from livecam.progress import chunks
 
 # The weights of fv2017 are those of its sums over 28 x 28 masks, 1e-4 and 1e-2, for means.
@@ -68,10 +68,7 @@ class EMP(MaskOptimiser):
     chunk: int = 32
 
     def __post_init__(self) -> None:
-        check_option("preset", self.preset, PRESETS)
-        for option, value in PRESETS[self.preset].items():
-            if getattr(self, option) is None:
-                object.__setattr__(self, option, value)
+        fill_in(self, self.preset, PRESETS)
         super().__post_init__()
         check_count("jitter", self.jitter, 0)
         check_number("lr", self.lr, 0, above=True)

@@ -17,7 +17,7 @@ from livecam.explain.noise import NOISES, Noise
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
 from livecam.fills import Fill, as_fill, filled, gaussian_blur
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_number, check_option, check_seed
 from livecam.progress import chunks
 
 Reduce = Literal["max", "sum", "l2"]
@@ -49,8 +49,7 @@ class PixelGradient(Explainer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option("reduce", self.reduce, MAGNITUDES)
-        if not self.smooth >= 0:
-            raise ValueError(f"smooth is a share of the image's longer side, at least 0, got {self.smooth}.")
+        check_number("smooth", self.smooth, 0)
 
     @abstractmethod
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
@@ -224,8 +223,8 @@ class NoisyGradient(PixelGradient):
         check_count("nsamples", self.nsamples)
         check_count("chunk", self.chunk)
         check_option("noise", self.noise, NOISES)
-        if not self.std_dev >= 0:
-            raise ValueError(f"std_dev is a standard deviation, at least 0, got {self.std_dev}.")
+        check_number("std_dev", self.std_dev, 0)
+        check_seed(self.seed)
 
     def samples(self, recording: Recording) -> Iterator[Tensor]:
         """The gradient ``(N, 3, H, W)`` at each noisy copy, one after the other."""

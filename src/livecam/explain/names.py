@@ -1,7 +1,7 @@
 """Explainers by name, for the command line and for configurations that list methods as words."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -42,69 +42,59 @@ def by_name(name: str) -> Explainer:
     return _build(*split_word(name), name)
 
 
+# Arguments that are explainers themselves, in the order in which options are offered to them.
+_PARTS = ("optimiser", "base")
+
+
 def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
-    known = methods()
+    """Build the method of a name around those that it works with; options go to the first that has them."""
+    made, inner = _resolved(name)
+    if made is None:
+        known = [*methods(), *(prefix + base for prefix in wrappers() for base in methods()), *PRESETS]
+        close = get_close_matches(name, known, 3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*methods(), *PRESETS])}."
+        raise ValueError(f"Unknown method {name!r}. {hint}")
+    if name in methods():
+        # Another part may be named in the place of the usual one; where the name says it, it is no option.
+        inner |= {part: options.pop(part) for part in inner if isinstance(options.get(part), str)}
+    own, left = _divided(options, [option for option in options_of(made) if option not in inner])
+    built = {}
+    for part in (part for part in _PARTS if part in inner):
+        word, mine = split_word(inner[part])
+        more, left = _divided(left, _options(word))
+        built[part] = _build(word, mine | more, written)
+    known = [option for option in options_of(made) if option not in inner]
+    check_known(written, left, [*known, *(option for word in inner.values() for option in _options(word))])
+    return make(partial(made, **built) if built else made, written, own)
+
+
+def _resolved(name: str) -> tuple[Callable[..., Explainer] | None, dict[str, str]]:
+    """What makes the method of a name, None where nothing does; and the words of the parts that it works with."""
+    known, upon = methods(), wrappers()
     if name in known:
-        cls, parts = known[name], _parts(known[name])
-        # Another part may be named in the place of the usual one.
-        parts |= {part: options[part] for part in parts if isinstance(options.get(part), str)}
-        return _composed(cls, parts, {o: v for o, v in options.items() if parts.get(o) != v}, written)
-    upon = wrappers()
+        return known[name], {
+            field.name: field.default
+            for field in fields(known[name])
+            if field.name in _PARTS and isinstance(field.default, str)
+        }
     prefixes = dict(sorted((_prefixed() | upon).items()))
     for prefix, made in prefixes.items():
         word = name.removeprefix(prefix)
         if word == name:
             continue
         if prefix not in upon:
-            return make(partial(made, word), written, options)
+            return partial(made, word), {}
         if word in known or word.startswith(tuple(prefixes)):
             optimiser = {"optimiser": made.keywords["optimiser"]} if isinstance(made, partial) else {}
-            return _composed(made, optimiser | {"base": word}, options, written)
-    close = get_close_matches(name, [*known, *(prefix + base for prefix in upon for base in known), *PRESETS], 3)
-    hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*known, *PRESETS])}."
-    raise ValueError(f"Unknown method {name!r}. {hint}")
-
-
-# Arguments that are explainers themselves, in the order in which options are offered to them.
-_PARTS = ("optimiser", "base")
-
-
-def _composed(
-    made: Callable[..., Explainer], inner: Mapping[str, str], options: dict[str, Any], written: str
-) -> Explainer:
-    """Build a method around those that it works with, given as words; options go to the first that has them."""
-    if not inner:
-        return make(made, written, options)
-    # A part that is named already is no option any more.
-    known = [option for option in options_of(made) if option not in inner]
-    own, left = _divided(options, known)
-    built = {}
-    for part in (part for part in _PARTS if part in inner):
-        name, mine = split_word(inner[part])
-        more, left = _divided(left, _options(name))
-        built[part] = _build(name, mine | more, written)
-    check_known(written, left, [*known, *(option for word in inner.values() for option in _options(word))])
-    return make(partial(made, **built), written, own)
-
-
-def _parts(cls: type[Explainer]) -> dict[str, str]:
-    """The methods that one works with, as words, such as SIGCAM's; most have none."""
-    return {f.name: f.default for f in fields(cls) if f.name in _PARTS and isinstance(f.default, str)}
+            return made, optimiser | {"base": word}
+    return None, {}
 
 
 def _options(word: str) -> list[str]:
-    """Options that a method of this name has, its parts' among them."""
-    known, upon = methods(), wrappers()
-    word = split_word(word)[0]
-    if word in known:
-        inner = (option for part in _parts(known[word]).values() for option in _options(part))
-        return [*options_of(known[word]), *inner]
-    prefix = next(prefix for prefix in sorted(_prefixed() | upon) if word.startswith(prefix))
-    made = _prefixed().get(prefix) or upon[prefix]
-    if prefix not in upon:
-        return options_of(made)
-    optimiser = _options(made.keywords["optimiser"]) if isinstance(made, partial) else []
-    return [*options_of(made), *optimiser, *_options(word.removeprefix(prefix))]
+    """Options of the method that a word names, its parts' among them; none where there is no such method."""
+    made, inner = _resolved(split_word(word)[0])
+    own = [option for option in options_of(made) if option not in inner] if made else []
+    return [*own, *(option for part in inner.values() for option in _options(part))]
 
 
 def _divided(options: dict[str, Any], known: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:

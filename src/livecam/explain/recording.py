@@ -214,10 +214,15 @@ def _check_connected(found: tuple[Tensor | None, ...], taps: list[Tap]) -> None:
         if gradient is None:
             raise ValueError(f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another.")
     if found[-1] is None:
-        raise ValueError(
-            "The class score has no gradient with respect to the images: the model runs its first layers under "
-            "torch.no_grad(). Freeze them with requires_grad_(False) instead."
-        )
+        raise cut_off("class score")
+
+
+def cut_off(what: str) -> ValueError:
+    """What to raise where nothing leads from the images to what was read of the class."""
+    return ValueError(
+        f"The {what} has no gradient with respect to the images: the model runs its first layers under "
+        "torch.no_grad(). Freeze them with requires_grad_(False) instead."
+    )
 
 
 def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Tensor:

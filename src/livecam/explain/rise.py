@@ -11,7 +11,7 @@ from torch import Tensor
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording import Recording
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_option, check_seed
 from livecam.progress import chunks
 
 
@@ -59,6 +59,7 @@ class RISE(Explainer):
         super().__post_init__()
         for option in ("masks", "cells", "chunk"):
             check_count(option, getattr(self, option))
+        check_seed(self.seed)
         if not 0 < self.keep < 1:
             raise ValueError(f"keep is the probability that a cell is seen, between 0 and 1, got {self.keep}.")
         check_option("upsampling", self.upsampling, ("bilinear", "nearest"))

@@ -13,7 +13,7 @@ from livecam.explain.hooks import Capture
 from livecam.explain.noise import NOISES, Noise
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_number, check_option, check_seed
 from livecam.progress import chunks
 
 
@@ -75,8 +75,8 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         check_option("numerator", self.numerator, ("second", "first"))
         check_option("noise", self.noise, NOISES)
         check_option("weighting", self.weighting, ("mean", "exp"))
-        if not self.std_dev >= 0:
-            raise ValueError(f"std_dev is a standard deviation, at least 0, got {self.std_dev}.")
+        check_number("std_dev", self.std_dev, 0)
+        check_seed(self.seed)
         if self.filters is not None:
             # Each map once, however often it is named: twice would count it double.
             chosen = tuple(dict.fromkeys(self.filters)) if isinstance(self.filters, Sequence) else ()

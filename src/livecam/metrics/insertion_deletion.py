@@ -213,7 +213,7 @@ class InsertionDeletion(ImageMetric):
         check_option("ties", ties, TIES)
         check_count("step", 1 if step is None else step)
         check_count("chunk", chunk)
-        check_count("seed", seed, 0)
+        check_seed(seed)
         start = substrate if insertion_substrate is None else insertion_substrate
         self.substrate = as_substrate("substrate", substrate)
         self.insertion_substrate = as_substrate("insertion_substrate", start)

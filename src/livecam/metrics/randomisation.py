@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from livecam.metrics.image_metric import ImageMetric, has_no_contrast
-from livecam.options import check_count
 from livecam.progress import chunks
 
 Stage = tuple[int, int]
@@ -208,7 +207,7 @@ class Randomisation(ImageMetric):
 
     def __init__(self, seed: int = 0, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        check_count("seed", seed, 0)
+        check_seed(seed)
         self.seed = seed
 
     def measure(self, model: nn.Module, explain: Callable[[nn.Module], Tensor], maps: Tensor) -> Tensor:
