@@ -244,7 +244,7 @@ def test_a_network_that_stops_gradients_says_so():
     ("make", "message"),
     [
         (lambda: Saliency(reduce="maxx"), "Did you mean 'max'"),
-        (lambda: Saliency(smooth=-1), "at least 0"),
+        (lambda: Saliency(smooth=-1), "smooth is a number from 0"),
         (lambda: IntegratedGradients(steps=0), "steps is a whole number from 1"),
         (lambda: IntegratedGradients(baseline="blak"), "Did you mean 'black'"),
         (lambda: IntegratedGradients(baseline=[]), "names none"),
@@ -252,7 +252,7 @@ def test_a_network_that_stops_gradients_says_so():
         (lambda: IntegratedGradients(baseline=["black", ["a", "b", "c"]]), "three values"),
         (lambda: IntegratedGradients(baseline=(3, 0, 0)), r"three values in \[0, 1\]"),
         (lambda: SmoothGrad(average="mean"), "signed, square, abs"),
-        (lambda: VarGrad(std_dev=-0.1), "at least 0"),
+        (lambda: VarGrad(std_dev=-0.1), "std_dev is a number from 0"),
     ],
 )
 def test_wrong_options_get_a_sentence(make, message):

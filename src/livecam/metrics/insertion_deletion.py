@@ -11,7 +11,7 @@ from livecam.metrics.asking import class_probability
 from livecam.metrics.image_metric import ImageMetric, check_fit
 from livecam.metrics.substrates import as_substrate, substrate_of
 from livecam.normalisation import Normalisation
-from livecam.options import check_count, check_option
+from livecam.options import check_count, check_option, check_seed
 from livecam.progress import chunks
 
 TIES = ("random", "row_major", "numpy")

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from livecam.metrics.image_metric import ImageMetric, has_no_contrast
+from livecam.options import check_seed
 from livecam.progress import chunks
 
 Stage = tuple[int, int]
