@@ -66,10 +66,32 @@ def test_boxes_become_masks(tmp_path):
     assert [sample["has_mask"] for sample in found] == [True, True, False, False]
 
 
-def test_boxes_without_a_size_are_taken_at_their_word_and_of_another_size_refused(tmp_path):
-    write(tmp_path, {"a.png": {"label": 0, "boxes": [[0, 0, 5, 5]], "width": 100, "height": 80}})
-    with pytest.raises(ValueError, match=r"drawn on 100 x 80 px, but the file has 50 x 40 px: use the photos that"):
+@pytest.mark.parametrize("size", [(80, 80), (50, 41), (51, 40)])
+def test_boxes_of_another_photo_are_refused(tmp_path, size):
+    write(tmp_path, {"a.png": {"label": 0, "boxes": [[0, 0, 5, 5]], "width": size[0], "height": size[1]}})
+    with pytest.raises(ValueError, match=rf"drawn on {size[0]} x {size[1]} px, but the file has 50 x 40 px: use the"):
         samples(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(100, 80), (500, 401)])
+def test_boxes_follow_a_copy_of_another_size(tmp_path, size):
+    boxes = [[0, 0, size[0] / 2, size[1] / 4]]
+    write(tmp_path, {"a.png": {"label": 0, "boxes": boxes, "width": size[0], "height": size[1]}})
+    (copy,) = samples(tmp_path)
+    write(tmp_path, {"a.png": {"label": 0, "boxes": [[0, 0, 25, 10]]}})
+    (same,) = samples(tmp_path)
+    assert copy["mask"].any() and torch.equal(copy["mask"], same["mask"])
+
+
+def test_boxes_outside_of_a_photo_are_no_annotation_and_said_so_once(tmp_path, caplog):
+    write(tmp_path, {"a.png": {"label": 0, "boxes": [[60, 0, 90, 5]]}, "b.png": {"label": 0, "boxes": [[-9, 2, 5, 5]]}})
+    found = data(tmp_path).sets["val"]
+    for _ in range(2):
+        first, second = found[0], found[1]
+    assert not first["has_mask"] and not first["mask"].any() and second["has_mask"] and second["mask"].any()
+    assert [record.getMessage() for record in caplog.records] == [
+        "What is marked in images/a.png lies outside of it: it counts as not annotated."
+    ]
 
 
 def test_names_of_classes(tmp_path):
@@ -85,7 +107,7 @@ def test_names_of_classes(tmp_path):
 
 def test_there_is_nothing_to_train_on(tmp_path):
     write(tmp_path, {"a.png": {"label": 0}})
-    with pytest.raises(ValueError, match=r"for validation and for explain\.py: train on other data"):
+    with pytest.raises(ValueError, match=r"nothing to train on in .*: these data are for validation and"):
         data(tmp_path).train_dataloader()
     # Testing takes the same photos.
     assert next(iter(data(tmp_path).test_dataloader()))["index"].tolist() == [0]

@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from livecam.data.annotations import boxes_of, malformed, read_json, size_of
 from livecam.data.folder import check_inside, check_root
 from livecam.data.module import Catalogue, PhotoData
@@ -43,15 +41,7 @@ class AnnotatedPhotos(PhotoData):
         if wrong := next((photo for photo in photos if photo.label >= count), None):
             raise ValueError(f"{path} gives {wrong.path} label {wrong.label}, but there are {count} classes.")
         names = {entry["label"]: str(entry["name"]) for entry in entries.values() if "name" in entry}
-        return Catalogue([names.get(index, f"class {index}") for index in range(count)], [], photos)
-
-    def train_dataloader(self) -> DataLoader:
-        """There is nothing to train on.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("AnnotatedPhotos are for validation and for explain.py: train on other data.")
+        return Catalogue([names.get(index, f"class {index}") for index in range(count)], None, photos)
 
 
 def _photo(name: str, entry: Any, path: str, root: str) -> Photo:

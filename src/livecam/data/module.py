@@ -4,6 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from lightning import LightningDataModule
@@ -20,15 +21,15 @@ class Catalogue:
 
     Args:
         classes: Class names in the order of labels.
-        train: Photos to train on.
+        train: Photos to train on; None where the set has no such part.
         val: Photos to validate on.
         test: Photos to test on; None where the set has no such part.
     """
 
     classes: list[str]
-    train: list[Photo]
-    val: list[Photo]
-    test: list[Photo] | None = None
+    train: Sequence[Photo] | None
+    val: Sequence[Photo]
+    test: Sequence[Photo] | None = None
 
 
 class PhotoData(LightningDataModule, ABC):
@@ -56,6 +57,7 @@ class PhotoData(LightningDataModule, ABC):
     """
 
     head = "softmax"
+    dataset: ClassVar[type[PhotoDataset]] = PhotoDataset
 
     def __init__(
         self,
@@ -84,16 +86,15 @@ class PhotoData(LightningDataModule, ABC):
         root = os.path.realpath(os.path.expanduser(root))
         catalogue = self.find(root)
         parts = {"train": catalogue.train, "val": catalogue.val, "test": catalogue.test}
-        with_masks = any(photo.boxes is not None for part in parts.values() for photo in part or ())
         self.class_names = catalogue.classes
         self.num_classes = len(catalogue.classes)
         self.sets = {
-            name: PhotoDataset(
+            name: self.dataset(
                 root,
                 photos,
                 catalogue.classes,
                 augmented if name == "train" else prepared,
-                with_masks,
+                any(photo.annotated for photo in photos),
                 max_unreadable,
             )
             for name, photos in parts.items()
@@ -110,7 +111,16 @@ class PhotoData(LightningDataModule, ABC):
         return sum(len(part.unreadable_files) for part in self.sets.values())
 
     def train_dataloader(self) -> DataLoader:
-        """Augmented training batches, shuffled."""
+        """Augmented training batches, shuffled.
+
+        Raises:
+            ValueError: When the data have no training part.
+        """
+        if "train" not in self.sets:
+            raise ValueError(
+                f"{type(self).__name__} found nothing to train on in {self.sets['val'].root}: these data are for "
+                "validation and for explain.py."
+            )
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader:

@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from livecam.data.images import UnreadableImageError, read_stored, upright
+from livecam.data.packed import Packed
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ class Photo:
     boxes: tuple[Box, ...] | None = None
     size: tuple[int, int] | None = None
 
+    @property
+    def annotated(self) -> bool:
+        """Whether it is known where the object is."""
+        return self.boxes is not None
+
 
 def rasterise(boxes: Sequence[Box], width: int, height: int) -> Tensor:
     """Union of boxes as a mask ``(height, width)`` bool: True where a pixel's centre lies in a box.
@@ -51,11 +57,38 @@ def rasterise(boxes: Sequence[Box], width: int, height: int) -> Tensor:
     return mask
 
 
+def scaled(photo: Photo, width: int, height: int, root: Path) -> Sequence[Box]:
+    """Boxes of a photo in pixels of its file, which may be a larger or smaller copy of the one they were drawn on.
+
+    Raises:
+        ValueError: When the proportions differ: the file is another, or was cropped.
+    """
+    wide, high = photo.size or (width, height)
+    # One side may have been rounded, or cut, to whole pixels; but not where the copy has the same size.
+    other = abs(width * high - height * wide) > max(wide, high) or (width == wide) != (height == high)
+    if photo.boxes and other:
+        raise ValueError(
+            f"The boxes of {root / photo.path} were drawn on {wide} x {high} px, but the file has {width} x {height} "
+            "px: use the photos that the annotations belong to."
+        )
+    x, y = width / wide, height / high
+    return [(left * x, top * y, right * x, bottom * y) for left, top, right, bottom in photo.boxes or ()]
+
+
+def turned(masks: Tensor, orientation: int) -> tv_tensors.Mask:
+    """Masks ``(K, height, width)`` bool of a stored file, upright as :func:`livecam.data.images.upright` turns it."""
+    if orientation == 1:
+        return tv_tensors.Mask(masks.byte())
+    upper = (upright(Image.fromarray(mask.byte().numpy()), orientation) for mask in masks)
+    return tv_tensors.Mask(torch.stack([F.pil_to_tensor(mask)[0] for mask in upper]))
+
+
 class PhotoDataset(Dataset):
     """Samples ``image`` (3, H, W), ``label``, ``index``; in a set with masks also ``mask`` (H, W) bool, ``has_mask``.
 
     A file that cannot be read gives None, which :meth:`collate` drops. It is logged by name once, and counted in
-    memory that loader processes share.
+    memory that loader processes share. A subclass for truth of another kind overrides :meth:`drawn`, or
+    :meth:`describe` where there is more than one object.
 
     Args:
         root: Folder that the photos' paths start from.
@@ -63,7 +96,7 @@ class PhotoDataset(Dataset):
         classes: Class names in the order of labels.
         transform: Turns an RGB ``tv_tensors.Image`` (uint8), or the pair of it and its ``tv_tensors.Mask``, into
             model input (see :mod:`livecam.data.transforms`).
-        with_masks: Whether samples carry masks; the same for every split of a data set.
+        with_masks: Whether samples carry masks.
         max_unreadable: Most files that may be unreadable; None: the larger of 10 and 1 % of the photos.
     """
 
@@ -77,18 +110,22 @@ class PhotoDataset(Dataset):
         max_unreadable: int | None = None,
     ) -> None:
         self.root = Path(root)
-        self.photos = list(photos)
+        self.photos = Packed(photos)
         self.classes = list(classes)
-        self.targets = [photo.label for photo in self.photos]
+        self.targets = self.targets_of(photos)
         self.transform = transform
         self.with_masks = with_masks
         self.max_unreadable = max(10, len(self.photos) // 100) if max_unreadable is None else max_unreadable
-        self._failed = torch.zeros(len(self.photos), dtype=torch.bool).share_memory_()
+        self._failed, self._astray = (torch.zeros(len(self.photos), dtype=torch.bool).share_memory_() for _ in "fa")
+
+    def targets_of(self, photos: Sequence[Photo]) -> Any:
+        """Labels of all photos, from which galleries choose."""
+        return [photo.label for photo in photos]
 
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor | int | bool] | None:
+    def __getitem__(self, index: int) -> dict[str, Any] | None:
         index = range(len(self))[index]
         photo = self.photos[index]
         try:
@@ -97,15 +134,43 @@ class PhotoDataset(Dataset):
             self._skip(index, error)
             return None
         image = tv_tensors.Image(F.pil_to_tensor(upright(stored, orientation)))
-        sample = {"label": photo.label, "index": index}
+        return self.describe(index, photo, image, stored.size, orientation) | {"index": index}
+
+    def describe(
+        self, index: int, photo: Photo, image: tv_tensors.Image, stored: tuple[int, int], orientation: int
+    ) -> dict[str, Any]:
+        """The transformed image with what is known of it.
+
+        Args:
+            index: Of the sample.
+            photo: What is known of the file.
+            image: The upright photo, uint8 ``(3, H, W)``.
+            stored: ``(width, height)`` of the file.
+            orientation: Its EXIF orientation, which a mask in stored pixels follows.
+        """
         if not self.with_masks:
-            return sample | {"image": self.transform(image)}
-        image, mask = self.transform(image, self._mask(photo, stored.size, orientation))
-        return sample | {
-            "image": image,
-            "mask": mask.as_subclass(Tensor).bool(),
-            "has_mask": photo.boxes is not None,
-        }
+            return {"image": self.transform(image), "label": photo.label}
+        mask = self.drawn(photo, *stored) if photo.annotated else None
+        has_mask = mask is not None
+        if photo.annotated and not has_mask and not self._astray[index]:
+            self._astray[index] = True
+            logger.warning("What is marked in %s lies outside of it: it counts as not annotated.", photo.path)
+        mask = mask if has_mask else torch.zeros(stored[1], stored[0], dtype=torch.bool)
+        image, mask = self.transform(image, turned(mask[None], orientation))
+        return {"image": image, "label": photo.label, "mask": mask.as_subclass(Tensor)[0].bool(), "has_mask": has_mask}
+
+    def drawn(self, photo: Photo, width: int, height: int) -> Tensor | None:
+        """The object of an annotated photo as a mask ``(height, width)`` bool of the stored file.
+
+        Returns:
+            None where all that is marked lies outside of the file.
+
+        Raises:
+            ValueError: When the annotation belongs to a file of other proportions.
+        """
+        boxes = scaled(photo, width, height, self.root)
+        inside = [left < width and top < height and right > 0 and bottom > 0 for left, top, right, bottom in boxes]
+        return rasterise(boxes, width, height) if any(inside) or not boxes else None
 
     @property
     def unreadable_files(self) -> list[str]:
@@ -129,16 +194,6 @@ class PhotoDataset(Dataset):
             if (sample := self[index]) is not None:
                 return sample
         raise UnreadableImageError(f"No image in {self.root} can be read: {_some(self.unreadable_files)}.")
-
-    def _mask(self, photo: Photo, stored: tuple[int, int], orientation: int) -> tv_tensors.Mask:
-        if photo.boxes and photo.size not in (None, stored):
-            raise ValueError(
-                f"The boxes of {self.root / photo.path} were drawn on {photo.size[0]} x {photo.size[1]} px, but the "
-                f"file has {stored[0]} x {stored[1]} px: use the photos that the annotations belong to."
-            )
-        mask = rasterise(photo.boxes or (), *stored)
-        turned = upright(Image.fromarray(mask.byte().numpy()), orientation)
-        return tv_tensors.Mask(F.pil_to_tensor(turned)[0])
 
     def _skip(self, index: int, error: UnreadableImageError) -> None:
         if not self._failed[index]:
