@@ -81,7 +81,7 @@ class FeatureMapGallery(SampleGallery):
             [],
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
-            batch.label,
+            batch.truth,
             answer=features,
         )
         return [(feature_grid(sample, features.layers, i), sample.caption) for i, sample in enumerate(samples)]

@@ -82,6 +82,7 @@ class ExplanationGallery(SampleGallery):
         explanations = self.explain(trainer, pl_module, batch, explainers)
         if not trainer.is_global_zero or not explanations:
             return []
+        batch = batch.about(next(iter(explanations.values())).target)
         known = batch.mask is not None
         inside = {name: _inside(explanation.energy, batch) for name, explanation in explanations.items() if known}
         self._last = samples_of(
@@ -90,7 +91,7 @@ class ExplanationGallery(SampleGallery):
             explainers,
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
-            batch.label,
+            batch.truth,
             batch.mask,
             batch.has_mask,
             inside,
@@ -119,7 +120,7 @@ class ExplanationGallery(SampleGallery):
         methods = list(samples[0].overlays)
         columns = ["sample", "label", "predicted", "explained", "probability", *(f"inside {m}" for m in methods)]
         rows = [
-            [s.name, s.label or "", s.predicted, s.explained, s.probability, *(s.inside.get(m) for m in methods)]
+            [s.name, s.truth or "", s.predicted, s.explained, s.probability, *(s.inside.get(m) for m in methods)]
             for s in samples
         ]
         for logger in trainer.loggers:

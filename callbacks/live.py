@@ -110,13 +110,11 @@ class LiveExplanation(Callback):
         Args:
             trainer: The trainer.
             pl_module: The watched module.
-            batch: The images.
+            batch: The images; of multi-label ones whose labels are explained, a row for each category.
             explainers: Methods; None takes the callback's.
         """
         explainers = self.explainers if explainers is None else explainers
         targets = batch.label if self.target == "label" else None
-        if targets is not None and targets.ndim > 1:
-            raise ValueError("Multi-hot labels name several classes per image: use target='predicted'.")
         head, normalisation = self.head_of(pl_module), self.normalisation_of(trainer)
         structure = structure_of(pl_module, batch.image)
 

@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from livecam.batch import Batch, read_batch
+from livecam.batch import Batch, joined, read_batch
 from livecam.callbacks.live import LiveExplanation, first_loader
 from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
 from livecam.explain import Explainer
@@ -179,7 +179,10 @@ class SampleGallery(LiveExplanation, ABC):
                 with untouched_rng():
                     self._batch = self._fetch(trainer, loader)
             elif self._gathered:
-                self._batch = _concatenate(self._gathered, self.samples)
+                # A copy: a view would keep whole batches alive.
+                whole = joined(self._gathered)
+                some = torch.arange(min(self.samples, len(whole)), device=whole.image.device)
+                self._batch = self._in_question(whole.rows(some))
         return self._batch
 
     def _fetch(self, trainer: Trainer, loader: DataLoader) -> Batch:
@@ -197,16 +200,24 @@ class SampleGallery(LiveExplanation, ABC):
         self.indices = sorted(samples, key=lambda index: (classes[index], index))
         raw = (loader.collate_fn or default_collate)([samples[index] for index in self.indices])
         # The datamodule's own transfer hooks run too: some data are normalised there.
-        return read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
+        batch = read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
+        return self._in_question(batch, [classes[index] for index in self.indices])
+
+    def _in_question(self, batch: Batch, classes: Sequence[int] | None = None) -> Batch:
+        """Of multi-label samples whose labels are explained, one category each: a given one, else the first."""
+        if self.target != "label" or batch.pairs is None:
+            return batch
+        places = batch.pairs.image.tolist()
+        wanted = batch.pairs.category.tolist()
+        rows = {}
+        for row, (place, category) in enumerate(zip(places, wanted)):
+            if classes is None or classes[place] == category:
+                rows.setdefault(place, row)
+        if self.indices is not None:
+            # Without any category there is nothing to explain.
+            self.indices = [self.indices[place] for place in rows]
+        return batch.by_category().rows(torch.tensor([*rows.values()], dtype=torch.long, device=batch.image.device))
 
     def _gather(self, batch: Batch) -> None:
         if sum(len(part) for part in self._gathered) < self.samples:
             self._gathered.append(batch)
-
-
-def _concatenate(batches: list[Batch], count: int) -> Batch:
-    def join(name: str) -> Tensor | None:
-        parts = [getattr(batch, name) for batch in batches]
-        return None if parts[0] is None else torch.cat(parts)[:count].clone()
-
-    return Batch(**{name: join(name) for name in ("image", "label", "mask", "has_mask", "index")})

@@ -23,7 +23,10 @@ def untouched_rng() -> Iterator[None]:
 
 
 def class_indices(dataset: Any) -> list[int] | None:
-    """Class of every sample without loading any: the ``targets`` that torchvision's and our data sets have."""
+    """Class of every sample without loading any: the ``targets`` that torchvision's and our data sets have.
+
+    Of the classes of a multi-label sample it is the rarest in the set, so that a gallery shows many; -1 for none.
+    """
     if isinstance(dataset, Subset):
         inner = class_indices(dataset.dataset)
         return None if inner is None else [inner[index] for index in dataset.indices]
@@ -31,13 +34,18 @@ def class_indices(dataset: Any) -> list[int] | None:
     if targets is None or not hasattr(dataset, "__len__") or len(targets) != len(dataset):
         return None
     targets = torch.as_tensor(targets)
+    if targets.ndim == 2:
+        rarity = 1 / targets.sum(0).clamp_min(1)
+        rarest = (targets * rarity).argmax(1)
+        targets = rarest.where(targets.any(1), torch.tensor(-1))
     return targets.tolist() if targets.ndim == 1 else None
 
 
 def balanced(classes: Sequence[int], count: int) -> list[int]:
     """Choose ``count`` positions that share the classes evenly; the choice depends on ``classes`` alone.
 
-    With more classes than places, the classes are spread over their range.
+    With more classes than places, the classes are spread over their range. Class -1, which is none, comes in only where
+    there is no other.
     """
     rng = random.Random(0)
     members: dict[int, list[int]] = {}
@@ -45,7 +53,7 @@ def balanced(classes: Sequence[int], count: int) -> list[int]:
         members.setdefault(int(label), []).append(position)
     for positions in members.values():
         rng.shuffle(positions)
-    order = sorted(members)
+    order = [label for label in sorted(members) if label >= 0] or sorted(members)
     if len(order) > count:
         order = [order[i * len(order) // count] for i in range(count)]
     rounds = max((len(members[label]) for label in order), default=0)

@@ -17,9 +17,10 @@ from livecam.explain.baselines import CentredGaussian
 from livecam.explain.maps import minmax
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.normalisation import Normalisation
+from livecam.options import check_number
 from livecam.progress import quietly
 from livecam.report.tables import log_scores, print_scores
-from livecam.scoring import Explained, check_metrics, reads
+from livecam.scoring import Explained, asked_of, check_metrics, reads
 
 
 class MaskSource(Protocol):
@@ -42,7 +43,9 @@ class ExplanationScores(LiveExplanation):
         batches: How many validation batches to explain; None takes all.
         reference: Another network's maps as ground truth, logged beside the scores against annotated masks.
         baseline: Whether a centred Gaussian is scored too, by the metrics that compare with ground truth.
-        target: ``label`` or ``predicted``.
+        target: ``label`` or ``predicted``; of multi-label images every labelled category is explained.
+        min_probability: Explain only where the network gives the explained class at least this probability; how many
+            others there were is logged. Pointing games on multi-label images ask for 0.5.
         every_n_validations: See :class:`LiveExplanation`.
         head: See :class:`LiveExplanation`.
         normalisation: See :class:`LiveExplanation`.
@@ -57,6 +60,7 @@ class ExplanationScores(LiveExplanation):
         reference: MaskSource | None = None,
         baseline: bool = True,
         target: Target = "label",
+        min_probability: float = 0.0,
         every_n_validations: int = 1,
         head: str = "auto",
         normalisation: Normalisation | None = None,
@@ -67,8 +71,10 @@ class ExplanationScores(LiveExplanation):
         if reference and not any("reference" in reads(metric) for metric in self.metrics):
             self.metrics.append(ReferenceLocalizationScore())
         check_metrics(self.metrics, reference)
+        check_number("min_probability", min_probability, 0, 1)
         self.batches = batches
         self.reference = reference
+        self.min_probability = min_probability
         self.results: dict[str, dict[str, float]] = {}
         """Latest scores: metric key -> method -> value."""
         own = CentredGaussian()
@@ -76,7 +82,7 @@ class ExplanationScores(LiveExplanation):
         self._baseline = own if baseline and own.name not in taken else None
         self._running: dict[str, list[ImageMetric]] = {}
         self._position = 0
-        self._unannotated = 0
+        self._unannotated = self._unsure = 0
 
     @property
     def state_key(self) -> str:
@@ -92,7 +98,7 @@ class ExplanationScores(LiveExplanation):
         for metrics in self._running.values():
             for metric in metrics:
                 metric.reset()
-        self._position = self._unannotated = 0
+        self._position = self._unannotated = self._unsure = 0
 
     def on_validation_batch_end(
         self,
@@ -113,9 +119,21 @@ class ExplanationScores(LiveExplanation):
     def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> None:
         keep = genuine(trainer, batch, self._position)
         self._position += len(batch)
+        asked = asked_of(batch, self.target, pl_module, self.head_of(pl_module), self.min_probability)
+        keep = keep[asked.owner]
+        if asked.probability is not None:
+            sure = asked.probability >= self.min_probability
+            self._unsure += int((keep & ~sure).sum())
+            asked, keep = asked.rows(sure), keep[sure]
+        for part, rows in zip(asked.split(len(batch)), keep.split(len(batch))):
+            self._score_part(trainer, pl_module, part.batch, rows)
+
+    def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:
+        explanations = self.explain(trainer, pl_module, batch)
+        if explanations:
+            batch = batch.about(next(iter(explanations.values())).target)
         annotated = keep & batch.has_mask if batch.mask is not None else torch.zeros_like(keep)
         self._unannotated += int((keep & ~annotated).sum())
-        explanations = self.explain(trainer, pl_module, batch)
         normalisation = self.normalisation_of(trainer)
         reference = None
         if self.reference and explanations:
@@ -178,6 +196,8 @@ class ExplanationScores(LiveExplanation):
         counts = {}
         if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
             counts["val/images_without_mask"] = self._unannotated
+        if self.min_probability > 0 and self is _first(trainer, lambda callback: callback.min_probability > 0):
+            counts["val/below_min_probability"] = self._unsure
         unreadable = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
         if isinstance(unreadable, int) and self is _first(trainer, lambda callback: True):
             counts["val/unreadable_images"] = unreadable

@@ -49,7 +49,7 @@ RULES = {
     "classifier": May("models heads batch", "torch torchmetrics lightning"),
     "checkpoint": May("classifier models", "torch"),
     "reference": May(f"{GROUND} batch checkpoint models explain", "torch"),
-    "scoring": May("batch explain metrics normalisation", "torch"),
+    "scoring": May("batch explain guard heads metrics normalisation", "torch"),
     "cli": May(EVERYTHING_BELOW + " callbacks commands", ANY_LIBRARY),
 }
 

@@ -1,10 +1,25 @@
 """One way to read a batch, whether it comes from livecam's data or from somebody else's ``(images, labels)``."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """Which categories are in which images of a multi-label batch, P in all.
+
+    Args:
+        image: Place of the image in the batch, ``(P,)``, in ascending order.
+        category: Class index ``(P,)``.
+        mask: All of the category in the image, ``(P, H, W)`` bool; None where nobody has marked it.
+    """
+
+    image: Tensor
+    category: Tensor
+    mask: Tensor | None = None
 
 
 @dataclass
@@ -17,6 +32,8 @@ class Batch:
         mask: Ground truth ``(N, H, W)``: bool, or float in [0, 1] for a reference map that a metric thresholds.
         has_mask: ``(N,)`` bool; tells an unannotated image from an empty mask.
         index: ``(N,)`` index of each sample in its data set.
+        pairs: What is where, for multi-hot labels.
+        present: Multi-hot labels ``(N, C)`` of images of which one category each is looked at.
     """
 
     image: Tensor
@@ -24,33 +41,98 @@ class Batch:
     mask: Tensor | None = None
     has_mask: Tensor | None = None
     index: Tensor | None = None
+    pairs: Pairs | None = None
+    present: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image)
 
+    @property
+    def truth(self) -> Tensor:
+        """All that is right to answer: class indices ``(N,)``, or multi-hot ``(N, C)``."""
+        return self.label if self.present is None else self.present
+
+    def by_category(self) -> "Batch":
+        """A row for each pair of image and category, labelled with the category; the batch itself without pairs."""
+        if self.pairs is None:
+            return self
+        where, category, mask = self.pairs
+        known = None if mask is None else torch.ones_like(where, dtype=torch.bool)
+        index = None if self.index is None else self.index[where]
+        return Batch(self.image[where], category, mask, known, index, present=self.label[where])
+
+    def about(self, targets: Tensor) -> "Batch":
+        """The same images, each with the mask of one category ``(N,)``; not annotated where it is not in the image."""
+        if self.pairs is None or self.pairs.mask is None:
+            return self
+        where, category, mask = self.pairs
+        own = category == targets[where]
+        masks = mask.new_zeros(len(self), *mask.shape[1:])
+        masks[where[own]] = mask[own]
+        known = torch.zeros(len(self), dtype=torch.bool, device=mask.device)
+        known[where[own]] = True
+        return replace(self, mask=masks, has_mask=known, pairs=None, present=self.label)
+
+    def rows(self, keep: Tensor) -> "Batch":
+        """Some of the images, ``(N,)`` bool, or a LongTensor of ascending places."""
+        keep = keep.nonzero()[:, 0] if keep.dtype == torch.bool else keep
+        kept = {name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in _PER_IMAGE}
+        return Batch(**kept, pairs=self._pairs_of(keep) if self.pairs else None)
+
+    def _pairs_of(self, keep: Tensor) -> Pairs:
+        place = torch.full((len(self),), -1, device=keep.device)
+        place[keep] = torch.arange(len(keep), device=keep.device)
+        where = place[self.pairs.image]
+        own = where >= 0
+        mask = None if self.pairs.mask is None else self.pairs.mask[own]
+        return Pairs(where[own], self.pairs.category[own], mask)
+
+
+_PER_IMAGE = ("image", "label", "mask", "has_mask", "index", "present")
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of several of the same kind."""
+
+    def join(parts: list[Tensor | None]) -> Tensor | None:
+        return None if parts[0] is None else torch.cat(parts)
+
+    whole = Batch(**{name: join([getattr(batch, name) for batch in batches]) for name in _PER_IMAGE})
+    if batches[0].pairs is not None:
+        starts = torch.tensor([0, *map(len, batches)]).cumsum(0).tolist()
+        images = torch.cat([batch.pairs.image + start for batch, start in zip(batches, starts)])
+        parts = [join([getattr(batch.pairs, name) for batch in batches]) for name in ("category", "mask")]
+        whole.pairs = Pairs(images, *parts)
+    return whole
+
 
 def read_batch(batch: Any) -> Batch:
     """Read a dict with ``image`` and ``label`` (and masks, where there are any), or a pair ``(images, labels)``.
+
+    Multi-hot labels come with ``pairs`` = (place in the batch, category, mask), three tensors, where there are masks;
+    without, the pairs are read off the labels.
 
     Raises:
         TypeError: When the batch is neither.
         ValueError: When the masks do not have the images' size.
     """
     if isinstance(batch, dict) and {"image", "label"} <= batch.keys():
-        known = {key: batch.get(key) for key in ("image", "label", "mask", "has_mask", "index")}
+        known = {key: batch.get(key) for key in ("image", "label", "mask", "has_mask", "index", "pairs")}
     elif isinstance(batch, tuple | list) and len(batch) >= 2 and isinstance(batch[0], Tensor):
         known = {"image": batch[0], "label": batch[1]}
     else:
         kind = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
         raise TypeError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
     result = Batch(**known)
-    if result.mask is not None:
-        if result.mask.shape[-2:] != result.image.shape[-2:]:
-            sizes = [" x ".join(map(str, tensor.shape[-2:])) for tensor in (result.mask, result.image)]
+    if result.label.ndim == 2:
+        result.pairs = Pairs(*(result.pairs or result.label.nonzero(as_tuple=True)))
+    for masks in (result.mask, result.pairs and result.pairs.mask):
+        if masks is not None and masks.shape[-2:] != result.image.shape[-2:]:
+            sizes = [" x ".join(map(str, tensor.shape[-2:])) for tensor in (masks, result.image)]
             raise ValueError(
                 f"Masks of {sizes[0]} px do not fit images of {sizes[1]} px: "
                 "transform them together (torchvision v2 with tv_tensors.Mask does)."
             )
-        if result.has_mask is None:
-            result.has_mask = torch.ones(len(result), dtype=torch.bool, device=result.image.device)
+    if result.mask is not None and result.has_mask is None:
+        result.has_mask = torch.ones(len(result), dtype=torch.bool, device=result.image.device)
     return result

@@ -4,12 +4,62 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from livecam.batch import Batch
 from livecam.explain import Explainer, Explanation, explain
+from livecam.guard import as_input, undisturbed
+from livecam.heads import as_logits, get_head
 from livecam.metrics import ImageMetric
 from livecam.normalisation import Normalisation
+
+
+@dataclass
+class Asked:
+    """What is explained of a batch: its images, or of multi-label ones every category that they are labelled with.
+
+    Args:
+        batch: A row for each.
+        owner: Place of the image that each row is of, in the batch that was asked of, ``(M,)``.
+        probability: Of the explained class ``(M,)``; None where nobody wants to know.
+    """
+
+    batch: Batch
+    owner: Tensor
+    probability: Tensor | None = None
+
+    def rows(self, keep: Tensor) -> "Asked":
+        """Some of them, ``(M,)`` bool or a LongTensor of ascending places."""
+        probability = None if self.probability is None else self.probability[keep]
+        return Asked(self.batch.rows(keep), self.owner[keep], probability)
+
+    def split(self, size: int) -> list["Asked"]:
+        """Parts of at most ``size`` rows: an image of many categories must not take many times the memory."""
+        places = torch.arange(len(self.owner), device=self.owner.device)
+        return [self.rows(part) for part in places.split(size)] if len(places) else []
+
+
+def asked_of(batch: Batch, target: str, model: nn.Module, head: str, least: float = 0.0) -> Asked:
+    """Take the questions out of a batch.
+
+    Args:
+        batch: The batch.
+        target: ``label`` or ``predicted``: the explained class. Each image has one predicted class.
+        model: The network; asked for probabilities where ``least`` is above 0, at one forward of the batch.
+        head: Name of its head.
+        least: Least probability that rows will be kept for.
+    """
+    each = target == "label" and batch.pairs is not None
+    owner = batch.pairs.image if each else torch.arange(len(batch), device=batch.image.device)
+    asked = Asked(batch.by_category() if each else batch, owner)
+    if least > 0 and len(owner):
+        with undisturbed(model, batch.image.device):
+            logits = as_logits(model(as_input(model, batch.image))).float()
+        head = get_head(head, logits.shape[1])
+        targets = asked.batch.label if target == "label" else head.predict(logits)
+        asked.probability = head.probability(logits[owner], targets)
+    return asked
 
 
 @dataclass

@@ -96,7 +96,7 @@ def test_what_a_loader_process_refuses_is_one_sentence(photos, capsys, workers):
     Path("photos/annotations.json").write_text(json.dumps(entries))
     args = ["--checkpoint", CHECKPOINT, *photos, "--data.num_workers", workers]
     told = refused(capsys, "score", *args, command=cli.explain)
-    assert told.startswith("The boxes of ") and "drawn on 51 x 40 px" in told
+    assert told.startswith("The annotations of ") and "drawn on 51 x 40 px" in told
 
 
 def test_another_network_as_reference(here):

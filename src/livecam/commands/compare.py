@@ -12,7 +12,7 @@ from livecam.commands.score import measured
 from livecam.commands.score_differences import Study, difference_table, over_runs, study_of
 from livecam.commands.score_pictures import pictures
 from livecam.commands.score_question import Question, Scored, question
-from livecam.commands.score_run import ScoringTrainer
+from livecam.commands.scoring_trainer import ScoringTrainer
 from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.report.atomic import write_atomically

@@ -198,7 +198,8 @@ def choose(count: int, limit: int | None, skip: int = 0) -> list[int]:
 def read_samples(dataset: Dataset, indices: Sequence[int]) -> tuple[list[int], Batch | None]:
     """Those of some samples that can be read, and their batch; None where none can."""
     read = {index: sample for index in indices if (sample := dataset[index]) is not None}
-    return list(read), read_batch(default_collate(list(read.values()))) if read else None
+    collate = getattr(dataset, "collate", default_collate)
+    return list(read), read_batch(collate(list(read.values()))) if read else None
 
 
 def images_of(dataset: Dataset) -> str:

@@ -11,7 +11,7 @@ from livecam.commands.network import load_network
 from livecam.commands.score_paired import paired_tables
 from livecam.commands.score_pictures import pictures
 from livecam.commands.score_question import Question, Scored, question
-from livecam.commands.score_run import ScoringTrainer
+from livecam.commands.scoring_trainer import ScoringTrainer
 from livecam.explain.baselines import BASELINES, CentredGaussian
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure
@@ -34,6 +34,7 @@ def score(
     limit: int | None = None,
     skip: int = 0,
     against: str | None = None,
+    min_probability: float = 0.0,
     target: Literal["label", "predicted"] = "label",
     reference: str | None = None,
     reference_weights: str | None = None,
@@ -66,7 +67,10 @@ def score(
             study of --limit 30, which shares no image with it.
         against: One of the methods; every figure of the others is also printed minus its figure, paired by image, with
             intervals, methods in the order given.
-        target: Whether the true class (label) or the predicted one is explained.
+        min_probability: Explain only where the network gives the class at least this probability. The pointing game of
+            the AOP paper on COCO asks for 0.5.
+        target: Whether the true class (label) or the predicted one is explained; of multi-label images each category
+            that they are labelled with.
         reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
             explains the same class, or the one it predicts itself where it tells other classes apart.
         reference_weights: Weights of --reference where it is a name.
@@ -90,6 +94,7 @@ def score(
         reference_weights,
         reference_method,
         skip,
+        min_probability,
     )
     if against and against not in asked.printed:
         raise ValueError(f"--against {against} is none of the methods: {', '.join(asked.printed)}.")
@@ -110,6 +115,10 @@ def _report(asked: Question, answer: Scored, folder: Path, against: str | None) 
     count = scores.images
     unread = len(answer.indices) - count
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
+    if scores.explained != count:
+        what = "images" if asked.target == "predicted" else "labels"
+        facts += [f"{scores.explained} {what} explained"]
+    facts += [f"{scores.unsure} below probability {asked.min_probability:g}"] if asked.min_probability else []
     facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []
     facts += [f"{unread} unreadable left out"] if unread else []
     facts += [f"{name} does not fit" for method, name in asked.printed.items() if not scores.knows(method)]

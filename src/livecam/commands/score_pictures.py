@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from livecam.commands.datasets import read_samples
@@ -53,19 +54,19 @@ def _samples(asked: Question, answer: Scored, with_baselines: bool) -> dict[int,
         found = kept_maps(answer.folder, index)
         if not any(method.name in found for method in methods):
             continue
-        row = slice(place, place + 1)
+        own = batch.rows(torch.tensor([place])).about(next(iter(found.values())).target)
         truth = {}
-        if batch.mask is not None:
-            masks = object_mask(batch.mask[row])
+        if own.mask is not None:
+            masks = object_mask(own.mask)
             inside = {name: localization_score(maps.energy, masks) for name, maps in found.items()}
-            truth = {"masks": masks, "has_mask": batch.has_mask[row], "inside": inside}
+            truth = {"masks": masks, "has_mask": own.has_mask, "inside": inside}
         (samples[index],) = samples_of(
-            network.normalisation.to_pixels(batch.image[row]).clamp(0, 1),
+            network.normalisation.to_pixels(own.image).clamp(0, 1),
             found,
             methods,
             [Path(photos[index].path).name if photos else f"image {index}"],
             network.class_names,
-            labels=batch.label[row] if batch.label.ndim == 1 else None,
+            labels=own.truth,
             printed=asked.printed,
             **truth,
         )

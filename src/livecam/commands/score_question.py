@@ -18,7 +18,7 @@ from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
 from livecam.metrics import ImageMetric, ReferenceLocalizationScore
 from livecam.metrics.names import metrics_by_names
-from livecam.options import check_count
+from livecam.options import check_count, check_number
 from livecam.reference import ReferenceMask
 from livecam.report.strips import printed_names
 from livecam.scoring import check_metrics, reads
@@ -63,6 +63,7 @@ class Question:
         batch_size: Images per pass.
         reference: Arguments of :class:`livecam.reference.ReferenceMask`, where another network's maps are ground truth.
         skip: How many of the images that are drawn first are left out.
+        min_probability: Least probability of the explained class.
     """
 
     explainers: list[Explainer]
@@ -75,6 +76,7 @@ class Question:
     batch_size: int
     reference: dict[str, Any] | None
     skip: int = 0
+    min_probability: float = 0.0
 
     @property
     def printed(self) -> dict[str, str]:
@@ -104,6 +106,8 @@ class Question:
             "reference": repr(self.reference),
             "reference_files": files,
         }
+        # Only where it is asked for: folders of scores go on that were begun before.
+        more |= {"min_probability": self.min_probability} if self.min_probability else {}
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)
@@ -117,6 +121,7 @@ class Question:
             [photo.path for photo in photos] if photos else None,
             shown,
             data,
+            self.min_probability,
         )
         run(scorer, loader, indices, trainer, self.batch_size)
         wanted = set(indices)
@@ -148,6 +153,7 @@ def question(
     reference_weights: str | None,
     reference_method: str,
     skip: int = 0,
+    min_probability: float = 0.0,
 ) -> Question:
     """Read what was written on the command line; a centred Gaussian joins the methods as the baseline to beat.
 
@@ -163,6 +169,7 @@ def question(
     check_names(explainers)
     check_count("batch_size", batch_size)
     check_count("skip", skip, 0)
+    check_number("min_probability", min_probability, 0, 1)
     if limit is not None:
         check_count("limit", limit)
     words = listed(metrics)
@@ -174,7 +181,7 @@ def question(
         asked.append(ReferenceLocalizationScore())
     check_metrics(asked, reference)
     other = _reference(reference, reference_weights, reference_method) if reference else None
-    return Question(explainers, asked, words, target, data, part, limit, batch_size, other, skip)
+    return Question(explainers, asked, words, target, data, part, limit, batch_size, other, skip, min_probability)
 
 
 def _reference(name: str, weights: str | None, method: str) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from livecam.report.atomic import write_atomically
 Row = dict[str, str]
 
 FACTS = ("index", "file", "label", "target", "predicted", "probability", "method", "degenerate", "of")
-"""What a row says beside scores; ``of`` is the number of rows that its image has, one for each method."""
+"""What a row says beside scores; ``of`` is the number of rows that its image has, one for each method and category.
+
+A row without a method says that nothing was explained: the image has no category, or the network is not sure of it.
+"""
 
 
 class ScoreFolder:
@@ -129,6 +132,6 @@ def _groups(path: Path) -> Iterator[tuple[int, list[Row]]]:
         rows = (row for row in csv.DictReader(lines) if None not in row.values())
         for index, group in groupby(rows, key=lambda row: row["index"]):
             # An image that was cut off is there again, and whole, when the run went on.
-            methods = {row["method"]: row for row in group}
-            if len(methods) == int(next(iter(methods.values()))["of"]):
-                yield int(index), list(methods.values())
+            own = {(row["label"], row["method"]): row for row in group}
+            if len(own) == int(next(iter(own.values()))["of"]):
+                yield int(index), list(own.values())

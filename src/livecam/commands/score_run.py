@@ -4,12 +4,11 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,38 +23,7 @@ from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.progress import reporting_to
 from livecam.reference import ReferenceMask
-from livecam.scoring import Explained, reads
-
-
-@dataclass
-class ScoringTrainer:
-    """How the images are spread over devices.
-
-    Args:
-        devices: Number of devices, or of processes on a CPU; auto takes all of the accelerator's.
-        accelerator: auto, cpu, gpu and so on.
-        strategy: How several of them work together.
-        num_nodes: Number of machines.
-    """
-
-    devices: int | str = 1
-    accelerator: str = "auto"
-    strategy: str = "auto"
-    num_nodes: int = 1
-
-    def build(self) -> Trainer:
-        """A trainer that only predicts: every image goes to one device, none is repeated.
-
-        Raises:
-            ValueError: When this machine has no such devices, or there is no such strategy.
-        """
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-            try:
-                return Trainer(**vars(self), **quiet, enable_model_summary=False)
-            except (MisconfigurationException, TypeError) as error:
-                raise ValueError(f"--trainer: {error} Try --trainer.accelerator cpu --trainer.devices 1.") from error
+from livecam.scoring import Asked, Explained, asked_of, reads
 
 
 class Scorer(LightningModule):
@@ -71,6 +39,7 @@ class Scorer(LightningModule):
         files: Name of each image of the data set, by index, where they have names.
         kept: Indices of images whose maps are kept, to be drawn.
         data: The data module; what it does to batches on their way to the device is done here too.
+        min_probability: Least probability of the explained class; images, or pairs, below it are only counted.
     """
 
     def __init__(
@@ -84,13 +53,14 @@ class Scorer(LightningModule):
         files: Sequence[str] | None = None,
         kept: Sequence[int] = (),
         data: LightningDataModule | None = None,
+        min_probability: float = 0.0,
     ) -> None:
         super().__init__()
         # The same numbers up to rounding, and many networks are faster so.
         self.model = network.model.to(memory_format=torch.channels_last)
         self.network, self.explainers, self.target = network, list(explainers), target
         self.asked = list(metrics)
-        self.data = data
+        self.data, self.min_probability = data, min_probability
         self.folder, self.reference, self.files, self.kept = folder, reference, files, frozenset(kept)
         self.bars: Bars | None = None
         self._settled = False
@@ -122,7 +92,6 @@ class Scorer(LightningModule):
                 # Once is enough for what a method says of every batch.
                 warnings.simplefilter("ignore" if self._settled else "once", UserWarning)
                 self._writer.write(self._rows(index.tolist(), read_batch(batch["content"])))
-            self._settled = True
         if self.bars:
             self.bars.advance(batch["count"] * self.trainer.world_size)
 
@@ -132,10 +101,35 @@ class Scorer(LightningModule):
         self.trainer.strategy.barrier()
 
     def _rows(self, numbers: list[int], batch: Batch) -> list[dict[str, Any]]:
-        if self.target == "label" and batch.label.ndim > 1:
-            raise ValueError("Multi-hot labels name several classes per image: use --target predicted.")
-        targets = batch.label if self.target == "label" else None
-        found = self._explain(batch, targets)
+        asked = asked_of(batch, self.target, self.model, self.network.head, self.min_probability)
+        rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
+        if asked.probability is not None:
+            sure = asked.probability >= self.min_probability
+            for place, row in self._left_over(asked.rows(~sure)):
+                rows[numbers[place]].append(row)
+            asked = asked.rows(sure)
+        for part in asked.split(len(batch)):
+            for place, row in self._scored(numbers, part):
+                rows[numbers[place]].append(row)
+        for number, own in rows.items():
+            # An image that nothing is asked of is done, too.
+            own = own or [{"method": ""}]
+            name = {"index": number, "file": self.files[number] if self.files else "", "of": len(own)}
+            rows[number] = [row | name for row in own]
+        return [row for own in rows.values() for row in own]
+
+    def _left_over(self, asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows without a method, for what the network is not sure enough of."""
+        for row, (place, probability) in enumerate(zip(asked.owner.tolist(), asked.probability.tolist())):
+            label = int(asked.batch.label[row]) if asked.batch.label.ndim == 1 else ""
+            yield place, {"method": "", "label": label, "probability": repr(probability)}
+
+    def _scored(self, numbers: list[int], asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Place in the batch and row, for every method."""
+        batch = asked.batch
+        found = self._explain(batch, batch.label if self.target == "label" else None)
+        self._settled = True
+        batch = batch.about(next(iter(found.values())).target)
         reference = None
         if self.reference:
             same = replace(batch, label=next(iter(found.values())).target)
@@ -152,15 +146,14 @@ class Scorer(LightningModule):
                 reference,
             )
             columns[explainer.name] = self._measured(seen)
-        rows = []
-        for place, number in enumerate(numbers):
-            if number in self.kept:
-                keep_maps(self.folder.path, number, found, place)
+        owners = asked.owner.tolist()
+        for row, place in enumerate(owners):
+            # Of the categories of an image, the first is drawn.
+            if numbers[place] in self.kept and place not in owners[:row]:
+                keep_maps(self.folder.path, numbers[place], found, row)
             for name, explanation in found.items():
-                row = _facts(number, place, batch, name, explanation) | {"of": len(found)}
-                row["file"] = self.files[number] if self.files else ""
-                rows.append(row | {key: cells[place] for key, cells in columns[name].items()})
-        return rows
+                facts = _facts(row, batch, name, explanation)
+                yield place, facts | {key: cells[row] for key, cells in columns[name].items()}
 
     def _explain(self, batch: Batch, targets: Tensor | None) -> dict[str, Explanation]:
         settings = {"head": self.network.head, "normalisation": self.network.normalisation}
@@ -218,15 +211,16 @@ def columns_of(metric: ImageMetric) -> list[str]:
     return [metric.name if part == metric.parts[0] else f"{metric.name}_{part}" for part in metric.parts]
 
 
-def _facts(number: int, place: int, batch: Batch, name: str, explanation: Explanation) -> dict[str, Any]:
+def _facts(row: int, batch: Batch, name: str, explanation: Explanation) -> dict[str, Any]:
+    several = batch.truth.ndim > 1
     return {
-        "index": number,
-        "label": int(batch.label[place]) if batch.label.ndim == 1 else "",
-        "target": int(explanation.target[place]),
-        "predicted": int(explanation.predicted[place]),
-        "probability": repr(float(explanation.probability[place])),
+        "label": int(batch.label[row]) if batch.label.ndim == 1 else "",
+        "target": int(explanation.target[row]),
+        # The most probable of several right answers is not the answer.
+        "predicted": "" if several else int(explanation.predicted[row]),
+        "probability": repr(float(explanation.probability[row])),
         "method": name,
-        "degenerate": int(explanation.degenerate[place]),
+        "degenerate": int(explanation.degenerate[row]),
     }
 
 

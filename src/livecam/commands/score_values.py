@@ -1,7 +1,7 @@
 """From rows of scores back to per-image values, and on to what tables and pages show."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from livecam.metrics.image_metric import totals
 from livecam.metrics.summary import Figure, ImageValues, differences, mean_figure, summarise
 from livecam.scoring import reads
 
+# More than any network tells apart.
+_CATEGORIES = 2**20
+
 
 @dataclass
 class Line:
@@ -23,7 +26,7 @@ class Line:
     Args:
         method: Name of the method.
         figures: By name, headline first; empty where no image could be scored.
-        n: Images behind the headline.
+        n: Images, or pairs of image and category, behind the headline.
         undefined: Images for which it is not defined.
         degenerate: Maps without contrast among all.
         counts: Images behind each part of the metric; those behind a further part may be fewer than n.
@@ -51,6 +54,8 @@ class Line:
 class MethodScores:
     """One method's scores of N images, as columns: a data set of millions of scores fits into memory.
 
+    Of multi-label images there is one for each category that was explained.
+
     Args:
         index: Index of each image.
         target: Explained class.
@@ -69,6 +74,11 @@ class MethodScores:
     cells: dict[str, Tensor]
     applies: dict[str, Tensor]
 
+    @property
+    def unit(self) -> Tensor:
+        """A number for each image, or pair of image and category, that is the same for all methods and networks."""
+        return self.index * _CATEGORIES + self.label + 1
+
 
 class NetworkScores:
     """All scores of one network.
@@ -82,15 +92,32 @@ class NetworkScores:
 
     def __init__(self, label: str, rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[ImageMetric]) -> None:
         self.label, self.methods, self.metrics = label, list(methods), list(metrics)
-        self._of = _columns(rows, self.methods, self.metrics)
+        self._seen: set[int] = set()
+        self.unsure = 0
+        """How many images, or pairs of image and category, the network was not sure enough of."""
+        self._of = _columns(self._known(rows), self.methods, self.metrics)
         self._lines: dict[tuple[str, str], Line] = {}
         # All methods explain the same images, unless one fails on some: those of most images know them all.
         self._most = max(self._of.values(), key=lambda scores: len(scores.index))
 
     @property
     def images(self) -> int:
-        """How many images were scored."""
+        """How many images were looked at."""
+        return len(self._seen)
+
+    @property
+    def explained(self) -> int:
+        """How many images, or pairs of image and category, were explained."""
         return len(self._most.index)
+
+    def _known(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Those rows that hold scores."""
+        for row in rows:
+            self._seen.add(int(row["index"]))
+            if row["method"]:
+                yield row
+            else:
+                self.unsure += row["probability"] != ""
 
     def knows(self, method: str) -> bool:
         """Whether a method was scored on any image."""
@@ -102,19 +129,20 @@ class NetworkScores:
         Args:
             metric: One of the metrics.
             method: One of the methods.
-            images: Indices of the images to take; None takes all.
+            images: Which of them, as :meth:`defined` names them; None takes all.
         """
         scores = self._of[method]
         rows = scores.applies[metric.name]
         if images is not None:
-            rows = rows & torch.isin(scores.index, images)
+            rows = rows & torch.isin(scores.unit, images)
         table = torch.stack([scores.cells[column][rows] for column in columns_of(metric)])
-        return ImageValues(metric, table, scores.target[rows] if "categories" in reads(metric) else None)
+        categories = scores.target[rows] if "categories" in reads(metric) else None
+        return ImageValues(metric, table, categories, scores.index[rows])
 
     def defined(self, metric: ImageMetric, method: str) -> Tensor:
-        """Indices of the images that have a headline."""
+        """Which images, or pairs of image and category, have a headline."""
         scores = self._of[method]
-        return scores.index[scores.cells[metric.name].isfinite()]
+        return scores.unit[scores.cells[metric.name].isfinite()]
 
     def line(self, metric: ImageMetric, method: str) -> Line:
         """Figures, intervals and counts."""
@@ -151,10 +179,13 @@ class NetworkScores:
 
     @property
     def hits(self) -> tuple[Tensor, Tensor]:
-        """Indices of the labelled images, and whether each is answered right, as 0 and 1."""
+        """The labelled images, as :meth:`defined` names them, and whether each is answered right, as 0 and 1.
+
+        There are none where labels name several classes: which of them is most probable says nothing.
+        """
         most = self._most
-        known = most.label >= 0
-        return most.index[known], (most.label == most.predicted)[known].double()
+        known = (most.label >= 0) & (most.predicted >= 0)
+        return most.unit[known], (most.label == most.predicted)[known].double()
 
     @property
     def accuracy(self) -> Figure | None:

@@ -65,6 +65,27 @@ def check_root(root: str, expected: str) -> None:
         raise FileNotFoundError(f"The data folder {root} {what}: root should be a folder that holds {expected}.")
 
 
+def report_missing(root: str, findings: list[str], allow: bool) -> None:
+    """Refuse a data set that lacks something, or say in the log what it lacks.
+
+    Args:
+        root: Folder of the data set.
+        findings: One line for each.
+        allow: Whether to go on without.
+
+    Raises:
+        ValueError: With all findings, and what to do.
+    """
+    if not findings:
+        return
+    report = "\n".join([f"The data in {root} are not complete:", *(f"- {finding}" for finding in findings)])
+    if not allow:
+        raise ValueError(
+            f"{report}\nCopy what is missing, or go on with what is there by --data.allow_incomplete true."
+        )
+    logger.warning("%s\nWhat is there is used.", report)
+
+
 def check_inside(path: str, root: str) -> None:
     """Refuse a path that a link takes out of the root.
 
@@ -90,7 +111,7 @@ def find_photos(root: str, classes: list[str], part: str = "") -> list[Photo]:
     photos, ignored = [], Counter()
     for label, name in enumerate(classes):
         before = len(photos)
-        for path in _files(os.path.join(root, part, name), root):
+        for path in files(os.path.join(root, part, name), root):
             suffix = os.path.splitext(path)[1].lower()
             if suffix in SUFFIXES:
                 photos.append(Photo(Path(path).relative_to(root).as_posix(), label))
@@ -107,7 +128,7 @@ def find_photos(root: str, classes: list[str], part: str = "") -> list[Photo]:
     return photos
 
 
-def _files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
     """Files below a folder in the order of their names, without hidden ones."""
     here = os.path.realpath(folder)
     if here in above:
@@ -118,7 +139,7 @@ def _files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Itera
         if entry.is_symlink():
             check_inside(entry.path, root)
         if entry.is_dir():
-            yield from _files(entry.path, root, above | {here})
+            yield from files(entry.path, root, above | {here})
         else:
             yield entry.path
 

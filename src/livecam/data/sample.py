@@ -63,16 +63,32 @@ def scaled(photo: Photo, width: int, height: int, root: Path) -> Sequence[Box]:
     Raises:
         ValueError: When the proportions differ: the file is another, or was cropped.
     """
+    if not photo.boxes:
+        return ()
+    check_copy(root / photo.path, photo.size, (width, height))
     wide, high = photo.size or (width, height)
-    # One side may have been rounded, or cut, to whole pixels; but not where the copy has the same size.
-    other = abs(width * high - height * wide) > max(wide, high) or (width == wide) != (height == high)
-    if photo.boxes and other:
-        raise ValueError(
-            f"The boxes of {root / photo.path} were drawn on {wide} x {high} px, but the file has {width} x {height} "
-            "px: use the photos that the annotations belong to."
-        )
     x, y = width / wide, height / high
-    return [(left * x, top * y, right * x, bottom * y) for left, top, right, bottom in photo.boxes or ()]
+    return [(left * x, top * y, right * x, bottom * y) for left, top, right, bottom in photo.boxes]
+
+
+def check_copy(path: Path, size: tuple[int, int] | None, stored: tuple[int, int]) -> None:
+    """Refuse a file that is no copy, perhaps a resized one, of the photo that annotations were drawn on.
+
+    Args:
+        path: For the message.
+        size: ``(width, height)`` that they were drawn on; None where nobody says it.
+        stored: ``(width, height)`` of the file.
+
+    Raises:
+        ValueError: When the proportions differ.
+    """
+    (width, height), (wide, high) = stored, size or stored
+    # One side may have been rounded, or cut, to whole pixels; but not where the copy has the same size.
+    if abs(width * high - height * wide) > max(wide, high) or (width == wide) != (height == high):
+        raise ValueError(
+            f"The annotations of {path} were drawn on {wide} x {high} px, but the file has {width} x {height} px: use "
+            "the photos that they belong to."
+        )
 
 
 def turned(masks: Tensor, orientation: int) -> tv_tensors.Mask:
@@ -193,7 +209,7 @@ class PhotoDataset(Dataset):
         for index in range(len(self)):
             if (sample := self[index]) is not None:
                 return sample
-        raise UnreadableImageError(f"No image in {self.root} can be read: {_some(self.unreadable_files)}.")
+        raise UnreadableImageError(f"No image in {self.root} can be read: {some(self.unreadable_files)}.")
 
     def _skip(self, index: int, error: UnreadableImageError) -> None:
         if not self._failed[index]:
@@ -202,9 +218,10 @@ class PhotoDataset(Dataset):
         if int(self._failed.sum()) > self.max_unreadable:
             raise UnreadableImageError(
                 f"More than {self.max_unreadable} of {len(self)} images in {self.root} are unreadable, among them "
-                f"{_some(self.unreadable_files)}: repair or remove them, or raise max_unreadable."
+                f"{some(self.unreadable_files)}: repair or remove them, or raise max_unreadable."
             )
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few of a list, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from livecam.data.sample import Photo
 
@@ -29,8 +30,7 @@ def stratified_split(
     Raises:
         ValueError: When the fraction is out of range, or a class cannot be divided.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"val_fraction is the share of images held out, between 0 and 1, got {fraction}.")
+    _check_fraction(fraction)
     # A family of two classes counts for the class of its first photo.
     by_class: dict[int, list[list[Photo]]] = {}
     for family in _families(photos, duplicates):
@@ -50,6 +50,35 @@ def stratified_split(
                 f"Class {name!r} has {what}, but training and validation each need one: add images or remove the class."
             )
     return kept, held
+
+
+def random_split(photos: Sequence[Any], fraction: float, seed: int) -> tuple[list[Any], list[Any]]:
+    """Hold out a share of photos that have no single class; depends on the arguments alone.
+
+    Args:
+        photos: What to divide, at least two.
+        fraction: Share to hold out, in (0, 1); at least one image lands on either side.
+        seed: Another seed holds out other photos.
+
+    Returns:
+        The larger and the held-out part, each in the order of ``photos``.
+
+    Raises:
+        ValueError: When the fraction is out of range, or there is a single photo.
+    """
+    _check_fraction(fraction)
+    if len(photos) < 2:
+        raise ValueError("There is a single image, but training and validation each need one: add images.")
+    places = list(range(len(photos)))
+    random.Random(seed).shuffle(places)
+    held_out = set(places[: max(1, min(len(photos) - 1, round(fraction * len(photos))))])
+    kept = [photo for place, photo in enumerate(photos) if place not in held_out]
+    return kept, [photos[place] for place in sorted(held_out)]
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise ValueError(f"val_fraction is the share of images held out, between 0 and 1, got {fraction}.")
 
 
 def _choose(families: list[list[Photo]], fraction: float) -> list[list[Photo]]:

@@ -35,11 +35,14 @@ class ImageValues:
         metric: What they are values of.
         values: ``(parts, N)``, NaN where a part is undefined.
         categories: LongTensor ``(N,)``, for metrics that take means within categories.
+        images: LongTensor ``(N,)``: which image each value is of. Several categories of one image are drawn together,
+            because they are not independent; None: each value has an image of its own.
     """
 
     metric: ImageMetric
     values: Tensor
     categories: Tensor | None = None
+    images: Tensor | None = None
 
     def figures(self, counts: Tensor | None = None) -> dict[str, Tensor]:
         """What the metric makes of the images, ``(R,)`` each.
@@ -64,7 +67,13 @@ class ImageValues:
         Equal seeds and numbers of images draw equal resamples, so that figures of the same images in the same order
         are paired.
         """
-        parts = [self.figures(counts) for counts in _drawn(self.values.shape[1], seed, count)]
+        number, owner = self.values.shape[1], None
+        if self.images is not None:
+            found, owner = self.images.unique(return_inverse=True)
+            # Values of as many images keep their order: it decides which are drawn together with those of others.
+            number, owner = len(found), None if len(found) == number else owner
+        drawn = _drawn(number, seed, count)
+        parts = [self.figures(counts if owner is None else counts[:, owner]) for counts in drawn]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

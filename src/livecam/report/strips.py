@@ -51,6 +51,7 @@ class Sample:
         label: True class, in words; None when unknown.
         mask: Ground truth ``(H, W)``; None when this image has none.
         inside: Share of each method's energy inside the ground truth, by printed name; NaN where undefined.
+        also: Further true classes of a multi-label image, in words.
     """
 
     name: str
@@ -63,11 +64,17 @@ class Sample:
     label: str | None = None
     mask: Tensor | None = None
     inside: dict[str, float] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
+
+    @property
+    def truth(self) -> str | None:
+        """All true classes, in words; None when unknown."""
+        return None if self.label is None else ", ".join([self.label, *self.also])
 
     @property
     def correct(self) -> bool | None:
         """Whether the prediction is right; None when the true class is unknown."""
-        return None if self.label is None else self.label == self.predicted
+        return None if self.label is None else self.predicted in (self.label, *self.also)
 
     @property
     def answers(self) -> list[str]:
@@ -80,7 +87,7 @@ class Sample:
     @property
     def caption(self) -> str:
         """One line for people."""
-        true = [f"true {self.label}"] if self.label is not None else []
+        true = [f"true {self.truth}"] if self.label is not None else []
         return " · ".join([self.name, *true, *self.answers])
 
     def strip(self, with_truth: bool, with_caption: bool = False) -> np.ndarray:
@@ -144,7 +151,7 @@ def samples_of(
         methods: In the order of columns.
         names: Name of each sample.
         class_names: Names in the order of class indices; None writes ``class 3``.
-        labels: True classes ``(N,)``.
+        labels: True classes ``(N,)``, or multi-hot ``(N, C)``.
         masks: Ground truth ``(N, H, W)``.
         has_mask: Which samples have ground truth, ``(N,)``.
         inside: Share ``(N,)`` of each method's energy inside the ground truth.
@@ -156,6 +163,13 @@ def samples_of(
         known = class_names is not None and int(index) < len(class_names)
         return str(class_names[int(index)]) if known else f"class {int(index)}"
 
+    def true(i: int) -> list[str | None]:
+        if labels is None:
+            return [None]
+        # Of the classes that are there, that which is explained comes first.
+        there = labels[i].nonzero()[:, 0].tolist() if labels.ndim > 1 else [labels[i]]
+        return [word(c) for c in sorted(there, key=lambda c: c != int(answer.target[i]))] or ["none of the classes"]
+
     columns = [m for m in methods if m.name in explanations]
     printed = printed or printed_names(columns)
     drawn = {m.name: overlay(pixels, shown(explanations[m.name], m), m.signed) for m in columns}
@@ -165,6 +179,7 @@ def samples_of(
         annotated = masks is not None and bool(has_mask[i])
         shares = {m.name: float(inside[m.name][i]) for m in columns} if annotated and inside else {}
         notes = {m.name: _note(explanations[m.name], i, shares.get(m.name)) for m in columns}
+        label, *also = true(i)
         samples.append(
             Sample(
                 name=name,
@@ -174,9 +189,10 @@ def samples_of(
                 probability=float(answer.probability[i]),
                 overlays={printed[m.name]: drawn[m.name][i] for m in columns},
                 notes={printed[m.name]: notes[m.name] for m in columns},
-                label=None if labels is None or labels.ndim > 1 else word(labels[i]),
+                label=label,
                 mask=masks[i] if annotated else None,
                 inside={printed[key]: value for key, value in shares.items()},
+                also=tuple(also),
             )
         )
     return samples
