@@ -33,6 +33,7 @@ RULES = {
     "metrics": May(GROUND, "torch torchmetrics"),
     "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
     "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools"),
+    "data.imagenet_labels": May("", "", "timm scipy"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),
     "callbacks": May(f"{GROUND} explain metrics report batch scoring", "torch numpy lightning"),
