@@ -70,7 +70,7 @@ def report_missing(root: str, findings: list[str], allow: bool) -> None:
 
     Args:
         root: Folder of the data set.
-        findings: One line for each.
+        findings: One clause for each.
         allow: Whether to go on without.
 
     Raises:
@@ -78,12 +78,11 @@ def report_missing(root: str, findings: list[str], allow: bool) -> None:
     """
     if not findings:
         return
-    report = "\n".join([f"The data in {root} are not complete:", *(f"- {finding}" for finding in findings)])
+    # One paragraph: the command line keeps one line of an error.
+    report = f"The data in {root} are not complete: {'; '.join(findings)}."
     if not allow:
-        raise ValueError(
-            f"{report}\nCopy what is missing, or go on with what is there by --data.allow_incomplete true."
-        )
-    logger.warning("%s\nWhat is there is used.", report)
+        raise ValueError(f"{report} Copy what is missing, or go on with what is there by --data.allow_incomplete true.")
+    logger.warning("%s What is there is used.", report)
 
 
 def check_inside(path: str, root: str) -> None:
