@@ -93,8 +93,14 @@ def test_validation_and_test_measure_without_smoothing(head, stage):
     run = runner.validate if stage == "val" else runner.test
     (measured,) = run(module, DataLoader([batch], batch_size=None), verbose=False)
     assert measured[f"{stage}/loss"] == pytest.approx(by_hand(head), rel=1e-6)
-    assert measured[f"{stage}/accuracy"] == 1 / 2
-    expected = {"loss", "accuracy"} | (set() if head == "softmax" else {"auroc"})
+    if head != "multilabel":
+        assert measured[f"{stage}/accuracy"] == 1 / 2
+    else:
+        # Of three predictions above a half one is right, and of two labels it is found.
+        assert measured[f"{stage}/precision"] == pytest.approx(1 / 3)
+        assert measured[f"{stage}/recall"] == 1 / 2
+    more = {"softmax": {"accuracy"}, "binary": {"accuracy", "auroc"}}
+    expected = {"loss"} | more.get(head, {"average_precision", "precision", "recall"})
     assert measured.keys() == {f"{stage}/{key}" for key in expected}
 
 
@@ -106,6 +112,17 @@ def test_auroc_of_a_binary_head():
     batch = (scores[:, None, None, None].expand(4, 3, 2, 2), labels)
     (measured,) = trainer().validate(module, DataLoader([batch], batch_size=None), verbose=False)
     assert measured["val/auroc"] == pytest.approx(3 / 4)
+
+
+def test_average_precision_is_over_the_classes_that_occur():
+    """By hand, of images in the order of their scores: class 0 is right, wrong, right; class 1 wrong, right; no 2."""
+    module = classifier("multilabel")
+    module.net = Reads(3)
+    scores = torch.tensor([[3.0, 2.0, 0.0], [1.0, 1.0, 0.0], [-1.0, -2.0, 0.0]])
+    labels = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    batch = (scores[:, :, None, None].expand(3, 3, 2, 2), labels)
+    (measured,) = trainer().validate(module, DataLoader([batch], batch_size=None), verbose=False)
+    assert measured["val/average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
 
 
 def test_many_classes_have_a_top5_accuracy():

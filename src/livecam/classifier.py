@@ -1,6 +1,7 @@
 """The LightningModule that trains a classifier; it knows nothing of explanations."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,13 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Accuracy, MetricCollection
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC, MultilabelAccuracy, MultilabelAUROC
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    MultilabelAveragePrecision,
+    MultilabelPrecision,
+    MultilabelRecall,
+)
 
 from livecam.batch import read_batch
 from livecam.heads import as_logits, get_head
@@ -179,9 +186,33 @@ def _metrics(head: str, num_classes: int) -> MetricCollection:
         return MetricCollection({"accuracy": BinaryAccuracy(), "auroc": BinaryAUROC()})
     if head == "multilabel":
         return MetricCollection(
-            {"accuracy": MultilabelAccuracy(num_classes), "auroc": MultilabelAUROC(num_classes, thresholds=200)}
+            {
+                "average_precision": MeanAveragePrecision(num_classes),
+                "precision": MultilabelPrecision(num_classes, average="micro"),
+                "recall": MultilabelRecall(num_classes, average="micro"),
+            }
         )
     metrics: dict[str, nn.Module] = {"accuracy": Accuracy("multiclass", num_classes=num_classes, average="micro")}
     if num_classes > 5:
         metrics["accuracy_top5"] = Accuracy("multiclass", num_classes=num_classes, average="micro", top_k=5)
     return MetricCollection(metrics)
+
+
+class MeanAveragePrecision(MultilabelAveragePrecision):
+    """Mean over the classes that occur; torchmetrics counts those that do not as failures, with 0.
+
+    Args:
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        # Counts at fixed thresholds: exact up to their spacing, and of the same size for any number of images.
+        super().__init__(num_classes, average="none", thresholds=200)
+
+    def compute(self) -> Tensor:
+        """NaN where no class occurs."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No positive samples")
+            each = super().compute()
+        occurs = self.confmat[0, :, 1].sum(-1) > 0
+        return each[occurs].mean()

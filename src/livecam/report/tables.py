@@ -23,15 +23,15 @@ def score_rows(
 def print_scores(
     results: Mapping[str, Mapping[str, float]], methods: Sequence[Method], scalars: Mapping[str, Any]
 ) -> None:
-    """Print the scores, with the accuracy they were reached at."""
+    """Print the scores, with the accuracy, or average precision, they were reached at."""
     from rich.console import Console
     from rich.table import Table
 
-    accuracy = scalars.get("val/accuracy")
     console = Console(highlight=False)
-    console.print(
-        "\nWhere it looks" + (f", at validation accuracy {float(accuracy):.3f}" if accuracy is not None else "")
-    )
+    # Of several classes at once there is no accuracy.
+    quality = next((word for word in ("accuracy", "average precision") if _key(word) in scalars), None)
+    at = f", at validation {quality} {float(scalars[_key(quality)]):.3f}" if quality else ""
+    console.print(f"\nWhere it looks{at}")
     printed = printed_names(methods)
     # One narrow table per metric: a terminal has no room for all of them side by side.
     for metric in (key.removesuffix("_degenerate") for key in results if key.endswith("_degenerate")):
@@ -45,6 +45,10 @@ def print_scores(
             table.add_row(printed[method.name], *("-" if value is None else f"{value:.3f}" for value in values))
         console.print(table)
         console.print(_note(results, metric), style="dim")
+
+
+def _key(quality: str) -> str:
+    return f"val/{quality.replace(' ', '_')}"
 
 
 def _note(results: Mapping[str, Mapping[str, float]], metric: str) -> str:
