@@ -208,3 +208,16 @@ def test_messages_without_a_cause_stay_as_they_are():
     assert one_sentence("Something else.") == "Something else."
     assert near("gradcm", ["gradcam", "cam"]).startswith(" Did you mean gradcam")
     assert near("zzz", ["gradcam"]) == ""
+
+
+def test_every_run_watches_its_loader_once(config, here):
+    from livecam.callbacks import ExplanationGallery, LoaderWatch
+
+    def own(settings):
+        settings["trainer"]["callbacks"].append({"class_path": "LoaderWatch", "init_args": {"share": 0.5}})
+
+    for change, share in ((None, 0.2), (own, 0.5)):
+        trainer = cli.train(["fit", "-c", config(change), "--run", f"watched-{share}"]).trainer
+        (watch,) = [callback for callback in trainer.callbacks if isinstance(callback, LoaderWatch)]
+        assert watch.share == share
+        assert any(isinstance(callback, ExplanationGallery) for callback in trainer.callbacks)

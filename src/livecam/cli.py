@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 import livecam.data
 import livecam.reference  # noqa: F401  short class names resolve among imported classes
 from livecam.callbacks.live import LiveExplanation
+from livecam.callbacks.loader_watch import LoaderWatch
 from livecam.classifier import Classifier
 from livecam.explain import Explainer
 from livecam.messages import one_sentence
@@ -121,6 +122,14 @@ class TrainCLI(LightningCLI):
         config.run = run_name(config.run, config.get("ckpt_path") if self.subcommand == "fit" else None)
         config.trainer.default_root_dir = config.trainer.default_root_dir or str(RUNS / config.run)
         config.trainer.logger = default_loggers(config.trainer.logger, config.run)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Watch the loader, unless the run has a watch of its own."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if not any(isinstance(callback, LoaderWatch) for callback in trainer.callbacks):
+            # In front, because Lightning keeps checkpoints at the end.
+            trainer.callbacks.insert(0, LoaderWatch())
+        return trainer
 
     def after_fit(self) -> None:
         """Say where the page is."""

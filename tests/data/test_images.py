@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from livecam.data import images
 from livecam.data.images import UnreadableImageError, read_image
 
 # EXIF 2.32, tag 274: which side of the scene the stored row 0 and column 0 are.
@@ -146,3 +147,52 @@ def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 31)
     with pytest.raises(UnreadableImageError, match=r"bomb\.png.*decompression bomb"):
         read_image(tmp_path / "bomb.png")
+
+
+def a_scene() -> Image.Image:
+    """Edges, slopes and noise, where decoders that round or smooth colour differently would differ."""
+    noise = np.random.default_rng(0).integers(0, 60, (45, 67, 3))
+    slope = np.linspace(0, 190, 67)[None, :, None] * np.array([1, 0.5, 0.2])
+    slope[:, 20:30] = (0, 190, 20)
+    return Image.fromarray((slope + noise).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"subsampling": kind} for kind in range(3)),
+        {"progressive": True},
+        {"quality": 5},
+        {"restart_marker_blocks": 3},
+    ],
+)
+def test_the_fast_decoder_gives_pillows_pixels(tmp_path, monkeypatch, mode, options):
+    path = tmp_path / "photo.jpg"
+    a_scene().convert(mode).save(path, **options)
+    with Image.open(path) as image:
+        expected = np.asarray(image.convert("RGB"))
+    # Pillow would have to go through here.
+    monkeypatch.setattr(images, "_to_rgb", None)
+    assert np.array_equal(np.asarray(read_image(path)), expected)
+
+
+def test_other_jpegs_go_to_pillow(tmp_path, monkeypatch):
+    a_scene().convert("CMYK").save(tmp_path / "ink.jpg")
+    a_scene().save(tmp_path / "really.jpg", format="PNG")
+    a_scene().save(tmp_path / "refused.jpg")
+    # Pillow takes a file without an end marker where all pixels are there, the fast decoder does not.
+    whole = (tmp_path / "refused.jpg").read_bytes()
+    (tmp_path / "refused.jpg").write_bytes(whole[:-2] + bytes(50))
+    for name in ("ink.jpg", "really.jpg", "refused.jpg"):
+        with Image.open(tmp_path / name) as image:
+            expected = np.asarray(image.convert("RGB"))
+        assert np.array_equal(np.asarray(read_image(tmp_path / name)), expected), name
+
+
+def test_a_bomb_is_refused_before_any_decoder_runs(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "bomb.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 31)
+    monkeypatch.setattr(images, "decode_jpeg", lambda *args, **given: pytest.fail("it was decoded"))
+    with pytest.raises(UnreadableImageError, match=r"bomb\.jpg.*decompression bomb"):
+        read_image(tmp_path / "bomb.jpg")

@@ -1,21 +1,28 @@
 """Reading photos from disk: any common mode becomes upright RGB; whatever cannot be read fails in one way."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import torch
 from PIL import ExifTags, Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms.v2 import functional as F
 
 SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Named, because Pillow goes by content: a PostScript file called x.jpg would start an interpreter.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# What a viewer does with the stored pixels (..., rows, columns) of each EXIF orientation.
+_UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
+    2: lambda pixels: pixels.flip(-1),
+    3: lambda pixels: pixels.flip(-2, -1),
+    4: lambda pixels: pixels.flip(-2),
+    5: lambda pixels: pixels.mT,
+    6: lambda pixels: pixels.rot90(-1, (-2, -1)),
+    7: lambda pixels: pixels.mT.flip(-2, -1),
+    8: lambda pixels: pixels.rot90(1, (-2, -1)),
 }
 
 
@@ -33,32 +40,51 @@ def read_image(path: str | Path) -> Image.Image:
         UnreadableImageError: When the file is missing, empty, cut off, corrupt, too large to be an honest photo
             (Pillow's protection against decompression bombs) or of a mode without an agreed meaning.
     """
-    return upright(*read_stored(path))
+    return F.to_pil_image(upright(*read_stored(path)))
 
 
-def read_stored(path: str | Path) -> tuple[Image.Image, int]:
+def read_stored(path: str | Path) -> tuple[Tensor, int]:
     """Read a photo as RGB with its pixels where the file stores them.
 
     Boxes and masks in pixels of the stored file are drawn at this size; :func:`upright` then turns both alike.
 
     Returns:
-        The picture and its EXIF orientation, 1 to 8 (1: upright already).
+        The pixels, uint8 ``(3, height, width)``, and the EXIF orientation, 1 to 8 (1: upright already).
 
     Raises:
         UnreadableImageError: As :func:`read_image`.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            image.load()
-            return _to_rgb(image), _orientation(image)
+        # Opening reads the header: the format is known by content, and the size refused, before any decoder runs.
+        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+            pixels = _plain_jpeg(image, file)
+            if pixels is None:
+                image.load()
+                pixels = F.pil_to_tensor(_to_rgb(image))
+            return pixels, _orientation(image)
     except Exception as error:  # Pillow's decoders raise over a dozen types on corrupt data.
         raise UnreadableImageError(f"Cannot read the image {path}: {_reason(error)}.") from error
 
 
-def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """Turn a picture, or a mask of the same size, as an EXIF orientation says."""
-    method = _UPRIGHT.get(orientation)
-    return picture if method is None else picture.transpose(method)
+def _plain_jpeg(image: Image.Image, file: BinaryIO) -> Tensor | None:
+    """Pixels of a colour or grey JPEG by torchvision's decoder: Pillow's own, in about 0.6 of the time.
+
+    Returns:
+        None for other files, and for those that it refuses: Pillow reads them, or says what is wrong.
+    """
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+        return None
+    file.seek(0)
+    try:
+        pixels = decode_jpeg(torch.frombuffer(bytearray(file.read()), dtype=torch.uint8), mode=ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    return pixels if pixels.shape[1:] == image.size[::-1] else None
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Turn a picture, or masks of the same size, ``(..., height, width)`` as an EXIF orientation says."""
+    return _UPRIGHT[orientation](pixels) if orientation in _UPRIGHT else pixels
 
 
 def _reason(error: Exception) -> str:

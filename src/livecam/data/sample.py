@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
 
 from livecam.data.images import UnreadableImageError, read_stored, upright
 from livecam.data.packed import Packed
@@ -43,6 +41,10 @@ class Photo:
     def annotated(self) -> bool:
         """Whether it is known where the object is."""
         return self.boxes is not None
+
+
+class NoMaskError(ValueError):
+    """An annotation of one photo that gives no mask; the photo counts as not annotated, and the message is logged."""
 
 
 def rasterise(boxes: Sequence[Box], width: int, height: int) -> Tensor:
@@ -93,10 +95,7 @@ def check_copy(path: Path, size: tuple[int, int] | None, stored: tuple[int, int]
 
 def turned(masks: Tensor, orientation: int) -> tv_tensors.Mask:
     """Masks ``(K, height, width)`` bool of a stored file, upright as :func:`livecam.data.images.upright` turns it."""
-    if orientation == 1:
-        return tv_tensors.Mask(masks.byte())
-    upper = (upright(Image.fromarray(mask.byte().numpy()), orientation) for mask in masks)
-    return tv_tensors.Mask(torch.stack([F.pil_to_tensor(mask)[0] for mask in upper]))
+    return tv_tensors.Mask(upright(masks.byte(), orientation))
 
 
 class PhotoDataset(Dataset):
@@ -149,8 +148,9 @@ class PhotoDataset(Dataset):
         except UnreadableImageError as error:
             self._skip(index, error)
             return None
-        image = tv_tensors.Image(F.pil_to_tensor(upright(stored, orientation)))
-        return self.describe(index, photo, image, stored.size, orientation) | {"index": index}
+        height, width = stored.shape[1:]
+        image = tv_tensors.Image(upright(stored, orientation))
+        return self.describe(index, photo, image, (width, height), orientation) | {"index": index}
 
     def describe(
         self, index: int, photo: Photo, image: tv_tensors.Image, stored: tuple[int, int], orientation: int
@@ -166,27 +166,33 @@ class PhotoDataset(Dataset):
         """
         if not self.with_masks:
             return {"image": self.transform(image), "label": photo.label}
-        mask = self.drawn(photo, *stored) if photo.annotated else None
+        mask = self._marked(index, photo, stored) if photo.annotated else None
         has_mask = mask is not None
-        if photo.annotated and not has_mask and not self._astray[index]:
-            self._astray[index] = True
-            logger.warning("What is marked in %s lies outside of it: it counts as not annotated.", photo.path)
         mask = mask if has_mask else torch.zeros(stored[1], stored[0], dtype=torch.bool)
         image, mask = self.transform(image, turned(mask[None], orientation))
         return {"image": image, "label": photo.label, "mask": mask.as_subclass(Tensor)[0].bool(), "has_mask": has_mask}
 
-    def drawn(self, photo: Photo, width: int, height: int) -> Tensor | None:
+    def _marked(self, index: int, photo: Photo, stored: tuple[int, int]) -> Tensor | None:
+        try:
+            return self.drawn(photo, *stored)
+        except NoMaskError as error:
+            if not self._astray[index]:
+                self._astray[index] = True
+                logger.warning("%s: it counts as not annotated.", error)
+            return None
+
+    def drawn(self, photo: Photo, width: int, height: int) -> Tensor:
         """The object of an annotated photo as a mask ``(height, width)`` bool of the stored file.
 
-        Returns:
-            None where all that is marked lies outside of the file.
-
         Raises:
+            NoMaskError: When all that is marked lies outside of the file.
             ValueError: When the annotation belongs to a file of other proportions.
         """
         boxes = scaled(photo, width, height, self.root)
         inside = [left < width and top < height and right > 0 and bottom > 0 for left, top, right, bottom in boxes]
-        return rasterise(boxes, width, height) if any(inside) or not boxes else None
+        if boxes and not any(inside):
+            raise NoMaskError(f"What is marked in {photo.path} lies outside of it")
+        return rasterise(boxes, width, height)
 
     @property
     def unreadable_files(self) -> list[str]:

@@ -1,0 +1,208 @@
+"""LoaderWatch: whether training waits for its data, and what to do about it."""
+
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+_log = logging.getLogger(__name__)
+
+# Batches at the start of an epoch that are left out: the first ones wait for loader processes to start and fill up.
+_WARM_UP = 4
+# What Lightning calls these two when it tells its profiler of them.
+_FETCH, _SAVE = "train_dataloader_next", "save_checkpoint"
+
+
+@dataclass
+class _Stretch:
+    """Batches watched so far, all on one rank: seconds of training, those spent waiting, images."""
+
+    seconds: float = 0.0
+    waited: float = 0.0
+    images: int = 0
+    batches: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the time spent waiting, in [0, 1]."""
+        return min(1.0, self.waited / self.seconds) if self.seconds else 0.0
+
+
+class LoaderWatch(Callback):
+    """Logs ``train/waiting_for_data``, the share of an epoch's training time spent waiting, and says once what helps.
+
+    **What counts.** Time runs from one ``on_train_batch_start`` to the next of the same epoch; waiting is the time
+    inside ``next(loader)``, of which Lightning tells its profiler. The gap between ``on_train_batch_end`` and the next
+    start would be easier to see, but other callbacks, loggers and, on several ranks, a broadcast that waits for the
+    device all run in it. A stretch with a validation or a checkpoint in it is left out, and so are the first batches of
+    an epoch. With gradient accumulation some batches take longer than others, and the sums take care of that.
+
+    **Loader processes** work ahead: ``next`` waits only where their queue is empty, so where they are slower than the
+    training over many batches, or where there are none. A loader without a length is read one batch ahead by Lightning;
+    that moves the waiting by one batch and changes no sum.
+
+    **On a GPU** the process queues work and runs ahead, so it may wait while the device is busy, which costs nothing.
+    There an event is put in the queue before ``next`` and one after it: the time between them on the device is what it
+    idled. They are read when they are over; nothing waits for them.
+
+    **On several ranks** every step waits for the slowest, so the greatest share of any rank is logged.
+
+    Args:
+        share: Share of waiting, in [0, 1], from which the hint is given.
+        batches: How many batches must have been watched before.
+        seconds: How long they must have taken: nobody minds waiting in a run of a few seconds.
+    """
+
+    def __init__(self, share: float = 0.2, batches: int = 20, seconds: float = 10.0) -> None:
+        self.share, self.batches, self.seconds = share, batches, seconds
+        self.hint: str | None = None
+        """What was said in this run."""
+        self._epoch, self._recent = _Stretch(), _Stretch()
+        self._position = self._images = 0
+        self._begun: float | None = None
+        self._fetch: tuple[Any, Any] | None = None
+        self._before: Any = None
+        self._open: deque[tuple[Any, Any]] = deque()
+        self._on_cuda = self._interrupted = False
+
+    def _now(self) -> float:
+        return time.perf_counter()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to what Lightning tells its profiler."""
+        self.hint, self._recent = None, _Stretch()
+        self._on_cuda = trainer.strategy.root_device.type == "cuda"
+        profiler = trainer.profiler
+        start, stop = profiler.start, profiler.stop
+
+        def started(action: str) -> None:
+            start(action)
+            if action.endswith(_FETCH):
+                self._before = self._mark()
+
+        def stopped(action: str) -> None:
+            if action.endswith(_FETCH) and self._before is not None:
+                self._fetch = self._before, self._mark()
+            self._interrupted |= action == _SAVE
+            stop(action)
+
+        profiler.start, profiler.stop = started, stopped
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen no longer."""
+        vars(trainer.profiler).pop("start", None)
+        vars(trainer.profiler).pop("stop", None)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Listen no longer."""
+        self.on_fit_end(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count anew."""
+        self._epoch, self._position, self._begun = _Stretch(), 0, None
+        self._open.clear()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave out the stretch that this belongs to."""
+        self._interrupted = True
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """End one stretch and begin another."""
+        now = self._now()
+        if self._begun is not None and not self._interrupted:
+            for stretch in (self._epoch, self._recent):
+                stretch.seconds += now - self._begun
+                stretch.images += self._images
+                stretch.batches += 1
+            if self._fetch is not None:
+                self._open.append(self._fetch)
+            self._read()
+            self._judge(trainer)
+        self._position += 1
+        self._begun = now if self._position >= _WARM_UP else None
+        self._images, self._fetch, self._interrupted = _images_in(batch), None, False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the share; every rank takes part, because every one has watched as many batches."""
+        self._read()
+        if self._epoch.batches:
+            share = torch.tensor(self._epoch.share, device=pl_module.device)
+            pl_module.log("train/waiting_for_data", share, sync_dist=True, reduce_fx="max")
+
+    def _mark(self) -> Any:
+        """This moment on the line of whatever computes."""
+        if not self._on_cuda:
+            return self._now()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _read(self) -> None:
+        """Add up the waiting that is over."""
+        while self._open and (not self._on_cuda or self._open[0][1].query()):
+            before, after = self._open.popleft()
+            waited = before.elapsed_time(after) / 1000 if self._on_cuda else after - before
+            self._epoch.waited += waited
+            self._recent.waited += waited
+
+    def _judge(self, trainer: Trainer) -> None:
+        recent = self._recent
+        if self.hint or recent.batches < self.batches or recent.seconds < self.seconds:
+            return
+        self._recent = _Stretch()
+        if recent.share > self.share and trainer.is_global_zero:
+            self.hint = _hint(recent, trainer)
+            _log.warning(self.hint)
+
+
+def _hint(seen: _Stretch, trainer: Trainer) -> str:
+    """What is wrong, in figures, and what would help with this loader on this machine."""
+    given = seen.images * trainer.world_size / seen.seconds
+    computing = max(seen.seconds - seen.waited, seen.seconds / 100)
+    possible = seen.images * trainer.world_size / computing
+    told = (
+        f"The loader is the bottleneck: {seen.share:.0%} of training time was spent waiting for data (it gave "
+        f"{given:.0f} images/s, the network could take {possible:.0f})."
+    )
+    smaller = "store the photos smaller or augment less (docs/throughput.md)"
+    loader = trainer.train_dataloader
+    if not isinstance(loader, DataLoader):
+        return f"{told} Give it more worker processes, or {smaller}."
+    workers, cores = loader.num_workers, _cores()
+    room = max(1, cores // trainer.num_devices)
+    # Without processes of its own loading takes the waiting alone; with them, each is busy all the time.
+    busy = workers * seen.seconds if workers else seen.waited
+    wanted = max(workers + 1, math.ceil(busy / computing))
+    machine = f"this machine has {cores} core{'s' if cores > 1 else ''}"
+    machine += f" for {trainer.num_devices} processes" if trainer.num_devices > 1 else ""
+    if workers >= room:
+        return f"{told} All cores are loading already ({workers} workers, {machine}): {smaller}."
+    known = hasattr(trainer.datamodule, "num_workers")
+    option = f"--data.num_workers {min(wanted, room)}" if known else f"num_workers={min(wanted, room)}"
+    rest = "." if wanted <= room else f"; if that is not enough, {smaller}."
+    return f"{told} Try {option} (now {workers}, {machine}){rest}"
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _images_in(batch: Any) -> int:
+    """Length of the first tensor in a batch; 0 where there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    if isinstance(batch, list | tuple):
+        return next((count for count in map(_images_in, batch) if count), 0)
+    return 0
