@@ -104,6 +104,8 @@ class Instances:
         try:
             if isinstance(region, dict):
                 return [_run_lengths(region, width, height)]
+            if not isinstance(region, list | None):
+                raise ValueError
             polygons = [polygon for polygon in region or () if len(polygon) >= 6]
             # Of odd length the library would read beyond their end.
             if any(len(polygon) % 2 or not _near(polygon, width, height) for polygon in polygons):
