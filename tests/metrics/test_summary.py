@@ -212,3 +212,22 @@ def test_intervals_of_means_within_categories_cover_the_truth(each):
         found = summarise(ImageValues(PointingGame(), hits.expand(3, -1), categories))["pointing"]
         covered += found.low <= 0.6 <= found.high
     assert covered / rounds > 0.9
+
+
+def test_categories_of_one_image_are_drawn_together():
+    values = noise(12, seed=3).double()
+    single = summarise(plain(values))["plain"]
+    # Three equal values of each image say no more than one.
+    whole = plain(values.repeat_interleave(3))
+    whole.images = (torch.arange(12) * 7).repeat_interleave(3)
+    found = summarise(whole)["plain"]
+    assert (found.low, found.high) == pytest.approx((single.low, single.high), abs=1e-12)
+    alone = summarise(plain(values.repeat_interleave(3)))["plain"]
+    assert alone.high - alone.low < 0.75 * (found.high - found.low)
+
+
+def test_images_of_one_value_each_are_drawn_as_ever():
+    values = noise(12, seed=3).double()
+    named = plain(values)
+    named.images = torch.arange(12) * 5
+    assert summarise(named) == summarise(plain(values))
