@@ -5,6 +5,7 @@ from livecam.data.coco import Coco
 from livecam.data.dogs_vs_wolves import DogsVsWolves
 from livecam.data.folder import ImageFolderData
 from livecam.data.imagenet import ImageNet
+from livecam.data.pets import OxfordPets
 from livecam.data.planted import PlantedShapesData
 
-__all__ = ["AnnotatedPhotos", "Coco", "DogsVsWolves", "ImageFolderData", "ImageNet", "PlantedShapesData"]
+__all__ = ["AnnotatedPhotos", "Coco", "DogsVsWolves", "ImageFolderData", "ImageNet", "OxfordPets", "PlantedShapesData"]
