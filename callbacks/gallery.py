@@ -120,7 +120,7 @@ class ExplanationGallery(SampleGallery):
         methods = list(samples[0].overlays)
         columns = ["sample", "label", "predicted", "explained", "probability", *(f"inside {m}" for m in methods)]
         rows = [
-            [s.name, s.truth or "", s.predicted, s.explained, s.probability, *(s.inside.get(m) for m in methods)]
+            [s.name, s.label or "", s.predicted, s.explained, s.probability, *(s.inside.get(m) for m in methods)]
             for s in samples
         ]
         for logger in trainer.loggers:

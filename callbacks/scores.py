@@ -83,6 +83,7 @@ class ExplanationScores(LiveExplanation):
         self._running: dict[str, list[ImageMetric]] = {}
         self._position = 0
         self._unannotated = self._unsure = 0
+        self._unit = "images"
 
     @property
     def state_key(self) -> str:
@@ -125,6 +126,8 @@ class ExplanationScores(LiveExplanation):
             sure = asked.probability >= self.min_probability
             self._unsure += int((keep & ~sure).sum())
             asked, keep = asked.rows(sure), keep[sure]
+        if asked.batch.present is not None:
+            self._unit = "pairs of image and category"
         for part, rows in zip(asked.split(len(batch)), keep.split(len(batch))):
             self._score_part(trainer, pl_module, part.batch, rows)
 
@@ -220,7 +223,7 @@ class ExplanationScores(LiveExplanation):
         if trainer.is_global_zero and self.results:
             with self.harmless("the closing table"):
                 methods = [*self.explainers, *([self._baseline] if self._baseline else [])]
-                print_scores(self.results, methods, trainer.callback_metrics)
+                print_scores(self.results, methods, trainer.callback_metrics, self._unit)
                 log_scores(self.results, methods, trainer.loggers)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,10 +48,10 @@ class Sample:
         probability: Probability of the explained class.
         overlays: Picture ``(3, H, W)`` of each method, by printed name.
         notes: Remark on each method, by printed name.
-        label: True class, in words; None when unknown.
+        label: True class, or all of several, in words; None when unknown.
         mask: Ground truth ``(H, W)``; None when this image has none.
         inside: Share of each method's energy inside the ground truth, by printed name; NaN where undefined.
-        also: Further true classes of a multi-label image, in words.
+        right: Whether the answer is right, where that is another question than whether the true class is predicted.
     """
 
     name: str
@@ -64,17 +64,12 @@ class Sample:
     label: str | None = None
     mask: Tensor | None = None
     inside: dict[str, float] = field(default_factory=dict)
-    also: tuple[str, ...] = ()
-
-    @property
-    def truth(self) -> str | None:
-        """All true classes, in words; None when unknown."""
-        return None if self.label is None else ", ".join([self.label, *self.also])
+    right: bool | None = None
 
     @property
     def correct(self) -> bool | None:
-        """Whether the prediction is right; None when the true class is unknown."""
-        return None if self.label is None else self.predicted in (self.label, *self.also)
+        """Whether the answer is right; None when the true class is unknown."""
+        return self.right if self.right is not None or self.label is None else self.label == self.predicted
 
     @property
     def answers(self) -> list[str]:
@@ -87,7 +82,7 @@ class Sample:
     @property
     def caption(self) -> str:
         """One line for people."""
-        true = [f"true {self.truth}"] if self.label is not None else []
+        true = [f"true {self.label}"] if self.label is not None else []
         return " · ".join([self.name, *true, *self.answers])
 
     def strip(self, with_truth: bool, with_caption: bool = False) -> np.ndarray:
@@ -159,16 +154,21 @@ def samples_of(
         printed: What a person reads for each method; by default what tells those apart that are explained.
     """
 
-    def word(index: Tensor) -> str:
+    def word(index: Tensor | int) -> str:
         known = class_names is not None and int(index) < len(class_names)
         return str(class_names[int(index)]) if known else f"class {int(index)}"
 
-    def true(i: int) -> list[str | None]:
+    def true(i: int) -> dict[str, Any]:
         if labels is None:
-            return [None]
+            return {}
+        if labels.ndim == 1:
+            return {"label": word(labels[i])}
         # Of the classes that are there, that which is explained comes first.
-        there = labels[i].nonzero()[:, 0].tolist() if labels.ndim > 1 else [labels[i]]
-        return [word(c) for c in sorted(there, key=lambda c: c != int(answer.target[i]))] or ["none of the classes"]
+        there, explained = labels[i].nonzero()[:, 0].tolist(), int(answer.target[i])
+        words = [word(c) for c in sorted(there, key=lambda c: c != explained)]
+        # Of several at once, each is seen or not.
+        right = (float(answer.probability[i]) >= 0.5) == (explained in there)
+        return {"label": ", ".join(words) or "none of the classes", "right": right}
 
     columns = [m for m in methods if m.name in explanations]
     printed = printed or printed_names(columns)
@@ -179,7 +179,6 @@ def samples_of(
         annotated = masks is not None and bool(has_mask[i])
         shares = {m.name: float(inside[m.name][i]) for m in columns} if annotated and inside else {}
         notes = {m.name: _note(explanations[m.name], i, shares.get(m.name)) for m in columns}
-        label, *also = true(i)
         samples.append(
             Sample(
                 name=name,
@@ -189,10 +188,9 @@ def samples_of(
                 probability=float(answer.probability[i]),
                 overlays={printed[m.name]: drawn[m.name][i] for m in columns},
                 notes={printed[m.name]: notes[m.name] for m in columns},
-                label=label,
                 mask=masks[i] if annotated else None,
                 inside={printed[key]: value for key, value in shares.items()},
-                also=tuple(also),
+                **true(i),
             )
         )
     return samples

@@ -21,9 +21,19 @@ def score_rows(
 
 
 def print_scores(
-    results: Mapping[str, Mapping[str, float]], methods: Sequence[Method], scalars: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, float]],
+    methods: Sequence[Method],
+    scalars: Mapping[str, Any],
+    unit: str = "images",
 ) -> None:
-    """Print the scores, with the accuracy, or average precision, they were reached at."""
+    """Print the scores, with the accuracy, or average precision, they were reached at.
+
+    Args:
+        results: Metric key -> method -> value.
+        methods: In the order of rows.
+        scalars: What the trainer logged.
+        unit: What was scored, in words.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -44,19 +54,19 @@ def print_scores(
             values = (results[key].get(method.name) for key in [metric, *(f"{metric}_{part}" for part in parts)])
             table.add_row(printed[method.name], *("-" if value is None else f"{value:.3f}" for value in values))
         console.print(table)
-        console.print(_note(results, metric), style="dim")
+        console.print(_note(results, metric, unit), style="dim")
 
 
 def _key(quality: str) -> str:
     return f"val/{quality.replace(' ', '_')}"
 
 
-def _note(results: Mapping[str, Mapping[str, float]], metric: str) -> str:
+def _note(results: Mapping[str, Mapping[str, float]], metric: str, unit: str) -> str:
     """What the numbers rest on: how many images, and what is left out of the means."""
     most = {part: max(results[f"{metric}_{part}"].values()) for part in ("n", "undefined", "degenerate")}
     left_out = f", up to {most['undefined']:.0f} undefined" if most["undefined"] else ""
     flat = f", up to {most['degenerate']:.0f} maps without contrast" if most["degenerate"] else ""
-    return f"{most['n']:.0f} images{left_out}{flat}"
+    return f"{most['n']:.0f} {unit}{left_out}{flat}"
 
 
 def log_scores(
