@@ -3,7 +3,6 @@
 import logging
 import os
 from collections import Counter
-from pathlib import PurePosixPath
 from typing import Any
 
 from livecam.data.folder import check_root, files, report_missing
@@ -16,6 +15,7 @@ from livecam.data.imagenet_tree import (
     images,
     photos_by_class,
     report_ignored,
+    stem,
 )
 from livecam.data.module import Catalogue, PhotoData
 from livecam.data.sample import Photo, some
@@ -85,7 +85,7 @@ def _flat(folder: str, root: str, base: str, wnids: list[str], findings: list[st
     labels, ignored = {wnid: label for label, wnid in enumerate(wnids)}, Counter()
     paths = list(images(files(folder, root), root, ignored))
     report_ignored(folder, ignored)
-    known = [(path, wnid_of.get(PurePosixPath(path).stem)) for path in paths]
+    known = [(path, wnid_of.get(stem(path))) for path in paths]
     photos = [Photo(path, labels[wnid]) for path, wnid in known if wnid]
     count_images(os.path.relpath(folder, root), len(paths), VAL, findings)
     if unknown := [os.path.basename(path) for path, wnid in known if not wnid]:
@@ -96,7 +96,7 @@ def _flat(folder: str, root: str, base: str, wnids: list[str], findings: list[st
 
 def _absent(path: str, root: str, names: Any, photos: list[Photo], does: str, findings: list[str]) -> None:
     """Add a finding for images that a file names and that are not there."""
-    there = {PurePosixPath(photo.path).stem for photo in photos}
+    there = {stem(photo.path) for photo in photos}
     if absent := sorted(name for name in names if name not in there):
         told = os.path.relpath(path, root) if path.startswith(root) else path
         findings.append(f"{told} {does} {len(absent)} images that are not there: {some(absent)}")

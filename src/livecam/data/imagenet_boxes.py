@@ -5,7 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -14,6 +13,7 @@ from PIL import Image
 from livecam.data.annotations import malformed, size_of
 from livecam.data.folder import check_inside, files
 from livecam.data.imagenet_labels import CSV, Marked, box_of, first_of, read_solution
+from livecam.data.imagenet_tree import stem
 from livecam.data.sample import Photo
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: 
     """
     left_out, annotated = Counter(), []
     for photo in photos:
-        name = PurePosixPath(photo.path).stem
+        name = stem(photo.path)
         marked, size = boxes.read(name) if name in boxes.names else ((), None)
         kept = []
         for wnid, (left, top, right, bottom) in marked:

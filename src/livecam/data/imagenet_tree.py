@@ -128,6 +128,11 @@ def images(paths: Iterator[str], root: str, ignored: Counter) -> Iterator[str]:
             ignored[suffix or "no suffix"] += 1
 
 
+def stem(path: str) -> str:
+    """Name of an image without folder and suffix, by which other files call it."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
 def report_ignored(folder: str, ignored: Counter) -> None:
     """Say in the log which files are no images."""
     if ignored:
