@@ -66,6 +66,7 @@ class PointingGame(ImageMetric):
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("pointing", "chance", "ties")
     shown: ClassVar[tuple[str, ...]] = ("chance",)
+    in_percent: ClassVar[bool] = True
 
     def __init__(
         self,
