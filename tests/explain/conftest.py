@@ -7,6 +7,8 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from torch import nn
+from torchvision.models import vgg
 
 from livecam.normalisation import IMAGENET
 
@@ -39,6 +41,24 @@ def photos_at(data_folder):
         return IMAGENET.to_input(images), torch.tensor([known[name]["label"] for name in names])
 
     return read
+
+
+@pytest.fixture(scope="module")
+def slim_vgg():
+    """Builds torchvision's VGGs with 64 hidden units instead of 4096: most of their 130 M weights sit behind the maps.
+
+    For what holds whatever the weights; networks come without their authors' classifier only.
+    """
+
+    def make(name, classes=10):
+        features = vgg.make_layers(vgg.cfgs[{"vgg11": "A", "vgg16": "D", "vgg19": "E"}[name]])
+        with torch.device("meta"):
+            net = vgg.VGG(features, classes)
+        for place, inside, outside in ((0, 512 * 49, 64), (3, 64, 64), (6, 64, classes)):
+            net.classifier[place] = nn.Linear(inside, outside)
+        return net
+
+    return make
 
 
 def _trained(data_folder, name):

@@ -73,8 +73,10 @@ METHODS |= {
     "occlusion, overlapping": partial(METHODS["occlusion"], (7, 5), (4, 3), fill="blur", show="probability", chunk=7),
     "occlusion, logit": partial(METHODS["occlusion"], 8, 8, cover_border=False, fill="black", score="logit"),
     "rise, nearest": partial(METHODS["rise"], masks=30, cells=4, shift=False, upsampling="nearest", fill="mean"),
-    "xrai, felzenszwalb": partial(METHODS["xrai_gradcam"], segmentation="felzenszwalb", **REGIONS),
-    "igos, integrated": partial(IGOS, 2, line_search="integrated", adapt_l1=True, chunk=3, **SMALL_GAME),
+    "xrai, felzenszwalb": partial(
+        METHODS["xrai_gradcam"], segmentation="felzenszwalb", **(REGIONS | {"min_pixels": 15})
+    ),
+    "igos, integrated": partial(IGOS, 2, points=5, line_search="integrated", adapt_l1=True, chunk=3, **SMALL_GAME),
     "emp, fv2017": partial(EMP, 4, **SMALL_GAME, preset="fv2017", chunk=2),
     "gradual_excitation_backprop": partial(wrappers()["gradual_"], ExcitationBackprop("conv")),
     "gradual_gradcam, reference": partial(wrappers()["gradual_"], GradCAM(), layers="reference"),

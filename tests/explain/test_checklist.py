@@ -65,7 +65,7 @@ def test_1_and_9_shapes_types_and_ranges_at_any_size(method, size):
 
 
 @every_method
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(targets=st.lists(st.integers(0, 3), min_size=2, max_size=4), seed=st.integers(0, 99))
 def test_2_a_batch_is_its_samples(method, targets, seed):
     # In double precision, where a neighbour's influence cannot hide behind rounding.

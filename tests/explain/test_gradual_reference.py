@@ -54,7 +54,9 @@ CASES = {
 }
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg11")) for name in CASES])
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "vgg11")) for name in CASES]
+)
 def case(request):
     make, layer, size = CASES[request.param]
     return build(make).double(), pictures(4, size).double(), layer

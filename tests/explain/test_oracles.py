@@ -108,8 +108,8 @@ def test_grad_cam_plus_plus_and_torchcams_smooth_one_without_noise(loud):
 
     net, images, targets, layer = loud
     # Their noise comes from the global generator and cannot be switched off: in float32 it would stir the last digits.
-    net, images = copy.deepcopy(net).double(), images.double()
-    theirs = torchcam_map(SmoothGradCAMpp, net, images, targets, layer, num_samples=4, std=1e-7).relu()
+    net, images, targets = copy.deepcopy(net).double(), images[:2].double(), targets[:2]
+    theirs = torchcam_map(SmoothGradCAMpp, net, images, targets, layer, num_samples=2, std=1e-7).relu()
     agree(minmax(explain(net, images, [GradCAMPlusPlus()], targets)["gradcam_pp"].raw), minmax(theirs), 1e-5)
 
 

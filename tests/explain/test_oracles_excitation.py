@@ -36,8 +36,9 @@ def zennits(net, images, target, layer):
 
 
 @pytest.mark.parametrize(("name", "layers"), [("vgg11", ["features.9"]), ("resnet18", ["layer3", "layer2"])])
-def test_zennit(name, layers):
-    net = build(torchvision.models.get_model, name, weights=None, num_classes=10).double()
+def test_zennit(name, layers, slim_vgg):
+    make = slim_vgg if name == "vgg11" else torchvision.models.get_model
+    net = build(make, name, **({} if name == "vgg11" else {"weights": None, "num_classes": 10})).double()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             # Merged into convolutions by them, but its epsilon stays behind and divides once more.

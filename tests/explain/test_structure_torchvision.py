@@ -53,9 +53,12 @@ NETS = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for n
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_tables_of_the_specification(name):
+def test_tables_of_the_specification(name, slim_vgg):
     extra = {"init_weights": False} if name in {"googlenet", "inception_v3"} else {}
-    net = build(torchvision.models.get_model, name, weights=None, **extra)
+    if name.startswith("vgg"):
+        net = build(slim_vgg, name)
+    else:
+        net = build(torchvision.models.get_model, name, weights=None, **extra)
     images = torch.rand(1, 3, 224, 224)
     structure = structure_of(net, images)
     target, side, specified, linear = TARGETS[name]

@@ -111,7 +111,10 @@ def one_rank(rank, store, folder):
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
-    torch.multiprocessing.spawn(one_rank, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)
+    # Forked, as importing everything anew in two processes takes ten times as long as the test.
+    torch.multiprocessing.start_processes(
+        one_rank, (str(tmp_path / "store"), str(tmp_path)), nprocs=2, start_method="fork"
+    )
     for name in METRICS:
         expected = whole(name)
         for rank in (0, 1):
