@@ -54,7 +54,7 @@ def test_images_and_annotations_in_the_places_that_people_choose(tmp_path, folde
     os.rename(file, tmp_path / where / file.name)
     found = data(tmp_path)
     assert [photo.path for photo in found.sets["val"].photos] == [f"{folder}/a.jpg"]
-    with pytest.raises(ValueError, match="found nothing to train on in .*these data are for validation and"):
+    with pytest.raises(ValueError, match=r"found nothing to train on in .*these data are for validation and"):
         found.train_dataloader()
 
 
@@ -103,7 +103,9 @@ def test_masks_follow_resized_copies_and_transforms(tmp_path):
     Image.fromarray(np.zeros((10, 15, 3), np.uint8)).save(tmp_path / "val2017" / "a.png")
     _, masks = scene(tmp_path)
     # Columns 15 to 29 of 30 are half of them; a column in the middle of 15 may fall to either side.
-    assert masks[1].shape == (10, 15) and masks[1][:5, 8:].all() and not masks[1][5:].any() and not masks[1][:, :7].any()
+    assert (
+        masks[1].shape == (10, 15) and masks[1][:5, 8:].all() and not masks[1][5:].any() and not masks[1][:, :7].any()
+    )
     small = data(tmp_path).sets["val"][0]["masks"]
     assert small.shape == (1, 20, 20) and torch.equal(small[0, :10, 10:], torch.ones(10, 10, dtype=torch.bool))
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "val2017" / "a.png")
@@ -185,14 +187,16 @@ def test_what_is_missing_is_reported_at_once(tmp_path, caplog):
     assert len(found.sets["val"]) == 2 and "1 of 3 images are not in val2017" in caplog.text
     for name in ("a.jpg", "c.jpg"):
         (tmp_path / "val2017" / name).unlink()
-    with pytest.raises(ValueError, match="None of the images that .* lists is there"):
+    with pytest.raises(ValueError, match=r"None of the images that .* lists is there"):
         data(tmp_path, allow_incomplete=True)
 
 
 def test_several_years_have_to_be_told_apart(tmp_path):
     for part in ("val2014", "val2017"):
         plant(tmp_path, [f"{part}.jpg"], [], part)
-    with pytest.raises(ValueError, match=r"instances_val2014\.json and .*2017\.json: say which by year, such as --data"):
+    with pytest.raises(
+        ValueError, match=r"instances_val2014\.json and .*2017\.json: say which by year, such as --data"
+    ):
         data(tmp_path)
     assert [photo.path for photo in data(tmp_path, year=2014).sets["val"].photos] == ["val2014/val2014.jpg"]
     with pytest.raises(FileNotFoundError, match="no file of instances of 2015"):
@@ -233,7 +237,9 @@ def test_folders_without_instances(tmp_path):
 def test_files_that_are_none_of_instances(tmp_path, content, told):
     file = plant(tmp_path, ["a.jpg"], [])
     file.write_text(content)
-    with pytest.raises(ValueError, match=rf"instances_val2017\.json is malformed: .*{told}.*correct or remove the file"):
+    with pytest.raises(
+        ValueError, match=rf"instances_val2017\.json is malformed: .*{told}.*correct or remove the file"
+    ):
         data(tmp_path)
 
 
@@ -254,7 +260,9 @@ def test_files_that_are_none_of_instances(tmp_path, content, told):
 )
 def test_regions_that_mean_nothing_are_named(tmp_path, region):
     plant(tmp_path, ["a.png"], [("a.png", DOG, region)])
-    with pytest.raises(ValueError, match=r"malformed: the segmentation of annotation 0 should be polygons .*30 x 20 px"):
+    with pytest.raises(
+        ValueError, match=r"malformed: the segmentation of annotation 0 should be polygons .*30 x 20 px"
+    ):
         data(tmp_path)
 
 
@@ -280,5 +288,8 @@ def test_images_cannot_leave_the_root(tmp_path):
     content = json.loads(file.read_text())
     content["images"][0]["file_name"] = "../../secret.jpg"
     file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"1 of 1 images are not in val2017, such as \.\./\.\./secret\.jpg"):
+        data(tmp_path / "in")
+    (tmp_path / "in" / "val2017" / "b.jpg").symlink_to(tmp_path / "secret.jpg")
     with pytest.raises(ValueError, match="leaves the data folder"):
         data(tmp_path / "in")

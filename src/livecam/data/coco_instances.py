@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_masks
 
 from livecam.data.annotations import malformed, read_json
-from livecam.data.folder import check_inside
+from livecam.data.folder import files
 from livecam.data.scenes import Scene
 
 # Polygons further out than this many sides of the image are no outlines, and take memory without bound.
@@ -64,17 +64,17 @@ class Instances:
                 raise malformed(self.path, f"annotation {annotation['id']!r} has no category that the file names")
             marked[annotation.get("image_id")][label].append(annotation)
         self._annotations = []
+        place = os.path.join(self.root, folder)
+        there = {os.path.relpath(path, place).replace(os.sep, "/") for path in files(place, self.root)}
         scenes, absent = [], []
         for image in self._images:
             name = image.get("file_name")
             if not isinstance(name, str) or not name:
                 raise malformed(self.path, f"image {image['id']!r} has no file_name")
             own = marked.pop(image["id"], {})
-            place = os.path.join(self.root, folder, name)
-            if not os.path.isfile(place):
+            if name not in there:
                 absent.append(name)
                 continue
-            check_inside(place, self.root)
             scenes.append(self._scene("/".join(filter(None, (folder, name))), image, own, with_masks))
         report = []
         if absent:
