@@ -64,8 +64,8 @@ class Instances:
                 raise malformed(self.path, f"annotation {annotation['id']!r} has no category that the file names")
             marked[annotation.get("image_id")][label].append(annotation)
         self._annotations = []
-        place = os.path.join(self.root, folder)
-        there = {os.path.relpath(path, place).replace(os.sep, "/") for path in files(place, self.root)}
+        place = os.path.join(self.root, folder, "")
+        there = {path[len(place) :].replace(os.sep, "/") for path in files(place, self.root)}
         scenes, absent = [], []
         for image in self._images:
             name = image.get("file_name")
