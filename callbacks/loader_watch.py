@@ -173,7 +173,7 @@ def _hint(seen: _Stretch, trainer: Trainer) -> str:
         f"The loader is the bottleneck: {seen.share:.0%} of training time was spent waiting for data (it gave "
         f"{given:.0f} images/s, the network could take {possible:.0f})."
     )
-    smaller = "store the photos smaller or augment less (docs/throughput.md)"
+    smaller = "store the photos smaller (docs/throughput.md)"
     loader = trainer.train_dataloader
     if not isinstance(loader, DataLoader):
         return f"{told} Give it more worker processes, or {smaller}."

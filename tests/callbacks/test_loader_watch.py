@@ -1,6 +1,9 @@
 """LoaderWatch against a clock that only the data set and the model move, so that every figure is known."""
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -175,7 +178,7 @@ def seen(seconds=100.0, waited=61.0, images=21_000, batches=20):
             True,
             "All cores are loading already (8 workers, this machine has 4 cores): store the photos smaller",
         ),
-        (None, 4, 1, True, "Give it more worker processes, or store the photos smaller or augment less"),
+        (None, 4, 1, True, "Give it more worker processes, or store the photos smaller (docs/"),
     ],
 )
 def test_advice_fits_the_loader_and_the_machine(monkeypatch, workers, cores, devices, known, advice):
@@ -263,3 +266,32 @@ def test_real_time_and_real_processes(make_trainer, foreign_module, foreign_load
     trainer = make_trainer(max_epochs=1, callbacks=[LoaderWatch()])
     trainer.fit(foreign_module, loader, foreign_loader())
     assert 0 <= share(trainer) <= 1
+
+
+RANKS = """
+import sys, torch
+from lightning import Trainer
+from torch.utils.data import DataLoader
+sys.path.insert(0, {folder!r})
+import test_loader_watch as it
+
+class Uneven(it.Slow):
+    def __getitem__(self, index):
+        # Lightning deals samples round-robin: the second rank's take as long as its steps.
+        it.passes(index % 2)
+        return torch.ones(3), 0
+
+if __name__ == "__main__":
+    settings = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[it.Watch()], **settings)
+    trainer.fit(it.Net(1.0), DataLoader(Uneven(0, 40), 1))
+    print("SHARE", round(it.share(trainer), 6), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_of_two_ranks_the_one_that_waits_counts(tmp_path):
+    (tmp_path / "ranks.py").write_text(RANKS.format(folder=str(Path(__file__).parent)))
+    told = subprocess.run([sys.executable, "ranks.py"], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert told.stdout.count("SHARE 0.5") == 2
