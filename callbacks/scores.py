@@ -1,5 +1,6 @@
 """ExplanationScores: any metric of any explainer over validation batches, on all ranks."""
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,7 +41,8 @@ class ExplanationScores(LiveExplanation):
     Args:
         explainers: Methods, each under its own name.
         metrics: What to measure; None takes LocalizationScore (where masks exist) and Sharpness.
-        batches: How many validation batches to explain; None takes all.
+        batches: How many validation batches to explain, spread over all of them, because files often come class by
+            class; of a stream without a length, the first. None takes all.
         reference: Another network's maps as ground truth, logged beside the scores against annotated masks.
         baseline: Whether a centred Gaussian is scored too, by the metrics that compare with ground truth.
         target: ``label`` or ``predicted``; of multi-label images every labelled category is explained.
@@ -111,15 +113,25 @@ class ExplanationScores(LiveExplanation):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain the batch and add it to every metric."""
-        beyond = self.batches is not None and batch_idx >= self.batches
-        if dataloader_idx > 0 or beyond or not self.due(trainer):
+        if dataloader_idx > 0 or not self.due(trainer):
             return
         with self.harmless("scoring a batch"):
-            self._score(trainer, pl_module, read_batch(batch))
+            read, position = read_batch(batch), self._position
+            self._position += len(read)
+            if self._chosen(trainer, batch_idx):
+                self._score(trainer, pl_module, read, position)
 
-    def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> None:
-        keep = genuine(trainer, batch, self._position)
-        self._position += len(batch)
+    def _chosen(self, trainer: Trainer, batch_idx: int) -> bool:
+        total = trainer.num_val_batches[0]
+        if self.batches is None or self.batches >= total:
+            return True
+        if total == math.inf:
+            return batch_idx < self.batches
+        # One of each of so many equal stretches.
+        return (batch_idx * self.batches) % total < self.batches
+
+    def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> None:
+        keep = genuine(trainer, batch, position)
         asked = asked_of(batch, self.target, pl_module, self.head_of(pl_module), self.min_probability)
         keep = keep[asked.owner]
         if asked.probability is not None:

@@ -63,6 +63,31 @@ def test_first_batches_only(make_trainer, shapes_module, shapes_data):
     assert counted == 8
 
 
+@pytest.mark.parametrize(
+    ("few", "chosen"), [(1, [0]), (2, [0, 4]), (3, [0, 3, 5]), (7, list(range(7))), (9, list(range(7)))]
+)
+def test_a_slice_is_spread_over_the_set(make_trainer, shapes_module, few, chosen):
+    data = PlantedShapesData(image_size=32, train_length=4, val_length=13, batch_size=2)
+    scores, seen = ExplanationScores([GradCAM()], batches=few), []
+    explain_batch = scores.explain
+    scores.explain = lambda trainer, module, batch: (
+        seen.append(batch.index.tolist()) or explain_batch(trainer, module, batch)
+    )
+    make_trainer(callbacks=[scores]).validate(shapes_module(), datamodule=data, verbose=False)
+    assert seen == [list(range(13))[2 * number : 2 * number + 2] for number in chosen]
+
+
+def test_of_a_stream_the_first_batches_are_taken(make_trainer, shapes_module):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(PlantedShapesData(image_size=32, val_length=12).sets["val"][index] for index in range(12))
+
+    scores = ExplanationScores([GradCAM()], batches=2)
+    make_trainer(callbacks=[scores]).validate(shapes_module(), DataLoader(Stream(), 3), verbose=False)
+    counted = scores.results["localization_n"]["gradcam"] + scores.results["localization_undefined"]["gradcam"]
+    assert counted == 6
+
+
 def test_plain_pairs_have_no_masks(make_trainer, foreign_module, foreign_loader):
     scores = ExplanationScores([GradCAM()])
     trainer = make_trainer(callbacks=[scores], max_epochs=1)

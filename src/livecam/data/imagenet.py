@@ -61,6 +61,8 @@ class ImageNet(PhotoData):
             photos, told_by = photos_by_class(val, root, folders[val], wnids, VAL, findings), None
         else:
             photos, told_by = _flat(val, root, base, wnids, findings)
+        # Numbers of images, which mix the classes; folders of classes would have them come one after another.
+        photos.sort(key=lambda photo: stem(photo.path))
         if not photos:
             raise ValueError(f"{val} holds no image whose class is known: there is nothing to validate on.")
         boxes = find_boxes(root, self._boxes, classes)
