@@ -5,73 +5,17 @@ uint8 ``tv_tensors.Image`` ``(3, H, W)`` of any size and come out as normalised 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
 
 from livecam.normalisation import IMAGENET, Normalisation
 
 ResizeMode = Literal["crop", "stretch"]
-
-# Of red, green and blue in grey, as torchvision has them.
-_GREY = torch.tensor([[0.2989, 0.587, 0.114]])
-
-
-class Jitter(v2.ColorJitter):
-    """Brightness, contrast and saturation of ``v2.ColorJitter``, same draws, in float and in place: half its time.
-
-    Pixels are not cut to whole levels after each step, so they differ from those of its uint8 path by up to 4 levels of
-    255; from those of its float path by rounding alone.
-    """
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if not isinstance(inpt, tv_tensors.Image):
-            return inpt
-        pixels = _float(inpt)
-        for step in params["fn_idx"].tolist():
-            name = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")[step]
-            if (factor := params[name]) is None:
-                continue
-            towards = None  # black
-            if name == "contrast_factor":
-                # The mean of greys is the grey of means.
-                towards = float(_GREY @ pixels.mean((1, 2)))
-            elif name == "saturation_factor":
-                towards = (_GREY @ pixels.flatten(1)).view(1, *pixels.shape[1:])
-            pixels.mul_(factor)
-            if towards is not None:
-                pixels.add_(towards, alpha=1 - factor)
-            pixels.clamp_(0, 1)
-        return tv_tensors.Image(pixels)
-
-
-class ToInput(v2.Transform):
-    """Pixels to normalised float32 ``(3, S, S)`` in one copy; bit for bit what ``to_input`` gives.
-
-    Args:
-        normalisation: From pixels to model input.
-    """
-
-    def __init__(self, normalisation: Normalisation) -> None:
-        super().__init__()
-        self.normalisation = normalisation
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if not isinstance(inpt, tv_tensors.Image):
-            return inpt
-        return F.normalize(_float(inpt), self.normalisation.mean, self.normalisation.std, inplace=True)
-
-
-def _float(image: tv_tensors.Image) -> Tensor:
-    """Pixels in [0, 1] as a plain tensor of its own, each channel in one piece, whose arithmetic is twice as fast."""
-    if image.is_floating_point():
-        return image.as_subclass(Tensor).contiguous()
-    return F.to_dtype(image.as_subclass(Tensor).contiguous(), torch.float32, scale=True)
 
 
 def train_transform(
@@ -98,8 +42,8 @@ def train_transform(
         [
             v2.RandomResizedCrop(_side(size), scale=(1 - 0.65 * augmentation, 1), antialias=True),
             v2.RandomHorizontalFlip(),
-            Jitter(brightness=jitter, contrast=jitter, saturation=jitter),
-            ToInput(normalisation),
+            v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter),
+            *_to_input(normalisation),
         ]
     )
 
@@ -123,7 +67,7 @@ def eval_transform(size: int, normalisation: Normalisation, resize: ResizeMode =
         geometry = [v2.Resize((side, side), antialias=True)]
     else:
         geometry = [v2.Resize(round(side * 256 / 224), antialias=True), v2.CenterCrop(side)]
-    return v2.Compose([*geometry, ToInput(normalisation)])
+    return v2.Compose([*geometry, *_to_input(normalisation)])
 
 
 def prepare_image(
@@ -139,7 +83,7 @@ def prepare_image(
         Model input ``(3, S, S)``, S = ``image_size``.
     """
     return eval_transform(image_size, Normalisation(tuple(mean), tuple(std)), resize)(
-        tv_tensors.Image(F.pil_to_tensor(photo))
+        tv_tensors.Image(v2.functional.pil_to_tensor(photo))
     )
 
 
@@ -147,3 +91,9 @@ def _side(size: int) -> int:
     if size < 1:
         raise ValueError(f"Images need a side of at least 1 px, got image_size={size}.")
     return size
+
+
+def _to_input(normalisation: Normalisation) -> list[v2.Transform]:
+    """Bit for bit what ``to_input`` gives, without its second copy."""
+    normalise = v2.Normalize(normalisation.mean, normalisation.std, inplace=True)
+    return [v2.ToDtype(torch.float32, scale=True), normalise, v2.ToPureTensor()]
