@@ -88,7 +88,7 @@ class FeatureMapGallery(SampleGallery):
 
     def _look(self, pl_module: LightningModule, batch: Batch) -> Features | None:
         def look(layers: Sequence[str] | None) -> Features:
-            head = self.head_of(pl_module)
+            head = self.head_of(pl_module, batch)
             return feature_maps(pl_module, batch.image, layers, self.channels, self.strongest, head=head)
 
         try:

@@ -38,7 +38,7 @@ class LiveExplanation(Callback):
         target: Whether the ``predicted`` class or the true ``label`` is explained.
         every_n_validations: Act on every n-th validation of a fit.
         head: ``softmax``, ``binary``, ``multilabel``, or ``auto``: the module's own ``head`` where it has one, else
-            binary for one output and softmax for several.
+            multilabel for multi-hot labels, binary for one output and softmax for several.
         normalisation: Tie between model input and pixels; None takes the datamodule's ``normalisation``, else
             ImageNet's.
         strict: Raise when an explainer fails, instead of reporting it once and going on without it.
@@ -115,7 +115,7 @@ class LiveExplanation(Callback):
         """
         explainers = self.explainers if explainers is None else explainers
         targets = batch.label if self.target == "label" else None
-        head, normalisation = self.head_of(pl_module), self.normalisation_of(trainer)
+        head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
         structure = structure_of(pl_module, batch.image)
 
         def run(asked: Sequence[Explainer]) -> dict[str, Explanation]:
@@ -178,11 +178,14 @@ class LiveExplanation(Callback):
         pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=True)
         self._seconds = 0.0
 
-    def head_of(self, pl_module: LightningModule) -> str:
-        """Name of the head: the callback's, else the module's own, else ``auto``."""
+    def head_of(self, pl_module: LightningModule, batch: Batch) -> str:
+        """Name of the head: the callback's, else the module's own, else what the labels tell, else ``auto``."""
         own = getattr(pl_module, "head", None)
         own = getattr(own, "name", own)
-        return own if self.head == "auto" and own in HEADS else self.head
+        if self.head != "auto" or own not in HEADS:
+            # Several labels at once are no softmax.
+            return "multilabel" if self.head == "auto" and batch.truth.ndim == 2 else self.head
+        return own
 
     def normalisation_of(self, trainer: Trainer) -> Normalisation:
         """The callback's normalisation, else the datamodule's, else ImageNet's (said once)."""

@@ -160,7 +160,8 @@ class SampleGallery(LiveExplanation, ABC):
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         batch = self._samples(trainer)
-        drawn = [] if batch is None else self.pictures(trainer, pl_module, batch)
+        # Of several labels, all images may have none.
+        drawn = self.pictures(trainer, pl_module, batch) if batch else []
         if not drawn or not trainer.is_global_zero:
             return False
         # Private, but the step of Lightning's own scalars: pictures and scores of one validation share it.
@@ -187,7 +188,8 @@ class SampleGallery(LiveExplanation, ABC):
 
     def _fetch(self, trainer: Trainer, loader: DataLoader) -> Batch:
         dataset = loader.dataset
-        classes = class_indices(dataset) or [0] * len(dataset)
+        known = class_indices(dataset)
+        classes = [0] * len(dataset) if known is None else known
         if self.indices is None or max(self.indices, default=0) >= len(dataset):
             self.indices = balanced(classes, self.samples)
         samples = {index: dataset[index] for index in self.indices}
@@ -201,16 +203,14 @@ class SampleGallery(LiveExplanation, ABC):
         raw = (loader.collate_fn or default_collate)([samples[index] for index in self.indices])
         # The datamodule's own transfer hooks run too: some data are normalised there.
         batch = read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
-        return self._in_question(batch, [classes[index] for index in self.indices])
+        return self._in_question(batch, None if known is None else [classes[index] for index in self.indices])
 
     def _in_question(self, batch: Batch, classes: Sequence[int] | None = None) -> Batch:
         """Of multi-label samples whose labels are explained, one category each: a given one, else the first."""
-        if self.target != "label" or batch.pairs is None:
+        if self.target != "label" or not batch.several:
             return batch
-        places = batch.pairs.image.tolist()
-        wanted = batch.pairs.category.tolist()
-        rows = {}
-        for row, (place, category) in enumerate(zip(places, wanted)):
+        pairs, rows = batch.known_pairs, {}
+        for row, (place, category) in enumerate(zip(pairs.image.tolist(), pairs.category.tolist())):
             if classes is None or classes[place] == category:
                 rows.setdefault(place, row)
         if self.indices is not None:

@@ -34,7 +34,10 @@ def class_indices(dataset: Any) -> list[int] | None:
     if targets is None or not hasattr(dataset, "__len__") or len(targets) != len(dataset):
         return None
     targets = torch.as_tensor(targets)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
     if targets.ndim == 2:
+        targets = targets >= 0.5
         rarity = 1 / targets.sum(0).clamp_min(1)
         rarest = (targets * rarity).argmax(1)
         targets = rarest.where(targets.any(1), torch.tensor(-1))

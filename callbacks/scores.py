@@ -86,6 +86,8 @@ class ExplanationScores(LiveExplanation):
         self._position = 0
         self._unannotated = self._unsure = 0
         self._unit = "images"
+        # Rows of a pass: images of the largest batch so far.
+        self._size = 1
 
     @property
     def state_key(self) -> str:
@@ -132,7 +134,7 @@ class ExplanationScores(LiveExplanation):
 
     def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> None:
         keep = genuine(trainer, batch, position)
-        asked = asked_of(batch, self.target, pl_module, self.head_of(pl_module), self.min_probability)
+        asked = asked_of(batch, self.target, pl_module, self.head_of(pl_module, batch), self.min_probability)
         keep = keep[asked.owner]
         if asked.probability is not None:
             sure = asked.probability >= self.min_probability
@@ -140,7 +142,8 @@ class ExplanationScores(LiveExplanation):
             asked, keep = asked.rows(sure), keep[sure]
         if asked.batch.present is not None:
             self._unit = "pairs of image and category"
-        for part, rows in zip(asked.split(len(batch)), keep.split(len(batch))):
+        self._size = max(self._size, len(batch))
+        for part, rows in zip(asked.split(self._size), keep.split(self._size)):
             self._score_part(trainer, pl_module, part.batch, rows)
 
     def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:
@@ -161,7 +164,7 @@ class ExplanationScores(LiveExplanation):
             explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
         for name, explanation in explanations.items():
             seen = Explained(
-                batch, methods[name], explanation, pl_module, self.head_of(pl_module), normalisation, reference
+                batch, methods[name], explanation, pl_module, self.head_of(pl_module, batch), normalisation, reference
             )
             for metric in list(self._running[name]):
                 rows = annotated if "masks" in reads(metric) else keep
@@ -211,8 +214,9 @@ class ExplanationScores(LiveExplanation):
         counts = {}
         if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
             counts["val/images_without_mask"] = self._unannotated
-        if self.min_probability > 0 and self is _first(trainer, lambda callback: callback.min_probability > 0):
-            counts["val/below_min_probability"] = self._unsure
+        least = self.min_probability
+        if least > 0 and self is _first(trainer, lambda callback: callback.min_probability == least):
+            counts[f"val/below_probability_{least:g}"] = self._unsure
         unreadable = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
         if isinstance(unreadable, int) and self is _first(trainer, lambda callback: True):
             counts["val/unreadable_images"] = unreadable

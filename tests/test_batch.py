@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from livecam.batch import Pairs, joined, read_batch
+from livecam.batch import joined, read_batch
 
 IMAGES, LABELS = torch.zeros(3, 3, 8, 10), torch.tensor([0, 1, 2])
 
@@ -76,8 +76,9 @@ def test_the_mask_of_one_category_each():
 
 
 def test_labels_without_masks_are_pairs_too():
-    batch = read_batch((torch.zeros(3, 3, 8, 10), HOT))
-    assert batch.pairs == Pairs(batch.pairs.image, batch.pairs.category, None)
+    # Below a half is no label: not there, or unknown.
+    batch = read_batch((torch.zeros(3, 3, 8, 10), HOT - torch.tensor([[0, 0, 0, 1]])))
+    assert batch.pairs is None and batch.known_pairs.mask is None
     rows = batch.by_category()
     assert rows.label.tolist() == [0, 2, 1] and rows.mask is None and rows.has_mask is None and rows.index is None
     assert batch.about(LABELS) is batch
@@ -99,6 +100,11 @@ def test_batches_join():
     assert [part.tolist() for part in whole.pairs[:2]] == [[0, 0, 2, 3], [0, 2, 1, 1]]
     assert whole.pairs.mask.shape == (4, 8, 10)
     assert joined([read_batch((IMAGES, LABELS))] * 2).label.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_column_is_for_one_logit():
+    batch = read_batch((IMAGES, torch.tensor([[1.0], [0.0], [1.0]])))
+    assert batch.label.tolist() == [1, 0, 1] and batch.label.dtype == torch.long and not batch.several
 
 
 def test_masks_of_pairs_have_to_fit():

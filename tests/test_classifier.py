@@ -114,17 +114,6 @@ def test_auroc_of_a_binary_head():
     assert measured["val/auroc"] == pytest.approx(3 / 4)
 
 
-def test_average_precision_is_over_the_classes_that_occur():
-    """By hand, of images in the order of their scores: class 0 is right, wrong, right; class 1 wrong, right; no 2."""
-    module = classifier("multilabel")
-    module.net = Reads(3)
-    scores = torch.tensor([[3.0, 2.0, 0.0], [1.0, 1.0, 0.0], [-1.0, -2.0, 0.0]])
-    labels = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 0]])
-    batch = (scores[:, :, None, None].expand(3, 3, 2, 2), labels)
-    (measured,) = trainer().validate(module, DataLoader([batch], batch_size=None), verbose=False)
-    assert measured["val/average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
-
-
 def test_many_classes_have_a_top5_accuracy():
     module = Classifier(**UNET, num_classes=7)
     ranks = torch.arange(7.0).flip(0)

@@ -32,7 +32,7 @@ class Batch:
         mask: Ground truth ``(N, H, W)``: bool, or float in [0, 1] for a reference map that a metric thresholds.
         has_mask: ``(N,)`` bool; tells an unannotated image from an empty mask.
         index: ``(N,)`` index of each sample in its data set.
-        pairs: What is where, for multi-hot labels.
+        pairs: What is where, for multi-hot labels whose categories are marked.
         present: Multi-hot labels ``(N, C)`` of images of which one category each is looked at.
     """
 
@@ -48,22 +48,32 @@ class Batch:
         return len(self.image)
 
     @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.label.ndim == 2
+
+    @property
+    def known_pairs(self) -> Pairs:
+        """What is in which image, marked or not; of multi-hot labels only."""
+        return self.pairs or Pairs(*(self.label >= 0.5).nonzero(as_tuple=True))
+
+    @property
     def truth(self) -> Tensor:
         """All that is right to answer: class indices ``(N,)``, or multi-hot ``(N, C)``."""
         return self.label if self.present is None else self.present
 
     def by_category(self) -> "Batch":
-        """A row for each pair of image and category, labelled with the category; the batch itself without pairs."""
-        if self.pairs is None:
+        """A row for each pair of image and category, labelled with the category; of single labels the batch itself."""
+        if not self.several:
             return self
-        where, category, mask = self.pairs
+        where, category, mask = self.known_pairs
         known = None if mask is None else torch.ones_like(where, dtype=torch.bool)
         index = None if self.index is None else self.index[where]
         return Batch(self.image[where], category, mask, known, index, present=self.label[where])
 
     def about(self, targets: Tensor) -> "Batch":
         """The same images, each with the mask of one category ``(N,)``; not annotated where it is not in the image."""
-        if self.pairs is None or self.pairs.mask is None:
+        if self.pairs is None:
             return self
         where, category, mask = self.pairs
         own = category == targets[where]
@@ -84,8 +94,7 @@ class Batch:
         place[keep] = torch.arange(len(keep), device=keep.device)
         where = place[self.pairs.image]
         own = where >= 0
-        mask = None if self.pairs.mask is None else self.pairs.mask[own]
-        return Pairs(where[own], self.pairs.category[own], mask)
+        return Pairs(where[own], self.pairs.category[own], self.pairs.mask[own])
 
 
 _PER_IMAGE = ("image", "label", "mask", "has_mask", "index", "present")
@@ -101,7 +110,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
     if batches[0].pairs is not None:
         starts = torch.tensor([0, *map(len, batches)]).cumsum(0).tolist()
         images = torch.cat([batch.pairs.image + start for batch, start in zip(batches, starts)])
-        parts = [join([getattr(batch.pairs, name) for batch in batches]) for name in ("category", "mask")]
+        parts = [torch.cat([getattr(batch.pairs, name) for batch in batches]) for name in ("category", "mask")]
         whole.pairs = Pairs(images, *parts)
     return whole
 
@@ -109,8 +118,8 @@ def joined(batches: Sequence[Batch]) -> Batch:
 def read_batch(batch: Any) -> Batch:
     """Read a dict with ``image`` and ``label`` (and masks, where there are any), or a pair ``(images, labels)``.
 
-    Multi-hot labels come with ``pairs`` = (place in the batch, category, mask), three tensors, where there are masks;
-    without, the pairs are read off the labels.
+    Multi-hot labels ``(N, C)``, C > 1, come with ``pairs`` = (place in the batch, category, mask), three tensors, where
+    there are masks.
 
     Raises:
         TypeError: When the batch is neither.
@@ -124,8 +133,11 @@ def read_batch(batch: Any) -> Batch:
         kind = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
         raise TypeError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
     result = Batch(**known)
-    if result.label.ndim == 2:
-        result.pairs = Pairs(*(result.pairs or result.label.nonzero(as_tuple=True)))
+    if result.several and result.label.shape[1] == 1:
+        # A column of 0 and 1 for a one-logit network.
+        result.label = result.label[:, 0].long()
+    if result.pairs is not None:
+        result.pairs = Pairs(*result.pairs)
     for masks in (result.mask, result.pairs and result.pairs.mask):
         if masks is not None and masks.shape[-2:] != result.image.shape[-2:]:
             sizes = [" x ".join(map(str, tensor.shape[-2:])) for tensor in (masks, result.image)]

@@ -206,8 +206,9 @@ class MeanAveragePrecision(MultilabelAveragePrecision):
     """
 
     def __init__(self, num_classes: int) -> None:
-        # Counts at fixed thresholds: exact up to their spacing, and of the same size for any number of images.
-        super().__init__(num_classes, average="none", thresholds=200)
+        # Counts at fixed thresholds have the same size for any number of images. They lie close in logits, because
+        # probabilities of rare classes are all near 0, where equal steps would tell none of them apart.
+        super().__init__(num_classes, average="none", thresholds=torch.linspace(-12, 12, 401).sigmoid())
 
     def compute(self) -> Tensor:
         """NaN where no class occurs."""

@@ -35,7 +35,9 @@ class Asked:
         return Asked(self.batch.rows(keep), self.owner[keep], probability)
 
     def split(self, size: int) -> list["Asked"]:
-        """Parts of at most ``size`` rows: an image of many categories must not take many times the memory."""
+        """Parts of at most ``size`` rows: a pass over images of many categories takes no more memory than others."""
+        if 0 < len(self.owner) <= size:
+            return [self]
         places = torch.arange(len(self.owner), device=self.owner.device)
         return [self.rows(part) for part in places.split(size)] if len(places) else []
 
@@ -50,15 +52,17 @@ def asked_of(batch: Batch, target: str, model: nn.Module, head: str, least: floa
         head: Name of its head.
         least: Least probability that rows will be kept for.
     """
-    each = target == "label" and batch.pairs is not None
-    owner = batch.pairs.image if each else torch.arange(len(batch), device=batch.image.device)
-    asked = Asked(batch.by_category() if each else batch, owner)
-    if least > 0 and len(owner):
+    if target == "label" and batch.several:
+        asked = Asked(batch.by_category(), batch.known_pairs.image)
+    else:
+        asked = Asked(batch, torch.arange(len(batch), device=batch.image.device))
+    if least > 0 and len(asked.owner):
         with undisturbed(model, batch.image.device):
             logits = as_logits(model(as_input(model, batch.image))).float()
-        head = get_head(head, logits.shape[1])
-        targets = asked.batch.label if target == "label" else head.predict(logits)
-        asked.probability = head.probability(logits[owner], targets)
+        found = get_head(head, logits.shape[1])
+        targets = asked.batch.label if target == "label" else found.predict(logits)
+        found.check_targets(targets, logits)
+        asked.probability = found.probability(logits[asked.owner], targets)
     return asked
 
 

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from coco_tree import plant, polygon
+from lightning import LightningModule
 from torch.utils.data import DataLoader, IterableDataset
+from toys import GapNet, build, pictures
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
 from livecam.callbacks.samples import balanced, class_indices
@@ -14,6 +17,7 @@ from livecam.classifier import Classifier
 from livecam.data import Coco
 from livecam.explain import GradCAM, explain
 from livecam.metrics import LocalizationScore, PointingGame, localization_score
+from livecam.report.strips import samples_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 PERSON, DOG, BRUSH = 1, 18, 90
@@ -79,7 +83,7 @@ def test_scores_equal_a_loop_over_pairs(make_trainer, module, data, least):
     rate = sum(sum(own) / len(own) for own in hits.values()) / len(hits)
     assert scores.results["pointing"]["gradcam"] == pytest.approx(rate, abs=1e-6)
     logged = scores_logged(make_trainer, module, data, least)
-    assert logged.get("val/below_min_probability", 0) == len(pairs) - len(kept)
+    assert logged.get("val/below_probability_0.5", 0) == len(pairs) - len(kept)
     assert logged["val/images_without_mask"] == 0
 
 
@@ -170,6 +174,101 @@ def test_streams_are_shown_too(make_trainer, picture_logger, module, data, targe
     told = captions(picture_logger)
     # The fifth image shows nothing.
     assert len(told) == (4 if target == "label" else 5)
-    assert [caption.split(" · ")[1] for caption in told][:2] == (
-        ["true person, dog", "true person"] if target == "label" else [c.split(" · ")[1] for c in told][:2]
+    true = [{*caption.split(" · ")[1].removeprefix("true ").split(", ")} for caption in told]
+    assert true[:2] == [{"person", "dog"}, {"person"}]
+    if target == "predicted":
+        assert true[4] == {"none of the classes"}
+    else:
+        assert [caption.split(" · ")[-1].split()[1] for caption in told][:2] == ["person", "person"], "the first each"
+
+
+class Foreign(LightningModule):
+    """Several labels at once, and nothing that says so but they."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = GapNet(3)
+
+    def forward(self, images):
+        return self.net(images)
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.binary_cross_entropy_with_logits(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.0)
+
+
+def test_a_foreign_set_of_several_labels(make_trainer, picture_logger):
+    """No data set that tells its labels, no module that tells its head."""
+    module, images = build(Foreign), pictures(6)
+    labels = torch.tensor([[0, 1, 1], [0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 0, 0]]).float()
+    loader = DataLoader([*zip(images, labels)], 3)
+    gallery = ExplanationGallery(["gradcam"], samples=6, target="label", strict=True)
+    scores = ExplanationScores(["gradcam"], min_probability=0.5, strict=True)
+    make_trainer(callbacks=[gallery, scores], logger=picture_logger, max_epochs=1).fit(module, loader, loader)
+    assert gallery.indices == [0, 2, 3, 4]
+    with torch.no_grad():
+        sure = module.eval()(images).sigmoid()
+    for index, caption in zip(gallery.indices, captions(picture_logger)):
+        first = int(labels[index].argmax())
+        # Each category is seen for itself: probabilities do not share a sum.
+        assert caption.endswith(f"class {first} {sure[index, first]:.2f}")
+    seen = int(((sure >= 0.5) & (labels > 0)).sum())
+    assert 0 < seen < 6
+    assert scores.results["sharpness_n"]["gradcam"] + scores.results["sharpness_undefined"]["gradcam"] == seen
+
+
+def test_a_gallery_of_images_without_labels_shows_nothing(make_trainer, picture_logger):
+    loader = DataLoader([*zip(pictures(4), torch.zeros(4, 3))], 2)
+    gallery = ExplanationGallery(["gradcam"], samples=4, target="label", strict=True)
+    make_trainer(callbacks=[gallery], logger=picture_logger, max_epochs=1).fit(build(Foreign), loader, loader)
+    assert not any(shown["key"] == "explanations/gallery" for shown in history(picture_logger)["galleries"])
+
+
+def test_a_column_of_labels_is_one_logit(make_trainer):
+    """Both classes are explained, as they are for labels without a column."""
+    net, images, labels = build(GapNet, 1), pictures(6), torch.tensor([1, 0, 1, 0, 1, 1])
+
+    class OneLogit(Foreign):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    results = []
+    for given in (labels, labels[:, None].float()):
+        scores = ExplanationScores(["gradcam"], strict=True)
+        make_trainer(callbacks=[scores]).validate(OneLogit(), DataLoader([*zip(images, given)], 3), verbose=False)
+        results.append(scores.results)
+    assert results[0] == results[1] and results[0]["sharpness_n"]["gradcam"] > 0
+
+
+def test_frames_say_whether_the_explained_category_is_seen():
+    answer = SimpleNamespace(
+        target=torch.tensor([0, 0, 1]), predicted=torch.tensor([0, 0, 1]), probability=torch.tensor([0.9, 0.2, 0.9])
     )
+    hot = torch.tensor([[1, 0, 1], [1, 0, 0], [0, 0, 0]])
+    seen, missed, wrong = samples_of(torch.zeros(3, 3, 4, 4), {}, [], list("abc"), ["x", "y", "z"], hot, answer=answer)
+    assert (seen.correct, missed.correct, wrong.correct) == (True, False, False)
+    assert [sample.label for sample in (seen, missed, wrong)] == ["x, z", "x", "none of the classes"]
+
+
+def test_another_network_explains_the_same_pairs(make_trainer, module, data):
+    """Maps of the reference are those of each pair's own category."""
+    asked = []
+
+    class Reference:
+        def masks(self, batch, normalisation):
+            asked.extend(zip(batch.index.tolist(), batch.label.tolist()))
+            return batch.mask.float()
+
+    scores = ExplanationScores(["gradcam"], reference=Reference(), baseline=False, strict=True)
+    make_trainer(callbacks=[scores]).validate(module, datamodule=data, verbose=False)
+    assert sorted(asked) == [(index, category) for index, category, *_ in by_hand(module, data)]
+    assert scores.results["localization_ref"] == pytest.approx(scores.results["localization"])

@@ -1,4 +1,4 @@
-"""Run by test_ddp.py in processes of its own: validate planted shapes on one or two ranks and write what was logged."""
+"""Run by test_ddp.py in processes of its own: validate on one or two ranks and write what was logged."""
 
 import json
 import sys
@@ -8,6 +8,7 @@ from lightning import Trainer
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
 from livecam.classifier import Classifier
+from livecam.data import Coco
 from livecam.data.planted import PlantedShapes, PlantedShapesData
 from livecam.explain import CAM, GradCAM
 from livecam.metrics import EnergyInMask, InsertionDeletion, MaskOverlap, PointingGame, Reclassification
@@ -21,16 +22,20 @@ class Bare(PlantedShapes):
         return {key: value for key, value in super().__getitem__(index).items() if key != "index"}
 
 
-def main(devices: int, out: str, indexed: bool) -> None:
+def main(devices: int, out: str, kind: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     # 13 images: the last rank gets a repeated one.
-    data = PlantedShapesData(image_size=32, train_length=8, val_length=13, batch_size=3)
-    if not indexed:
+    if kind in ("indexed", "bare"):
+        data = PlantedShapesData(image_size=32, train_length=8, val_length=13, batch_size=3)
+    else:
+        data = Coco(kind, image_size=32, batch_size=3, num_workers=0, resize="stretch")
+    if kind == "bare":
         data.sets["val"].__class__ = Bare
-    module = Classifier("unet", 4, model_args={"width": 4, "depth": 1})
+    module = Classifier("unet", data.num_classes, data.head, model_args={"width": 4, "depth": 1})
     methods = [GradCAM(), CAM()]
-    scores = ExplanationScores(methods)
+    # Untrained, the network gives several labels about a half each.
+    scores = ExplanationScores(methods, min_probability=0.5 if data.head == "multilabel" else 0)
     metrics = [PointingGame(4), MaskOverlap(), EnergyInMask(), InsertionDeletion(step=128), Reclassification()]
     further = ExplanationScores(methods, metrics)
     trainer = Trainer(
@@ -50,4 +55,4 @@ def main(devices: int, out: str, indexed: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3] == "indexed")
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

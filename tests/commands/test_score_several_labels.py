@@ -14,6 +14,7 @@ from scored import CHECKPOINT, CPU
 
 from livecam import cli
 from livecam.checkpoint import load_classifier
+from livecam.commands.score_maps import kept_maps
 from livecam.data import Coco
 from livecam.explain import explain
 
@@ -76,7 +77,7 @@ def test_every_category_is_a_row(here, capsys):
             network(sample["image"][None]).sigmoid()[0, int(row["target"])].item()
         )
     said = capsys.readouterr().out
-    assert "5 images of 5" in said and "7 labels explained" in said and "accuracy" not in said
+    assert "5 images of 5" in said and "7 categories explained" in said and "accuracy" not in said
     summary = json.loads(Path("scores/summary.json").read_text())
     assert summary["metrics"]["pointing"]["gradcam"]["n"] == 7 and summary["accuracy"] is None
     # Means within categories first.
@@ -104,11 +105,43 @@ def test_only_what_the_network_sees_is_explained(here, capsys):
         if row["method"] == "" and row["label"]
     }
     assert left == {pair: pytest.approx(sure[pair]) for pair in sure.keys() - kept}
-    assert f"{len(kept)} labels explained · {7 - len(kept)} below probability 0.5" in capsys.readouterr().out
+    assert f"{len(kept)} categories explained · {7 - len(kept)} below probability 0.5" in capsys.readouterr().out
+
+
+def test_nothing_that_the_network_sees(here, capsys):
+    rows = score("--methods", "gradcam", "--metrics", "pointing", "--min_probability", "1")
+    assert {row["method"] for row in rows} == {""}
+    said = capsys.readouterr().out
+    assert "7 below probability 1 · nothing was explained: give a lower --min_probability" in said
+    assert "does not fit" not in said and "No image has" not in said
+    told = json.loads(Path("scores/summary.json").read_text())
+    assert (told["images"], told["explained"], told["below_min_probability"]) == (5, 0, 7)
+
+
+def test_predicted_classes_have_a_least_probability_too(here, capsys):
+    network = load_classifier(CHECKPOINT)
+    most = [network(sample["image"][None]).sigmoid().max().item() for sample in samples()]
+    least = sorted(most)[2] - 1e-6
+    rows = score("--methods", "cam", "--metrics", "sharpness", "--target", "predicted", "--min_probability", str(least))
+    assert [int(row["index"]) for row in rows if row["method"] == "cam"] == [i for i in range(5) if most[i] >= least]
+    assert "3 images explained · 2 below probability" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", ["1", "2", "8"])
+def test_pictures_show_the_first_category_whatever_the_batches(here, size):
+    rows = score("--methods", "gradcam", "--metrics", "pointing", "--min_probability", "0.5", "--batch_size", size)
+    first = {}
+    for row in rows:
+        if row["method"]:
+            first.setdefault(int(row["index"]), int(row["target"]))
+    numbers = [int(path.stem) for path in Path("scores/maps").iterdir()]
+    assert len(first) >= 2
+    assert {number: int(kept_maps(Path("scores"), number)["gradcam"].target) for number in numbers} == first
 
 
 def test_it_goes_on_after_a_kill_and_from_fewer_images(here):
     words = ["--methods", "gradcam", "--metrics", "pointing,localization", "--batch_size", "2"]
+    words += ["--min_probability", "0.5"]
     whole = score(*words)
     score(*words, "--limit", "3", out="part")
     assert score(*words, out="part") == whole
@@ -128,7 +161,7 @@ def test_predicted_classes_are_one_for_each_image(here, capsys):
     for row, sample in zip(own, samples()):
         there = int(row["target"]) in sample["categories"].tolist()
         assert (row["localization"] != "") == there, "scored where the category is in the image"
-    assert "labels explained" not in capsys.readouterr().out
+    assert "categories explained" not in capsys.readouterr().out
 
 
 def test_two_networks_are_paired_by_category(here, capsys):

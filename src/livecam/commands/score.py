@@ -116,15 +116,20 @@ def _report(asked: Question, answer: Scored, folder: Path, against: str | None) 
     unread = len(answer.indices) - count
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
     if scores.explained != count:
-        what = "images" if asked.target == "predicted" else "labels"
-        facts += [f"{scores.explained} {what} explained"]
+        facts += [
+            f"{scores.explained} {'categories' if asked.target == 'label' and scores.several else 'images'} explained"
+        ]
     facts += [f"{scores.unsure} below probability {asked.min_probability:g}"] if asked.min_probability else []
     facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []
     facts += [f"{unread} unreadable left out"] if unread else []
-    facts += [f"{name} does not fit" for method, name in asked.printed.items() if not scores.knows(method)]
+    if scores.explained:
+        facts += [f"{name} does not fit" for method, name in asked.printed.items() if not scores.knows(method)]
+    elif scores.unsure:
+        facts += ["nothing was explained: give a lower --min_probability"]
     print(" · ".join(facts))
     print_tables(tables)
     summary: dict[str, Any] = {"network": answer.network.label, "images": count, "unreadable": unread}
+    summary |= {"explained": scores.explained, "below_min_probability": scores.unsure}
     summary |= {"target": asked.target, "accuracy": vars(scores.accuracy) if scores.accuracy else None}
     summary["metrics"] = {
         metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in asked.metrics
@@ -174,7 +179,7 @@ def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
     marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
     faint = {number for number, line in enumerate(lines) if line.method in baselines}
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
-    notes += ["No image has what this metric compares with."] if not lines else []
+    notes += ["No image has what this metric compares with."] if not lines and scores.explained else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
     notes += ["Minus Gaussian: paired, over the images that both have a score for."] if beyond else []
     if len({line.n for line in lines}) > 1:

@@ -105,9 +105,8 @@ class Question:
             "part": self.part,
             "reference": repr(self.reference),
             "reference_files": files,
+            "min_probability": self.min_probability,
         }
-        # Only where it is asked for: folders of scores go on that were begun before.
-        more |= {"min_probability": self.min_probability} if self.min_probability else {}
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)

@@ -64,6 +64,9 @@ class Scorer(LightningModule):
         self.folder, self.reference, self.files, self.kept = folder, reference, files, frozenset(kept)
         self.bars: Bars | None = None
         self._settled = False
+        # Rows of a pass: images of the largest batch so far.
+        self._size = 1
+        self._drawn: set[int] = set()
         self._failed: set[str] = set()
 
     def on_predict_start(self) -> None:
@@ -105,10 +108,12 @@ class Scorer(LightningModule):
         rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
         if asked.probability is not None:
             sure = asked.probability >= self.min_probability
-            for place, row in self._left_over(asked.rows(~sure)):
+            for place, row in _left_over(asked, ~sure):
                 rows[numbers[place]].append(row)
             asked = asked.rows(sure)
-        for part in asked.split(len(batch)):
+        self._size = max(self._size, len(batch))
+        self._drawn = set()
+        for part in asked.split(self._size):
             for place, row in self._scored(numbers, part):
                 rows[numbers[place]].append(row)
         for number, own in rows.items():
@@ -117,12 +122,6 @@ class Scorer(LightningModule):
             name = {"index": number, "file": self.files[number] if self.files else "", "of": len(own)}
             rows[number] = [row | name for row in own]
         return [row for own in rows.values() for row in own]
-
-    def _left_over(self, asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Rows without a method, for what the network is not sure enough of."""
-        for row, (place, probability) in enumerate(zip(asked.owner.tolist(), asked.probability.tolist())):
-            label = int(asked.batch.label[row]) if asked.batch.label.ndim == 1 else ""
-            yield place, {"method": "", "label": label, "probability": repr(probability)}
 
     def _scored(self, numbers: list[int], asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
         """Place in the batch and row, for every method."""
@@ -146,10 +145,10 @@ class Scorer(LightningModule):
                 reference,
             )
             columns[explainer.name] = self._measured(seen)
-        owners = asked.owner.tolist()
-        for row, place in enumerate(owners):
+        for row, place in enumerate(asked.owner.tolist()):
             # Of the categories of an image, the first is drawn.
-            if numbers[place] in self.kept and place not in owners[:row]:
+            if numbers[place] in self.kept and place not in self._drawn:
+                self._drawn.add(place)
                 keep_maps(self.folder.path, numbers[place], found, row)
             for name, explanation in found.items():
                 facts = _facts(row, batch, name, explanation)
@@ -209,6 +208,14 @@ def applies(metric: ImageMetric, explainer: Explainer) -> bool:
 def columns_of(metric: ImageMetric) -> list[str]:
     """Columns of a metric's parts: its name for the headline, ``<name>_<part>`` for the others."""
     return [metric.name if part == metric.parts[0] else f"{metric.name}_{part}" for part in metric.parts]
+
+
+def _left_over(asked: Asked, rows: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Place in the batch and row, without a method, for what the network is not sure enough of."""
+    label = asked.batch.label
+    labels = label[rows].tolist() if label.ndim == 1 else [""] * int(rows.sum())
+    for place, label, probability in zip(asked.owner[rows].tolist(), labels, asked.probability[rows].tolist()):
+        yield place, {"method": "", "label": label, "probability": repr(probability)}
 
 
 def _facts(row: int, batch: Batch, name: str, explanation: Explanation) -> dict[str, Any]:

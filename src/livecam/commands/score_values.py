@@ -110,6 +110,11 @@ class NetworkScores:
         """How many images, or pairs of image and category, were explained."""
         return len(self._most.index)
 
+    @property
+    def several(self) -> bool:
+        """Whether images have several labels."""
+        return bool((self._most.predicted < 0).any())
+
     def _known(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Those rows that hold scores."""
         for row in rows:

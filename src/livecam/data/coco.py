@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from typing import Any
 
 from livecam.data.coco_instances import Instances
@@ -23,7 +24,7 @@ class Coco(PhotoData):
 
     Args:
         root: Folder of the data set.
-        year: Which files to take where there are those of several years.
+        year: Which files to take where there are those of several years, which share images.
         allow_incomplete: Go on without images that are not there, and annotations of such.
         **kwargs: See :class:`livecam.data.module.PhotoData`; ``resize="stretch"`` is what the AOP paper does.
     """
@@ -58,19 +59,24 @@ class Coco(PhotoData):
         if "val" in scenes:
             return Catalogue(classes[0], None, scenes["val"])
         train, val = random_split(next(iter(scenes.values())), self.val_fraction, self.seed)
-        return Catalogue(classes[0], train, val)
+        return Catalogue(classes[0], [replace(scene, masks=None) for scene in train], val)
 
     def _files(self, root: str) -> dict[str, str]:
         """Path by part: ``train``, ``val``, or ``all`` where there is one file for both."""
         found: dict[str, list[str]] = {}
+        years: set[str | None] = set()
         for folder in (os.path.join(root, "annotations"), root):
             for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
                 match = re.fullmatch(r"instances(?:_(train|val)(\d*))?\.json", name)
                 if match and self._year in (None, int(match[2] or 0)):
+                    years.add(match[2])
                     found.setdefault(match[1] or "all", []).append(os.path.join(folder, name))
         several = next((paths for paths in found.values() if len(paths) > 1), None)
-        if several:
-            raise ValueError(f"There are {' and '.join(several)}: say which by year, such as --data.year 2017.")
+        if several or len(years - {None}) > 1:
+            paths = several or [paths[0] for paths in found.values()]
+            same = several and len({os.path.basename(path) for path in paths}) == 1
+            remedy = "keep one of them" if same else "say which by year, such as --data.year 2017"
+            raise ValueError(f"There are {' and '.join(paths)}: {remedy}.")
         parts = {part: paths[0] for part, paths in found.items()}
         if not parts:
             of = f" of {self._year}" if self._year else ""

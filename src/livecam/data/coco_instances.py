@@ -2,18 +2,20 @@
 
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_masks
 
 from livecam.data.annotations import malformed, read_json
-from livecam.data.folder import files
+from livecam.data.folder import check_inside, files
 from livecam.data.scenes import Scene
 
 # Polygons further out than this many sides of the image are no outlines, and take memory without bound.
 _FAR = 10
+# As JPEG has them, and Pillow's limit for an honest photo.
+_SIDE, _PIXELS = 65_535, 178_956_970
 
 
 class Instances:
@@ -30,12 +32,22 @@ class Instances:
     def __init__(self, path: str, root: str) -> None:
         self.path, self.root = path, root
         content = read_json(path, root, None)
-        parts = [content.get(key) if isinstance(content, dict) else None for key in ("images", "annotations")]
-        categories = content.get("categories") if isinstance(content, dict) else None
-        if not all(_are_dicts(part, {"id"}) for part in parts) or not _are_dicts(categories, {"id", "name"}):
-            raise malformed(path, "it should hold images, annotations and categories, as instances_*.json of COCO does")
-        self._images, self._annotations = parts
-        ordered = sorted(categories, key=lambda category: category["id"])
+        kinds = {"images": {"id", "file_name"}, "annotations": {"id"}, "categories": {"id", "name"}}
+        if not isinstance(content, dict) or not all(
+            _are_dicts(content.get(kind), keys) for kind, keys in kinds.items()
+        ):
+            raise malformed(
+                path,
+                "it should hold images, annotations and categories, as instances_*.json of COCO does: lists of dicts, "
+                "each with an id that is a number or a text, images with a file_name, categories with a name",
+            )
+        self._images, self._annotations, categories = (content[kind] for kind in kinds)
+        for key in ("id", "file_name"):
+            value, count = next(iter(Counter(image[key] for image in self._images).most_common(1)), ("", 0))
+            if count > 1:
+                raise malformed(path, f"it lists {count} images of {key} {value!r}")
+        # Texts, where there are any, after numbers.
+        ordered = sorted(categories, key=lambda category: (isinstance(category["id"], str), category["id"]))
         self._class = {category["id"]: label for label, category in enumerate(ordered)}
         self.classes = [str(category["name"]) for category in ordered]
         if len(self._class) < max(2, len(ordered)):
@@ -59,18 +71,19 @@ class Instances:
         """
         marked: dict[Any, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
         for annotation in self._annotations:
-            label = self._class.get(annotation.get("category_id"))
-            if label is None:
+            of, category = annotation.get("image_id"), annotation.get("category_id")
+            if not _is_id(category) or category not in self._class:
                 raise malformed(self.path, f"annotation {annotation['id']!r} has no category that the file names")
-            marked[annotation.get("image_id")][label].append(annotation)
+            if not _is_id(of):
+                raise malformed(self.path, f"annotation {annotation['id']!r} has no image_id")
+            marked[of][self._class[category]].append(annotation)
         self._annotations = []
         place = os.path.join(self.root, folder, "")
+        check_inside(place, self.root)
         there = {path[len(place) :].replace(os.sep, "/") for path in files(place, self.root)}
         scenes, absent = [], []
         for image in self._images:
-            name = image.get("file_name")
-            if not isinstance(name, str) or not name:
-                raise malformed(self.path, f"image {image['id']!r} has no file_name")
+            name = image["file_name"]
             own = marked.pop(image["id"], {})
             if name not in there:
                 absent.append(name)
@@ -87,8 +100,10 @@ class Instances:
 
     def _scene(self, path: str, image: dict[str, Any], own: dict[int, list[dict[str, Any]]], with_masks: bool) -> Scene:
         size = image.get("width"), image.get("height")
-        if not all(isinstance(side, int) and side > 0 for side in size):
-            raise malformed(self.path, f"width and height of {image['file_name']!r} should be whole numbers of pixels")
+        if not all(type(side) is int and 0 < side <= _SIDE for side in size) or size[0] * size[1] > _PIXELS:
+            raise malformed(
+                self.path, f"width and height of {image['file_name']!r} should be the pixels of a photo, not {size}"
+            )
         labels = tuple(sorted(own))
         masks = tuple(self._code(own[label], *size) for label in labels) if with_masks else None
         return Scene(path, labels, masks, size)
@@ -119,14 +134,34 @@ class Instances:
 
 
 def _run_lengths(region: dict[str, Any], width: int, height: int) -> dict[str, Any]:
-    if list(region["size"]) != [height, width]:
+    """A run-length code as the library has it; counted here, because the library believes what it is given."""
+    counts = region["counts"]
+    counts = counts if isinstance(counts, list) else _counts(counts)
+    whole = width * height
+    fits = all(type(count) is int and count >= 0 for count in counts) and sum(counts) == whole >= len(counts)
+    if list(region["size"]) != [height, width] or not fits:
         raise ValueError
-    code = region if isinstance(region["counts"], str | bytes) else coco_masks.frPyObjects(region, height, width)
-    # A code that does not fit its size is refused here, not in a loader process.
-    coco_masks.decode(code)
-    if isinstance(region["counts"], list) and sum(region["counts"]) != width * height:
+    return coco_masks.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+
+
+def _counts(text: str) -> list[int]:
+    """Run lengths of COCO's compressed code: five bits in each letter, and differences from the last but one."""
+    counts, value, shift = [], 0, 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 40:
+            raise ValueError
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
         raise ValueError
-    return code
+    return counts
 
 
 def _nothing(width: int, height: int) -> bytes:
@@ -138,5 +173,15 @@ def _near(polygon: list[float], width: int, height: int) -> bool:
     return all(isinstance(x, int | float) and math.isfinite(x) and abs(x) <= reach for x in polygon)
 
 
+def _is_id(value: Any) -> bool:
+    return type(value) is int or isinstance(value, str)
+
+
 def _are_dicts(part: Any, keys: set[str]) -> bool:
-    return isinstance(part, list) and all(isinstance(each, dict) and keys <= each.keys() for each in part)
+    return isinstance(part, list) and all(
+        isinstance(each, dict) and keys <= each.keys() and _is_id(each["id"]) and _has_name(each, keys) for each in part
+    )
+
+
+def _has_name(each: dict[str, Any], keys: set[str]) -> bool:
+    return "file_name" not in keys or (isinstance(each["file_name"], str) and each["file_name"] != "")

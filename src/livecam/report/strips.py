@@ -164,7 +164,7 @@ def samples_of(
         if labels.ndim == 1:
             return {"label": word(labels[i])}
         # Of the classes that are there, that which is explained comes first.
-        there, explained = labels[i].nonzero()[:, 0].tolist(), int(answer.target[i])
+        there, explained = (labels[i] >= 0.5).nonzero()[:, 0].tolist(), int(answer.target[i])
         words = [word(c) for c in sorted(there, key=lambda c: c != explained)]
         # Of several at once, each is seen or not.
         right = (float(answer.probability[i]) >= 0.5) == (explained in there)
