@@ -75,7 +75,9 @@ def test_a_coco_head_is_fitted_and_its_categories_are_pointed_at(here, data_fold
     assert len(explained) + len(left) == pairs and 5 <= len(explained) < pairs
     assert all(float(row["probability"]) >= 0.5 for row in explained)
     assert all(int(row["target"]) in val.photos[int(row["index"])].labels for row in explained)
-    assert f"{len(explained)} categories explained · {len(left)} below probability 0.5" in said
+    categories = len({row["target"] for row in explained})
+    told = f"{len(explained)} pairs of image and category explained, of {categories} categories"
+    assert f"{told} · {len(left)} below probability 0.5" in said
 
 
 def test_imagenet_classes_train_from_a_plain_folder(here, data_folder):

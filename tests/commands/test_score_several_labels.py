@@ -77,7 +77,11 @@ def test_every_category_is_a_row(here, capsys):
             network(sample["image"][None]).sigmoid()[0, int(row["target"])].item()
         )
     said = capsys.readouterr().out
-    assert "5 images of 5" in said and "7 categories explained" in said and "accuracy" not in said
+    assert (
+        "5 images of 5" in said
+        and "7 pairs of image and category explained, of 3 categories" in said
+        and "accuracy" not in said
+    )
     summary = json.loads(Path("scores/summary.json").read_text())
     assert summary["metrics"]["pointing"]["gradcam"]["n"] == 7 and summary["accuracy"] is None
     # Means within categories first.
@@ -105,7 +109,8 @@ def test_only_what_the_network_sees_is_explained(here, capsys):
         if row["method"] == "" and row["label"]
     }
     assert left == {pair: pytest.approx(sure[pair]) for pair in sure.keys() - kept}
-    assert f"{len(kept)} categories explained · {7 - len(kept)} below probability 0.5" in capsys.readouterr().out
+    told = f"{len(kept)} pairs of image and category explained, of {len({c for _, c in kept})} categories"
+    assert f"{told} · {7 - len(kept)} below probability 0.5" in capsys.readouterr().out
 
 
 def test_nothing_that_the_network_sees(here, capsys):
@@ -161,7 +166,7 @@ def test_predicted_classes_are_one_for_each_image(here, capsys):
     for row, sample in zip(own, samples()):
         there = int(row["target"]) in sample["categories"].tolist()
         assert (row["localization"] != "") == there, "scored where the category is in the image"
-    assert "categories explained" not in capsys.readouterr().out
+    assert "pairs of image" not in capsys.readouterr().out
 
 
 def test_two_networks_are_paired_by_category(here, capsys):

@@ -115,6 +115,11 @@ class NetworkScores:
         """Whether images have several labels."""
         return bool((self._most.predicted < 0).any())
 
+    @property
+    def categories(self) -> int:
+        """How many classes were explained, of any image."""
+        return len(self._most.target.unique())
+
     def _known(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Those rows that hold scores."""
         for row in rows:
