@@ -116,9 +116,10 @@ def _report(asked: Question, answer: Scored, folder: Path, against: str | None) 
     unread = len(answer.indices) - count
     facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
     if scores.explained != count:
-        facts += [
-            f"{scores.explained} {'categories' if asked.target == 'label' and scores.several else 'images'} explained"
-        ]
+        what = "images explained"
+        if asked.target == "label" and scores.several:
+            what = f"pairs of image and category explained, of {scores.categories} categories"
+        facts += [f"{scores.explained} {what}"]
     facts += [f"{scores.unsure} below probability {asked.min_probability:g}"] if asked.min_probability else []
     facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []
     facts += [f"{unread} unreadable left out"] if unread else []
