@@ -73,6 +73,7 @@ class LoaderWatch(Callback):
         self._before: Any = None
         self._open: deque[tuple[Any, Any]] = deque()
         self._on_cuda = self._interrupted = False
+        self._own: dict[str, Any] = {}
 
     def _now(self) -> float:
         return time.perf_counter()
@@ -83,24 +84,28 @@ class LoaderWatch(Callback):
         self._on_cuda = trainer.strategy.root_device.type == "cuda"
         profiler = trainer.profiler
         start, stop = profiler.start, profiler.stop
+        self._own = {name: vars(profiler)[name] for name in ("start", "stop") if name in vars(profiler)}
 
-        def started(action: str) -> None:
-            start(action)
-            if action.endswith(_FETCH):
+        # Arguments are called as Lightning calls them, because others may name them.
+        def started(action_name: str) -> None:
+            start(action_name)
+            if action_name.endswith(_FETCH):
                 self._before = self._mark()
 
-        def stopped(action: str) -> None:
-            if action.endswith(_FETCH) and self._before is not None:
+        def stopped(action_name: str) -> None:
+            if action_name.endswith(_FETCH) and self._before is not None:
                 self._fetch = self._before, self._mark()
-            self._interrupted |= action == _SAVE
-            stop(action)
+            self._interrupted |= action_name == _SAVE
+            stop(action_name)
 
         profiler.start, profiler.stop = started, stopped
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen no longer."""
-        vars(trainer.profiler).pop("start", None)
-        vars(trainer.profiler).pop("stop", None)
+        for name in ("start", "stop"):
+            vars(trainer.profiler).pop(name, None)
+        vars(trainer.profiler).update(self._own)
+        self._own = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Listen no longer."""
@@ -178,12 +183,14 @@ def _hint(seen: _Stretch, trainer: Trainer) -> str:
     if not isinstance(loader, DataLoader):
         return f"{told} Give it more worker processes, or {smaller}."
     workers, cores = loader.num_workers, _cores()
-    room = max(1, cores // trainer.num_devices)
+    # Processes that were given cores of their own do not share them.
+    sharing = trainer.num_devices if cores == os.cpu_count() else 1
+    room = max(1, cores // sharing)
     # Without processes of its own loading takes the waiting alone; with them, each is busy all the time.
     busy = workers * seen.seconds if workers else seen.waited
     wanted = max(workers + 1, math.ceil(busy / computing))
     machine = f"this machine has {cores} core{'s' if cores > 1 else ''}"
-    machine += f" for {trainer.num_devices} processes" if trainer.num_devices > 1 else ""
+    machine += f" for {sharing} processes" if sharing > 1 else ""
     if workers >= room:
         return f"{told} All cores are loading already ({workers} workers, {machine}): {smaller}."
     known = hasattr(trainer.datamodule, "num_workers")
@@ -193,7 +200,7 @@ def _hint(seen: _Stretch, trainer: Trainer) -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine has."""
+    """Cores that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -32,7 +32,7 @@ RULES = {
     "explain": May(GROUND, "torch", "skimage captum numpy"),
     "metrics": May(GROUND, "torch torchmetrics"),
     "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
-    "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools"),
+    "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools filelock"),
     "data.imagenet_labels": May("", "", "timm scipy"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),

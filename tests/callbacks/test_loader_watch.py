@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,42 +158,6 @@ def test_epochs_too_short_to_judge_log_nothing(make_trainer):
     assert "train/waiting_for_data" not in trainer.callback_metrics
 
 
-def seen(seconds=100.0, waited=61.0, images=21_000, batches=20):
-    return module._Stretch(seconds, waited, images, batches)
-
-
-@pytest.mark.parametrize(
-    ("workers", "cores", "devices", "known", "advice"),
-    [
-        (4, 16, 1, True, "Try --data.num_workers 11 (now 4, this machine has 16 cores)."),
-        (4, 8, 1, True, "Try --data.num_workers 8 (now 4, this machine has 8 cores); if that is not enough, store the"),
-        (4, 16, 1, False, "Try num_workers=11 (now 4"),
-        (0, 16, 1, True, "Try --data.num_workers 2 (now 0, this"),
-        (0, 1, 1, True, "Try --data.num_workers 1 (now 0, this machine has 1 core); if that is not enough, store"),
-        (2, 16, 4, True, "Try --data.num_workers 4 (now 2, this machine has 16 cores for 4 processes); if that is not"),
-        (4, 16, 4, True, "All cores are loading already (4 workers, this machine has 16 cores for 4 processes): store"),
-        (
-            8,
-            4,
-            1,
-            True,
-            "All cores are loading already (8 workers, this machine has 4 cores): store the photos smaller",
-        ),
-        (None, 4, 1, True, "Give it more worker processes, or store the photos smaller (docs/"),
-    ],
-)
-def test_advice_fits_the_loader_and_the_machine(monkeypatch, workers, cores, devices, known, advice):
-    monkeypatch.setattr(module, "_cores", lambda: cores)
-    loader = [1, 2] if workers is None else DataLoader([1])
-    if workers is not None:
-        loader.num_workers = workers  # not to the constructor, which warns of so many
-    data = SimpleNamespace(num_workers=workers) if known else None
-    trainer = SimpleNamespace(train_dataloader=loader, num_devices=devices, world_size=devices, datamodule=data)
-    told = module._hint(seen(), trainer)
-    assert f"it gave {210 * devices} images/s, the network could take {round(210 * devices / 0.39)})" in told
-    assert advice in told and "\n" not in told
-
-
 def test_the_gpu_tells_how_long_it_idled(make_trainer, monkeypatch):
     """Events of a device that is a step behind: the process waits 0.5 s for each batch, the device 0.1 s."""
 
@@ -235,8 +200,16 @@ def test_images_are_counted_in_any_batch(batch):
 
 def test_the_profiler_is_left_as_it_was(make_trainer):
     profiler = SimpleProfiler()
-    watched(make_trainer, Slow(0.1), Net(0.1), profiler=profiler)
-    assert not {"start", "stop"} & vars(profiler).keys()
+
+    class Naming(Net):
+        """Says the argument's name, as anybody may."""
+
+        def on_train_batch_start(self, batch, batch_idx):
+            self.trainer.profiler.start(action_name="mine")
+            self.trainer.profiler.stop(action_name="mine")
+
+    watched(make_trainer, Slow(0.1), Naming(0.1), profiler=profiler)
+    assert not {"start", "stop"} & vars(profiler).keys() and "mine" in profiler.recorded_durations
     assert any(action.endswith(module._FETCH) for action in profiler.recorded_durations)
 
     class Failing(Net):
@@ -266,6 +239,20 @@ def test_real_time_and_real_processes(make_trainer, foreign_module, foreign_load
     trainer = make_trainer(max_epochs=1, callbacks=[LoaderWatch()])
     trainer.fit(foreign_module, loader, foreign_loader())
     assert 0 <= share(trainer) <= 1
+
+
+def test_a_loader_that_sleeps_is_waited_for_in_real_time(make_trainer, foreign_module, foreign_loader):
+    class Sleeping(torch.utils.data.Dataset):
+        def __len__(self):
+            return 12
+
+        def __getitem__(self, index):
+            time.sleep(0.05)
+            return torch.randn(3, 20, 20), index % 3
+
+    trainer = make_trainer(max_epochs=1, callbacks=[LoaderWatch()])
+    trainer.fit(foreign_module, DataLoader(Sleeping(), 1), foreign_loader())
+    assert share(trainer) > 0.5, "fifty milliseconds of sleep against a step of a few"
 
 
 RANKS = """

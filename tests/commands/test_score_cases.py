@@ -94,7 +94,10 @@ def test_what_a_loader_process_refuses_is_one_sentence(photos, capsys, workers):
     entries = json.loads(Path("photos/annotations.json").read_text())
     entries["1.png"]["width"] = 51
     Path("photos/annotations.json").write_text(json.dumps(entries))
-    args = ["--checkpoint", CHECKPOINT, *photos, "--data.num_workers", workers]
+    args = ["--checkpoint", CHECKPOINT, *photos, "--data.num_workers", workers, "--data.max_unreadable", "1"]
+    # One photo cannot be read, which is as many as may; the other's mask is one too many.
+    entries["0.png"]["width"] = 51
+    Path("photos/annotations.json").write_text(json.dumps(entries))
     told = refused(capsys, "score", *args, command=cli.explain)
     assert told.startswith("The annotations of ") and "drawn on 51 x 40 px" in told
 

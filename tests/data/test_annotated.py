@@ -67,10 +67,13 @@ def test_boxes_become_masks(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(80, 80), (50, 41), (51, 40)])
-def test_boxes_of_another_photo_are_refused(tmp_path, size):
-    write(tmp_path, {"a.png": {"label": 0, "boxes": [[0, 0, 5, 5]], "width": size[0], "height": size[1]}})
-    with pytest.raises(ValueError, match=rf"drawn on {size[0]} x {size[1]} px, but the file has 50 x 40 px: use the"):
-        samples(tmp_path)
+def test_boxes_of_another_photo_cost_its_mask_and_too_many_are_refused(tmp_path, size, caplog):
+    entry = {"label": 0, "boxes": [[0, 0, 5, 5]], "width": size[0], "height": size[1]}
+    write(tmp_path, {"a.png": entry, "b.png": {"label": 0, "boxes": [[0, 0, 5, 5]]}, "c.png": entry})
+    assert [sample["has_mask"] for sample in samples(tmp_path)] == [False, True, False]
+    assert f"drawn on {size[0]} x {size[1]} px, but the file has 50 x 40 px: it counts as not annotated" in caplog.text
+    with pytest.raises(ValueError, match=r"c\.png were drawn on .* for more than 1 of 3 images: use the photos that"):
+        samples(tmp_path, max_unreadable=1)
 
 
 @pytest.mark.parametrize("size", [(100, 80), (500, 401)])

@@ -113,7 +113,7 @@ def test_all_of_a_category_is_one_mask_with_its_crowds(tmp_path):
     assert np.array_equal(masks[0], first | second | box_mask(20, 10, 30, 20)) and np.array_equal(masks[2], hand)
 
 
-def test_masks_follow_resized_copies_and_transforms(tmp_path):
+def test_masks_follow_resized_copies_and_transforms(tmp_path, caplog):
     plant(tmp_path, ["a.png"], [("a.png", DOG, [polygon(15, 0, 30, 10)])])
     Image.fromarray(np.zeros((10, 15, 3), np.uint8)).save(tmp_path / "val2017" / "a.png")
     _, masks = scene(tmp_path)
@@ -124,8 +124,11 @@ def test_masks_follow_resized_copies_and_transforms(tmp_path):
     small = data(tmp_path).sets["val"][0]["masks"]
     assert small.shape == (1, 20, 20) and torch.equal(small[0, :10, 10:], torch.ones(10, 10, dtype=torch.bool))
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "val2017" / "a.png")
-    with pytest.raises(ValueError, match=r"a\.png were drawn on 30 x 20 px, but the file has 20 x 20 px"):
-        scene(tmp_path)
+    sample, masks = scene(tmp_path)
+    assert masks == {} and sample["label"].any() and len(sample["masks"]) == 0, "labelled, and nobody knows where"
+    assert "a.png were drawn on 30 x 20 px, but the file has 20 x 20 px: it counts as not annotated" in caplog.text
+    with pytest.raises(ValueError, match=r"for more than 0 of 1 images: use the photos that the annotations belong to"):
+        scene(tmp_path, max_unreadable=0)
 
 
 @pytest.mark.parametrize(

@@ -138,9 +138,6 @@ BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>
             f"<annotation><object><name>dog</name>{BOX.replace('9', 'nine')}</object></annotation>",
             "the object 'dog' has a",
         ),
-        ("<annotation><size><width>40</width></size></annotation>", "width and height of .* whole numbers"),
-        ("<annotation><size><width>0</width><height>4</height></size></annotation>", "width and height of"),
-        ("<annotation><size><width>40.5</width><height>4</height></size></annotation>", "width and height of"),
     ],
 )
 def test_malformed_xml(tmp_path, content, match):
@@ -174,7 +171,7 @@ def test_a_wrong_root(tmp_path):
 def test_no_image_with_a_class(tmp_path):
     (tmp_path / "val").mkdir()
     trees.solution(tmp_path / "LOC_val_solution.csv")
-    refused(tmp_path, "holds no image whose class is known: there is nothing to validate on")
+    refused(tmp_path, "holds no image whose class is known, so there is nothing to validate on; val/ holds 0 of")
 
 
 def test_paths_of_a_csv_lead_nowhere(tmp_path):
@@ -213,3 +210,25 @@ def test_other_files_and_hidden_ones(tmp_path, caplog):
         (tmp_path / "val" / name).write_bytes(b"")
     assert build(tmp_path).sets["val"].targets == [LABELS[wnid] for wnid, _ in VAL.values()]
     assert any(text.endswith("that are not images: 1 of .mp4.") for text in told(caplog))
+
+
+@pytest.mark.parametrize("size", ["<width>40</width>", "<width>0</width><height>4</height>", "<width>4.5</width>", ""])
+def test_a_size_that_nobody_wrote_is_unknown(tmp_path, size):
+    trees.flat(tmp_path / "val")
+    trees.solution(tmp_path / "LOC_val_solution.csv")
+    (tmp_path / "Annotations/val").mkdir(parents=True)
+    box = "<bndbox><xmin>4</xmin><ymin>6</ymin><xmax>9</xmax><ymax>11</ymax></bndbox>"
+    content = f"<annotation><size>{size}</size><object><name>n15075141</name>{box}</object></annotation>"
+    (tmp_path / "Annotations/val" / f"{stem(1)}.xml").write_text(content)
+    first = build(tmp_path).sets["val"].photos[0]
+    assert first.size is None and first.boxes == ((4, 6, 10, 12),)
+
+
+@pytest.mark.parametrize("boxes", ["LOC_val_solution.csv", "val/LOC_val_solution.csv"])
+def test_names_may_have_the_class_appended(tmp_path, boxes):
+    trees.flat(tmp_path / "val")
+    for path in (tmp_path / "val").iterdir():
+        path.rename(path.with_name(f"{path.stem}_n01440764.JPEG"))
+    trees.solution(tmp_path / boxes)
+    found = build(tmp_path).sets["val"]
+    assert [photo.label for photo in found.photos] == [999, 0, 207, 999] and all(p.boxes for p in found.photos)

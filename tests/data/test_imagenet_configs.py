@@ -34,7 +34,7 @@ def tree(here):
 
 TINY = [
     *("--data.image_size", "32", "--data.num_workers", "0", "--data.batch_size", "4"),
-    *("--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.precision", "32-true"),
+    *("--trainer.accelerator", "cpu", "--trainer.devices", "1"),
     *("--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"),
 ]
 

@@ -86,6 +86,8 @@ def test_boxes_of_another_size_are_refused(tmp_path):
     dataset = PhotoDataset(
         tmp_path, [Photo("photo.png", 0, ((1, 1, 9, 9),), (500, 375))], ["a"], eval_transform(32, PLAIN), True
     )
+    assert not dataset[0]["has_mask"]
+    dataset.max_unreadable = 0
     with pytest.raises(ValueError, match=r"photo\.png were drawn on 500 x 375 px, but the file has 90 x 60 px"):
         dataset[0]
 

@@ -92,7 +92,7 @@ COSTS = {
     "igos": searched(1),
     "igos_gradcam": searched(2, 1),
     "sigcam": searched(2, 1),
-    "igos, integrated": lambda found: (2 * 20 + 20 * candidates(found), 2 * 20),
+    "igos, integrated": lambda found: (2 * 5 + 5 * candidates(found), 2 * 5),
     "xrai": (4 * 1 + 1, 4 * 1),
     "xrai_gradcam": (0, 1),
 }

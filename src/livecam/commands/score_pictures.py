@@ -9,7 +9,7 @@ from PIL import Image
 
 from livecam.commands.datasets import read_samples
 from livecam.commands.score_maps import kept_maps
-from livecam.commands.score_question import Question, Scored
+from livecam.commands.score_question import SHOWN, Question, Scored
 from livecam.explain.baselines import BASELINES
 from livecam.metrics import localization_score, object_mask
 from livecam.report.maps_page import Entry
@@ -30,7 +30,7 @@ def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[E
     rows = [asked.printed[e.name] for e in asked.explainers if not isinstance(e, BASELINES)]
     (folder / "pictures").mkdir(exist_ok=True)
     entries = []
-    for index in (index for index in columns[0] if all(index in column for column in columns)):
+    for index in [index for index in columns[0] if all(index in column for column in columns)][:SHOWN]:
         drawn = [column[index] for column in columns]
         if one:
             picture, caption = drawn[0].strip(with_truth=True, with_caption=True), drawn[0].caption

@@ -25,6 +25,8 @@ from livecam.scoring import check_metrics, reads
 
 SHOWN = 6
 """How many images are drawn."""
+# Of as many times more maps are kept, where some images may be left without any.
+_SPARE = 4
 
 
 @dataclass
@@ -96,7 +98,8 @@ class Question:
         indices = choose(len(loader.dataset), self.limit, self.skip)
         if not indices:
             raise ValueError(f"--skip {self.skip} leaves none of the {len(loader.dataset)} images.")
-        shown = choose(len(loader.dataset), min(SHOWN, len(indices)), self.skip)
+        spare = SHOWN * (_SPARE if self.min_probability else 1)
+        shown = choose(len(loader.dataset), min(spare, len(indices)), self.skip)
         photos = getattr(loader.dataset, "photos", None)
         files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
         more = {

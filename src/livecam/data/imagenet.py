@@ -3,6 +3,7 @@
 import logging
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from livecam.data.folder import check_root, files, report_missing
@@ -64,8 +65,9 @@ class ImageNet(PhotoData):
         # Numbers of images, which mix the classes; folders of classes would have them come one after another.
         photos.sort(key=lambda photo: stem(photo.path))
         if not photos:
-            raise ValueError(f"{val} holds no image whose class is known: there is nothing to validate on.")
-        boxes = find_boxes(root, self._boxes, classes)
+            told = "".join(f"; {finding}" for finding in findings)
+            raise ValueError(f"{val} holds no image whose class is known, so there is nothing to validate on{told}.")
+        boxes = find_boxes(root, self._boxes, classes, told_by)
         if boxes is None:
             logger.warning("No boxes were found in %s: validation images have no masks.", root)
         else:
@@ -100,5 +102,5 @@ def _absent(path: str, root: str, names: Any, photos: list[Photo], does: str, fi
     """Add a finding for images that a file names and that are not there."""
     there = {stem(photo.path) for photo in photos}
     if absent := sorted(name for name in names if name not in there):
-        told = os.path.relpath(path, root) if path.startswith(root) else path
+        told = os.path.relpath(path, root) if Path(path).is_relative_to(root) else path
         findings.append(f"{told} {does} {len(absent)} images that are not there: {some(absent)}")

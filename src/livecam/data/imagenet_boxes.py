@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from livecam.data.annotations import malformed, size_of
+from livecam.data.annotations import malformed
 from livecam.data.folder import check_inside, files
 from livecam.data.imagenet_labels import CSV, Marked, box_of, first_of, read_solution
 from livecam.data.imagenet_tree import stem
@@ -48,13 +48,14 @@ class Boxes(NamedTuple):
     read: Callable[[str], tuple[Sequence[Marked], Size]]
 
 
-def find_boxes(root: str, given: str | None, wnids: Collection[str]) -> Boxes | None:
+def find_boxes(root: str, given: str | None, wnids: Collection[str], labels: str | None = None) -> Boxes | None:
     """The boxes that there are; XML files come first, because they tell the size of the image.
 
     Args:
         root: Folder of the data set, which is not left.
         given: A CSV file or a folder of XML files instead, wherever it is.
         wnids: The classes that there are.
+        labels: File that says the classes of a flat ``val/``; a CSV file has boxes, too.
 
     Raises:
         FileNotFoundError: When what is given is not there.
@@ -75,7 +76,8 @@ def find_boxes(root: str, given: str | None, wnids: Collection[str]) -> Boxes | 
         raise FileNotFoundError(f"The folder {path} that was given for boxes holds no XML file.")
     if boxes := _first_xml(root, XML):
         return boxes
-    if path := first_of(root, [root], CSV):
+    path = labels if labels and os.path.basename(labels) == CSV else first_of(root, [root], CSV)
+    if path:
         return _from_csv(path, wnids)
     # The archive of boxes unpacks into val/, perhaps among the images.
     return _first_xml(root, ["val"])
@@ -118,11 +120,10 @@ def read_xml(path: str) -> tuple[list[Marked], Size]:
             raise malformed(path, "an object has no name")
         edges = (entry.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
         marked.append(Marked(wnid, box_of(edges, path, f"the object {wnid!r}")))
-    sides = [content.findtext(f"size/{side}") for side in ("width", "height")]
-    if sides == [None, None]:
-        return marked, None
-    whole = [int(side) if side and side.strip().isdecimal() else 0 for side in sides]
-    return marked, size_of({"width": whole[0], "height": whole[1]}, path, os.path.basename(path))
+    sides = [content.findtext(f"size/{side}") or "" for side in ("width", "height")]
+    whole = [int(side) if side.strip().isdecimal() else 0 for side in sides]
+    # A tool that has not opened the photo writes 0.
+    return marked, (whole[0], whole[1]) if all(whole) else None
 
 
 def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: str) -> list[Photo]:
@@ -148,8 +149,9 @@ def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: 
                 kept.append((left, top, right + 1, bottom + 1))
         annotated.append(replace(photo, boxes=tuple(kept) or None, size=size))
     told = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
+    known = any(photo.annotated for photo in annotated)
     logger.log(
-        logging.WARNING if told else logging.INFO,
+        logging.INFO if known and not told else logging.WARNING,
         "%d of %d validation images have boxes, from %s%s.",
         sum(photo.annotated for photo in annotated),
         len(annotated),
@@ -161,7 +163,11 @@ def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: 
 
 
 def _check_scale(photos: Sequence[Photo], root: str, path: str) -> None:
-    """Say so where boxes without a size seem to belong to larger files, by a few of them."""
+    """Refuse boxes without a size that seem to belong to larger files, by a few of them.
+
+    Raises:
+        ValueError: When a tenth of the files looked at, and three at least, are too small.
+    """
     unsure = [photo for photo in photos if photo.boxes and not photo.size]
     looked_at, beyond = unsure[:: len(unsure) // 50 + 1], 0
     for photo in looked_at:
@@ -171,11 +177,9 @@ def _check_scale(photos: Sequence[Photo], root: str, path: str) -> None:
         except Exception:  # Files that cannot be read are reported when they are used.
             continue
         beyond += any(right > width + 1 or bottom > height + 1 for _, _, right, bottom in photo.boxes)
-    if beyond > len(looked_at) / 10:
-        logger.warning(
-            "Boxes of %d of %d validation images looked at reach beyond the file, so these are smaller copies of the "
-            "images that %s describes: masks will be wrong. Give boxes as XML files, which say the size.",
-            beyond,
-            len(looked_at),
-            path,
+    if beyond > max(2, len(looked_at) / 10):
+        raise ValueError(
+            f"Boxes of {beyond} of {len(looked_at)} validation images looked at reach beyond the file: these are "
+            f"smaller copies of the images that {path} describes, which does not say their size. Give the folder of "
+            "the XML files as boxes, which do."
         )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # Where train/ and val/ lie: in the root, or as Kaggle's archive has them.
 _BASES = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
+_APPENDED = re.compile(r"(ILSVRC2012_val_\d{8})_n\d{8}")
 # Files that may lie beside the images and are none.
 _BESIDE = (".txt", ".csv", ".mat", ".xml")
 
@@ -129,8 +131,8 @@ def images(paths: Iterator[str], root: str, ignored: Counter) -> Iterator[str]:
 
 
 def stem(path: str) -> str:
-    """Name of an image without folder and suffix, by which other files call it."""
-    return os.path.splitext(os.path.basename(path))[0]
+    """Name of an image without folder and suffix, and without the class that some copies append."""
+    return _APPENDED.sub(r"\1", os.path.splitext(os.path.basename(path))[0])
 
 
 def report_ignored(folder: str, ignored: Counter) -> None:

@@ -4,12 +4,12 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
@@ -191,36 +191,25 @@ def _download(root: str) -> None:
     done = os.path.join(root, _FOLDER)
     if _complete(root) or _complete(done):
         return
-    if os.path.isdir(done) and os.listdir(done):
-        raise FileNotFoundError(f"{done} is not complete: remove or rename it, and the data are downloaded anew.")
     aside = os.path.join(root, ".download")
     try:
         os.makedirs(aside, exist_ok=True)
         # Not Lightning's rank: started by torchrun or Slurm, no process knows the others yet.
-        with _one_at_a_time(os.path.join(aside, "lock")):
+        with FileLock(os.path.join(aside, "lock")):
             if _complete(done):
                 return
+            if os.path.isdir(done) and os.listdir(done):
+                raise FileExistsError(f"{done} is not complete: remove or rename it")
             for part in ("images", "annotations"):
                 # Unpacked by half: torchvision would take it for all. Archives that are whole are not fetched again.
                 shutil.rmtree(os.path.join(aside, _FOLDER, part), ignore_errors=True)
             OxfordIIITPet(aside, download=True)
             os.replace(os.path.join(aside, _FOLDER), done)
+    except FileExistsError as error:
+        raise FileNotFoundError(f"{error}, and the data are downloaded anew.") from error
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"The Oxford-IIIT Pet data could not be downloaded to {root} ({str(error).splitlines()[0].rstrip('.')}): "
             "check the connection, or unpack images.tar.gz and annotations.tar.gz from "
             f"https://www.robots.ox.ac.uk/~vgg/data/pets/ in {done}."
         ) from error
-
-
-@contextmanager
-def _one_at_a_time(path: str) -> Iterator[None]:
-    """Wait until no other process is here; a process that dies lets the next one in."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where Lightning starts further processes after this one has finished here.
-        yield
-        return
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

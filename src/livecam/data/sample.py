@@ -63,7 +63,7 @@ def scaled(photo: Photo, width: int, height: int, root: Path) -> Sequence[Box]:
     """Boxes of a photo in pixels of its file, which may be a larger or smaller copy of the one they were drawn on.
 
     Raises:
-        ValueError: When the proportions differ: the file is another, or was cropped.
+        NoMaskError: When the proportions differ: the file is another, or was cropped.
     """
     if not photo.boxes:
         return ()
@@ -82,14 +82,13 @@ def check_copy(path: Path, size: tuple[int, int] | None, stored: tuple[int, int]
         stored: ``(width, height)`` of the file.
 
     Raises:
-        ValueError: When the proportions differ.
+        NoMaskError: When the proportions differ.
     """
     (width, height), (wide, high) = stored, size or stored
     # One side may have been rounded, or cut, to whole pixels; but not where the copy has the same size.
     if abs(width * high - height * wide) > max(wide, high) or (width == wide) != (height == high):
-        raise ValueError(
-            f"The annotations of {path} were drawn on {wide} x {high} px, but the file has {width} x {height} px: use "
-            "the photos that they belong to."
+        raise NoMaskError(
+            f"The annotations of {path} were drawn on {wide} x {high} px, but the file has {width} x {height} px"
         )
 
 
@@ -112,7 +111,8 @@ class PhotoDataset(Dataset):
         transform: Turns an RGB ``tv_tensors.Image`` (uint8), or the pair of it and its ``tv_tensors.Mask``, into
             model input (see :mod:`livecam.data.transforms`).
         with_masks: Whether samples carry masks.
-        max_unreadable: Most files that may be unreadable; None: the larger of 10 and 1 % of the photos.
+        max_unreadable: Most files that may be unreadable, or have annotations that do not fit; None: the larger of 10
+            and 1 % of the photos.
     """
 
     def __init__(
@@ -176,17 +176,29 @@ class PhotoDataset(Dataset):
         try:
             return self.drawn(photo, *stored)
         except NoMaskError as error:
-            if not self._astray[index]:
-                self._astray[index] = True
-                logger.warning("%s: it counts as not annotated.", error)
+            self.set_aside(index, error)
             return None
+
+    def set_aside(self, index: int, error: NoMaskError) -> None:
+        """Log, once, that a photo counts as not annotated.
+
+        Raises:
+            NoMaskError: When there are more such photos than may be unreadable: the annotations belong to others.
+        """
+        if not self._astray[index]:
+            self._astray[index] = True
+            logger.warning("%s: it counts as not annotated.", error)
+        if int(self._astray.sum()) > self.max_unreadable:
+            raise NoMaskError(
+                f"{error}, and so it is for more than {self.max_unreadable} of {len(self)} images: use the photos that "
+                "the annotations belong to, or raise max_unreadable."
+            )
 
     def drawn(self, photo: Photo, width: int, height: int) -> Tensor:
         """The object of an annotated photo as a mask ``(height, width)`` bool of the stored file.
 
         Raises:
-            NoMaskError: When all that is marked lies outside of the file.
-            ValueError: When the annotation belongs to a file of other proportions.
+            NoMaskError: When all that is marked lies outside of the file, or belongs to one of other proportions.
         """
         boxes = scaled(photo, width, height, self.root)
         inside = [left < width and top < height and right > 0 and bottom > 0 for left, top, right, bottom in boxes]
@@ -230,4 +242,6 @@ class PhotoDataset(Dataset):
 
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first few of a list, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    # One line, whatever files are called.
+    told = [name if name.isprintable() else ascii(name) for name in names[:most]]
+    return ", ".join(told) + (f" and {len(names) - most} more" if len(names) > most else "")

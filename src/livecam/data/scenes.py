@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from livecam.data.sample import PhotoDataset, check_copy, turned
+from livecam.data.sample import NoMaskError, PhotoDataset, check_copy, turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,15 @@ class SceneDataset(PhotoDataset):
         sample = {"label": self._hot(photo)}
         if not self.with_masks:
             return sample | {"image": self.transform(image)}
-        masks = self._decoded(photo, *stored)
+        categories = torch.tensor(photo.labels, dtype=torch.long)
+        try:
+            masks = self._decoded(photo, *stored)
+        except NoMaskError as error:
+            self.set_aside(index, error)
+            masks, categories = torch.zeros(1, *stored[::-1], dtype=torch.bool), categories[:0]
         image, masks = self.transform(image, turned(masks, orientation))
         # The first one is blank.
-        return sample | {
-            "image": image,
-            "categories": torch.tensor(photo.labels, dtype=torch.long),
-            "masks": masks.as_subclass(Tensor)[1:].bool(),
-        }
+        return sample | {"image": image, "categories": categories, "masks": masks.as_subclass(Tensor)[1:].bool()}
 
     def _decoded(self, scene: Scene, width: int, height: int) -> Tensor:
         """An empty mask, which transforms need where there is no other, and one for each category, as stored."""
