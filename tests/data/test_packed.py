@@ -11,7 +11,7 @@ PHOTOS = [Photo(f"Ünï/{i}.png", i % 3, ((0, 0, i, 1.5),) if i % 2 else None, (
 
 def test_it_is_the_list():
     packed = Packed(PHOTOS)
-    assert list(packed) == PHOTOS and len(packed) == 50
+    assert list(packed) == PHOTOS and len(packed) == 50 and packed.nbytes > 50 * 8
     assert packed[-1] == PHOTOS[-1] and packed[3:7] == PHOTOS[3:7] and PHOTOS[5] in packed
     for wrong in (50, -51):
         with pytest.raises(IndexError):

@@ -24,6 +24,11 @@ class Packed(Sequence[T]):
         self._ends = torch.tensor([0, *map(len, parts)], dtype=torch.long).cumsum(0)
         self._block = torch.frombuffer(bytearray(b"".join(parts) or b"\0"), dtype=torch.uint8)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the whole list."""
+        return self._block.nbytes + self._ends.nbytes
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 
