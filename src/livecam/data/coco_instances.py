@@ -61,7 +61,7 @@ class Instances:
 
         Args:
             folder: Where the images lie, below the root; "" for the root itself.
-            with_masks: Whether to draw the masks, at some 15 000 annotations per second.
+            with_masks: Whether to draw the masks, which takes longer than all else.
 
         Returns:
             The scenes, and what is missing, for people.
