@@ -94,7 +94,7 @@ class FeatureMapGallery(SampleGallery):
         try:
             return look(self.layers)
         except Exception:
-            if self.strict or self.layers is None:
+            if self._failed.strict or self.layers is None:
                 raise
         # One layer broke the shared pass for all: each gets a pass of its own this time.
         parts = []

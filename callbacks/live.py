@@ -1,11 +1,9 @@
 """What all live callbacks share: when to act, whom to explain, and never to harm the training they watch."""
 
 import logging
-import sys
 import time
-import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
@@ -14,19 +12,17 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.batch import Batch
-from livecam.explain import Explainer, Explanation, by_names, record, structure_of
-from livecam.explain.explanation import check_names, explain_recording
-from livecam.guard import undisturbed
+from livecam.callbacks.explaining import Explaining
+from livecam.callbacks.failures import Failures, tell_anew
+from livecam.explain import Explainer, Explanation, by_names
+from livecam.explain.explanation import check_names
+from livecam.guard import untouched_rng
 from livecam.heads import HEADS
 from livecam.normalisation import IMAGENET, Normalisation
-from livecam.progress import quietly
 
 _log = logging.getLogger(__name__)
 
 Target = Literal["predicted", "label"]
-
-# What was reported in this run: two callbacks often hold the same explainers.
-_reported: set[str] = set()
 
 
 class LiveExplanation(Callback):
@@ -66,13 +62,15 @@ class LiveExplanation(Callback):
         self.every_n_validations = every_n_validations
         self.head = head
         self.normalisation = normalisation
-        self.strict = strict
         self._validations = 0
         self._seconds = 0.0
+        self._failed = Failures(strict)
+        self._explaining = Explaining(self._failed)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new run reports anew."""
-        _reported.clear()
+        """A new run reports anew; whoever watches acts before those that put other weights back after validation."""
+        tell_anew()
+        trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: not isinstance(callback, LiveExplanation))
 
     def state_dict(self) -> dict[str, Any]:
         """How many validations there were, so that a resumed run picks the same ones."""
@@ -113,63 +111,28 @@ class LiveExplanation(Callback):
             batch: The images; of multi-label ones whose labels are explained, a row for each category.
             explainers: Methods; None takes the callback's.
         """
-        explainers = self.explainers if explainers is None else explainers
-        targets = batch.label if self.target == "label" else None
-        head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
-        structure = structure_of(pl_module, batch.image)
-
-        def run(asked: Sequence[Explainer]) -> dict[str, Explanation]:
-            captures = {e.name: self._attempt(e, lambda e=e: e.captures(structure)) for e in asked}
-            ready = [e for e in asked if captures[e.name] is not None]
-            recording = record(
-                pl_module,
-                batch.image,
-                targets,
-                [capture for e in ready for capture in captures[e.name]],
-                head=head,
-                normalisation=normalisation,
-                structure=structure,
-            )
-            with undisturbed(pl_module, batch.image.device), quietly():
-                found = {e.name: self._attempt(e, lambda e=e: explain_recording(e, recording)) for e in ready}
-            return {name: explanation for name, explanation in found.items() if explanation is not None}
-
-        try:
-            return run(explainers)
-        except Exception:
-            if self.strict or len(explainers) == 1:
-                raise
-            # What one method asked of the shared pass broke it for all: each gets a pass of its own this time.
-            alone = [self._attempt(explainer, lambda e=explainer: run([e])) or {} for explainer in explainers]
-            return {name: explanation for part in alone for name, explanation in part.items()}
-
-    def _attempt(self, explainer: Explainer, action):
-        try:
-            return action()
-        except Exception:
-            self._failed(f"Explainer {explainer.name!r} failed and is left out; training goes on.")
-            return None
-
-    def _failed(self, sentence: str) -> None:
-        """Report the exception being handled: raise it when strict, else log it once, whichever callback met it."""
-        if self.strict:
-            raise
-        cause = sys.exc_info()[1]
-        text = f"{sentence} {cause.args[0] if isinstance(cause, KeyError) else cause}"
-        if text not in _reported:
-            _reported.add(text)
-            _log.warning("%s\n%s", text, traceback.format_exc())
+        return self._explaining(
+            pl_module,
+            batch.image,
+            batch.label if self.target == "label" else None,
+            self.explainers if explainers is None else explainers,
+            head=self.head_of(pl_module, batch),
+            normalisation=self.normalisation_of(trainer),
+        )
 
     @contextmanager
     def harmless(self, what: str) -> Iterator[None]:
         """Keep any failure inside from reaching the training, and count the time spent."""
         start = time.perf_counter()
         try:
-            yield
-        except Exception:
-            self._failed(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
+            with self.spared(what), untouched_rng():
+                yield
         finally:
             self._seconds += time.perf_counter() - start
+
+    def spared(self, what: str) -> AbstractContextManager[None]:
+        """Keep any failure inside from reaching the training; raise it when strict."""
+        return self._failed.spared(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
 
     def log_seconds(self, pl_module: LightningModule) -> None:
         """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from livecam.batch import Batch, joined, read_batch
 from livecam.callbacks.live import LiveExplanation, first_loader
-from livecam.callbacks.samples import balanced, class_indices, is_indexable, untouched_rng
+from livecam.callbacks.samples import balanced, class_indices, is_indexable
 from livecam.explain import Explainer
 from livecam.report.media import log_images
 
@@ -168,7 +168,8 @@ class SampleGallery(LiveExplanation, ABC):
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         pictures, captions = zip(*drawn)
         for logger in trainer.loggers:
-            log_images(logger, self.key, pictures, captions, step)
+            with self.spared(f"giving the gallery to {type(logger).__name__}"):
+                log_images(logger, self.key, pictures, captions, step)
         return True
 
     def _samples(self, trainer: Trainer) -> Batch | None:
@@ -177,8 +178,7 @@ class SampleGallery(LiveExplanation, ABC):
             if loader is None:
                 return None
             if is_indexable(loader.dataset):
-                with untouched_rng():
-                    self._batch = self._fetch(trainer, loader)
+                self._batch = self._fetch(trainer, loader)
             elif self._gathered:
                 # A copy: a view would keep whole batches alive.
                 whole = joined(self._gathered)

@@ -1,25 +1,11 @@
 """The fixed samples of a gallery: balanced over classes, the same in every epoch and after a resume."""
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, Subset
-
-
-@contextmanager
-def untouched_rng() -> Iterator[None]:
-    """Give torch, numpy and random back in the state they had: data sets draw from all three."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
 
 
 def class_indices(dataset: Any) -> list[int] | None:

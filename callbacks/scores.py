@@ -12,10 +12,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.batch import Batch, read_batch
+from livecam.callbacks.failures import tell
 from livecam.callbacks.live import LiveExplanation, Target, genuine
+from livecam.callbacks.portions import free_memory, out_of_memory
 from livecam.explain import Explainer, Explanation
 from livecam.explain.baselines import CentredGaussian
-from livecam.explain.maps import minmax
+from livecam.explain.maps import is_finite, minmax
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.normalisation import Normalisation
 from livecam.options import check_number
@@ -85,6 +87,7 @@ class ExplanationScores(LiveExplanation):
         self._running: dict[str, list[ImageMetric]] = {}
         self._position = 0
         self._unannotated = self._unsure = 0
+        self._maps_failed = torch.zeros(())
         self._unit = "images"
         # Rows of a pass: images of the largest batch so far.
         self._size = 1
@@ -104,6 +107,7 @@ class ExplanationScores(LiveExplanation):
             for metric in metrics:
                 metric.reset()
         self._position = self._unannotated = self._unsure = 0
+        self._maps_failed = torch.zeros((), device=pl_module.device)
 
     def on_validation_batch_end(
         self,
@@ -148,6 +152,10 @@ class ExplanationScores(LiveExplanation):
 
     def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:
         explanations = self.explain(trainer, pl_module, batch)
+        for explainer in self.explainers:
+            found = explanations.get(explainer.name)
+            # No sum of Python's, which would wait for the device at every batch.
+            self._maps_failed += (keep if found is None else keep & ~is_finite(found.raw)).sum()
         if explanations:
             batch = batch.about(next(iter(explanations.values())).target)
         annotated = keep & batch.has_mask if batch.mask is not None else torch.zeros_like(keep)
@@ -157,27 +165,42 @@ class ExplanationScores(LiveExplanation):
         if self.reference and explanations:
             # The class that was explained, which need not be the true one.
             same = replace(batch, label=next(iter(explanations.values())).target)
-            reference = self.reference.masks(same, normalisation)
+            with self.spared("asking the reference"):
+                reference = self.reference.masks(same, normalisation)
         methods = {explainer.name: explainer for explainer in self.explainers}
         if self._baseline and explanations:
             methods[self._baseline.name] = self._baseline
             explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
+        # Positions, found once: to look for them waits for the device.
+        known, whole = annotated.nonzero()[:, 0], keep.nonzero()[:, 0]
         for name, explanation in explanations.items():
             seen = Explained(
                 batch, methods[name], explanation, pl_module, self.head_of(pl_module, batch), normalisation, reference
             )
             for metric in list(self._running[name]):
-                rows = annotated if "masks" in reads(metric) else keep
-                if rows.any():
-                    self._measure(metric, name, seen, rows)
+                if reference is not None or "reference" not in reads(metric):
+                    self._measure(metric, name, seen, known if "masks" in reads(metric) else whole)
 
     def _measure(self, metric: ImageMetric, method: str, seen: Explained, rows: Tensor) -> None:
+        """Add images at ``rows`` to a metric; what memory does not hold goes by halves, of images and of its chunk."""
+        if not len(rows):
+            return
         try:
             with quietly():
                 metric.update(**seen.evidence(metric, rows))
-        except Exception:
-            # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
-            self._failed(f"Metric {metric.name!r} failed for {method!r}, images are left out; training goes on.")
+            return
+        except Exception as error:
+            chunk = getattr(metric, "chunk", 1)
+            if not out_of_memory(error) or max(chunk, len(rows)) == 1:
+                # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
+                self._failed(f"Metric {metric.name!r} failed for {method!r}, images are left out; training goes on.")
+                return
+            tell(f"Metric {metric.name!r} ran out of memory for {method!r} and is tried again in smaller portions.")
+        free_memory()
+        if chunk > 1:
+            metric.chunk = chunk // 2
+        for part in rows.chunk(2):
+            self._measure(metric, method, seen, part)
 
     def _centred(self, batch: Batch, like: Explanation) -> Explanation:
         """The baseline's explanation; it needs no pass, and the answer is that of any other method."""
@@ -211,7 +234,8 @@ class ExplanationScores(LiveExplanation):
 
     def _log_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log how many images had no mask or could not be read; of several callbacks one does, or they would add up."""
-        counts = {}
+        # Callbacks with other methods add theirs under the same key.
+        counts = {"val/failed_maps": self._maps_failed}
         if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
             counts["val/images_without_mask"] = self._unannotated
         least = self.min_probability
@@ -221,7 +245,7 @@ class ExplanationScores(LiveExplanation):
         if isinstance(unreadable, int) and self is _first(trainer, lambda callback: True):
             counts["val/unreadable_images"] = unreadable
         for key, count in counts.items():
-            value = torch.tensor(float(count), device=pl_module.device)
+            value = torch.as_tensor(count, dtype=torch.float32, device=pl_module.device)
             pl_module.log(key, value, sync_dist=True, reduce_fx="sum")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

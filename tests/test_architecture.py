@@ -39,7 +39,7 @@ RULES = {
     "callbacks": May(f"{GROUND} explain metrics report batch scoring", "torch numpy lightning"),
     "commands": May(EVERYTHING_BELOW + " callbacks", ANY_LIBRARY),
     "fills": May("options normalisation", "torch"),
-    "guard": May("", "torch"),
+    "guard": May("", "torch numpy"),
     "heads": May("", "torch"),
     "options": May(),
     "progress": May("", "", "rich"),

@@ -1,10 +1,36 @@
 """Running a model inside somebody's training without leaving a trace."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def untouched_rng(device: torch.device | None = None) -> Iterator[None]:
+    """Give the global random states of Python, numpy, torch and ``device`` back as they were.
+
+    Data sets draw from them, and so do networks whose dropout stays on in eval mode.
+
+    Args:
+        device: Whose generator is kept beside the CPU's; None or a CPU for no other.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    kind = torch.get_device_module(device) if device is not None and device.type != "cpu" else None
+    # Apple's GPUs are one and take no number.
+    which = (device,) if kind and device.type != "mps" else ()
+    own = kind.get_rng_state(*which) if kind else None
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if kind:
+            kind.set_rng_state(own, *which)
 
 
 @contextmanager
@@ -12,8 +38,8 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluate ``model`` in eval mode and full precision, whatever surrounds the call; restore everything after.
 
     Leaves inference mode (gradients need it), switches autocast off (a gradient w/Z at full resolution underflows in
-    half precision), forces compiled models to run eagerly (hooks do not fire inside compiled graphs) and starts
-    without a graph; whoever needs gradients enters grad mode inside.
+    half precision), forces compiled models to run eagerly (hooks do not fire inside compiled graphs), keeps the random
+    states and starts without a graph; whoever needs gradients enters grad mode inside.
 
     Args:
         model: Any module.
@@ -34,7 +60,13 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
         for module, _ in modes:
             # Not .eval(): a LightningModule or a frozen backbone may override train().
             module.training = False
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False), eager:
+        with (
+            untouched_rng(device),
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+            eager,
+        ):
             yield
     finally:
         for module, training in modes:

@@ -93,7 +93,8 @@ class Explained:
 
         Args:
             metric: Its arguments' names say what it reads (see :class:`livecam.metrics.ImageMetric`).
-            rows: Which images, ``(N,)`` bool; a metric that reads ``masks`` can only be given annotated ones.
+            rows: Which images, ``(N,)`` bool or their positions; a metric that reads ``masks`` can only be given
+                annotated ones.
         """
         offered: dict[str, Callable[[], Any]] = {
             "maps": lambda: getattr(self.explanation, metric.uses)[rows],

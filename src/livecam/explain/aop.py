@@ -115,7 +115,7 @@ class AOP(Explainer):
         if max(maps.shape[1:]) > side:
             size = [min(side, length) for length in maps.shape[1:]]
             coarse = F.interpolate(maps[:, None], size, mode="bilinear", antialias=True)[:, 0]
-        empty = is_degenerate(maps) | ~maps.isfinite().flatten(1).all(1) | (_range(coarse) <= _LEFT * _range(maps))
+        empty = is_degenerate(maps) | (_range(coarse) <= _LEFT * _range(maps))
         coarse = coarse.masked_fill(empty[:, None, None], 0)
         scaled = minmax(coarse)
         return 1 - self.lam * resize(scaled * (scaled >= self.theta), (side, side)), empty

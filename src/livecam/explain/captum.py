@@ -19,8 +19,9 @@ from livecam.explain.gradients import MAGNITUDES, OUTLIERS
 from livecam.explain.hooks import Capture
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure, named_layers
-from livecam.explain.untouched import randomness_kept, seed_all, untouched
+from livecam.explain.untouched import seed_all, untouched
 from livecam.fills import as_fill, filled
+from livecam.guard import untouched_rng
 from livecam.heads import Binary, Head, as_logits
 from livecam.options import check_count, check_option
 from livecam.progress import chunks
@@ -50,8 +51,7 @@ class CaptumExplainer(Explainer):
     Attributions that perturb or draw run image by image, each with the same seed, so that a map does not depend on its
     neighbours; their option ``perturbations_per_eval`` bounds memory, as ``internal_batch_size`` does for others.
 
-    Not all of Captum fits: NoiseTunnel and the like work upon other attributions, and permutations mix the images of a
-    batch.
+    Not all of Captum fits: NoiseTunnel and the like work upon other attributions, permutations mix a batch's images.
 
     Args:
         attribution: Class of ``captum.attr``, such as ``DeepLift``; ``deep_lift`` means the same.
@@ -121,7 +121,7 @@ class CaptumExplainer(Explainer):
     def explain(self, recording: Recording) -> Tensor:
         cls = _attribution(self.attribution)
         device, count = recording.images.device, len(recording.images)
-        with untouched(recording.model), randomness_kept(device), torch.enable_grad(), warnings.catch_warnings():
+        with untouched(recording.model), untouched_rng(device), torch.enable_grad(), warnings.catch_warnings():
             _check_reach(cls.__name__, recording)
             # Captum tells of every hook that it sets and takes away again.
             warnings.filterwarnings("ignore", module=_CAPTUMS)

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.maps import is_degenerate, minmax, resize
+from livecam.explain.maps import is_degenerate, is_finite, minmax, resize
 from livecam.explain.names import by_names
 from livecam.explain.recording import Recording, record
 from livecam.explain.structure import structure_of
@@ -22,13 +23,14 @@ class Explanation:
 
     Args:
         map: ``(N, H, W)`` float32 in [0, 1], scaled per sample, for display and ranking; zeros when degenerate.
-        energy: ``(N, H, W)`` >= 0, the rectified raw map resized but **not** shifted, for energy metrics.
+        energy: ``(N, H, W)`` >= 0, the rectified raw map resized but **not** shifted, for energy metrics; zeros where
+            the map is not finite.
         raw: ``(N, h, w)`` as the method defines it, at its own resolution.
         target: ``(N,)`` explained class.
         predicted: ``(N,)`` most probable class.
         score: ``(N,)`` logit of that class.
         probability: ``(N,)`` in [0, 1].
-        degenerate: ``(N,)`` bool, maps without any contrast.
+        degenerate: ``(N,)`` bool, maps without any contrast, or with NaN or infinity.
         details: What else the method reports.
     """
 
@@ -89,7 +91,7 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
     size = tuple(recording.images.shape[-2:])
     return Explanation(
         map=minmax(resize(raw, size)).float(),
-        energy=resize(raw.relu(), size).float(),
+        energy=resize(raw.relu(), size).float().masked_fill(~is_finite(raw)[:, None, None], 0),
         raw=raw,
         target=recording.targets,
         predicted=recording.head.predict(recording.logits),
@@ -98,6 +100,25 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
         degenerate=is_degenerate(raw),
         details=details,
     )
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """Explanations of consecutive images by one method as one; of details that are no rows, the first ones'."""
+    if len(parts) == 1:
+        return parts[0]
+    tensors = [each.name for each in fields(Explanation) if each.name != "details"]
+    details = {key: _joined([part.details[key] for part in parts], parts) for key in parts[0].details}
+    rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
+    return Explanation(**rows, details=details)
+
+
+def _joined(values: list[Any], parts: Sequence[Explanation]) -> Any:
+    rows = all(
+        isinstance(value, Tensor | list) and len(value) == len(part.target) for value, part in zip(values, parts)
+    )
+    if not rows:
+        return values[0]
+    return torch.cat(values) if isinstance(values[0], Tensor) else [row for value in values for row in value]
 
 
 def check_names(explainers: Sequence[Explainer]) -> None:

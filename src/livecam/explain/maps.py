@@ -13,14 +13,20 @@ def resize(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> 
 
 
 def is_degenerate(maps: Tensor) -> Tensor:
-    """Which maps carry no contrast, ``(N,)`` bool: all zero, or constant up to rounding (methods C5).
+    """Which maps carry no contrast, ``(N,)`` bool: all zero, constant up to rounding (methods C5), or not finite.
 
     The floor is relative: rounding noise must not become a full-contrast map, small genuine maps must not vanish.
     """
     flat = maps.flatten(1)
     low, high = flat.aminmax(dim=1)
     tolerance = 1e-12 if maps.dtype == torch.float64 else 1e-5
-    return high - low <= tolerance * flat.abs().amax(1)
+    # Asked this way round, because no comparison with NaN holds, and infinity is not above itself.
+    return ~(high - low > tolerance * flat.abs().amax(1))
+
+
+def is_finite(maps: Tensor) -> Tensor:
+    """Which maps hold neither NaN nor infinity, ``(N,)`` bool."""
+    return maps.flatten(1).isfinite().all(1)
 
 
 def minmax(maps: Tensor) -> Tensor:

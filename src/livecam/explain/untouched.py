@@ -34,20 +34,6 @@ def untouched(model: nn.Module) -> Iterator[None]:
                 weight.grad = gradient
 
 
-@contextmanager
-def randomness_kept(device: torch.device) -> Iterator[None]:
-    """Global random states of Python, numpy, torch and ``device`` are put back after."""
-    import numpy
-
-    states = numpy.random.get_state(), random.getstate()
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        numpy.random.set_state(states[0])
-        random.setstate(states[1])
-
-
 def seed_all(seed: int, device: torch.device) -> None:
     """Seed what Captum draws from, and of several GPUs only the one in use."""
     import numpy

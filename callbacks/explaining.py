@@ -1,0 +1,116 @@
+"""Explaining a batch by all methods at once, whatever becomes of single ones."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from livecam.callbacks.failures import Failures, tell
+from livecam.callbacks.portions import Portions, free_memory, halved, out_of_memory
+from livecam.explain import Explainer, Explanation, record, structure_of
+from livecam.explain.explanation import explain_recording, joined
+from livecam.explain.maps import is_finite
+from livecam.guard import undisturbed
+from livecam.progress import quietly
+
+
+class Explaining:
+    """Explains batches; what fails is told once and left out, what runs out of memory goes again in smaller portions.
+
+    Args:
+        failed: What becomes of exceptions.
+    """
+
+    def __init__(self, failed: Failures) -> None:
+        self._failed = failed
+        self._portions = Portions()
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, targets: Tensor | None, explainers: Sequence[Explainer], **options: Any
+    ) -> dict[str, Explanation]:
+        """Explain ``images`` ``(N, 3, H, W)`` by every method that works.
+
+        Args:
+            model: The network.
+            images: Model input.
+            targets: Class of each image ``(N,)``; None means the predicted one.
+            explainers: Methods, each under its own name.
+            options: Of :func:`livecam.explain.recording.record`.
+
+        Returns:
+            Explanations by method; without those that failed, or whose maps are all NaN or infinite.
+        """
+        structure, count = structure_of(model, images), len(images)
+        found: dict[str, Explanation] = {}
+
+        def look(asked: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
+            captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in asked}
+            ready = [e for e in asked if captures[e.name] is not None]
+            wanted = [capture for e in ready for capture in captures[e.name]]
+            goals = None if targets is None else targets[rows]
+            recording = record(model, images[rows], goals, wanted, structure=structure, **options)
+            with undisturbed(model, images.device), quietly():
+                made = {e.name: self._attempt(e, count, lambda e=e: explain_recording(e, recording)) for e in ready}
+            return {name: explanation for name, explanation in made.items() if explanation is not None}
+
+        for halvings, group in self._portions.groups(explainers):
+            asked, parts = [halved(e, halvings) for e in group], {e.name: [] for e in group}
+            size = max(1, count >> halvings)
+            for start in range(0, count, size):
+                made = self._together_or_alone(look, asked, slice(start, start + size), count)
+                asked = [e for e in asked if e.name in made]
+                for e in asked:
+                    parts[e.name].append(made[e.name])
+            found |= {e.name: joined(parts[e.name]) for e in asked}
+        return self._finite({e.name: found[e.name] for e in explainers if e.name in found})
+
+    def _together_or_alone(
+        self,
+        look: Callable[[Sequence[Explainer], slice], dict[str, Explanation]],
+        asked: Sequence[Explainer],
+        rows: slice,
+        count: int,
+    ) -> dict[str, Explanation]:
+        """One pass for all; where what one method asked of it broke it for all, a pass for each."""
+        try:
+            return look(asked, rows)
+        except Exception as error:
+            large = out_of_memory(error)
+            if not large and (self._failed.strict or len(asked) == 1):
+                raise
+            if large:
+                asked = [e for e in asked if not self._smaller(e, count)]
+        alone = [self._attempt(e, count, lambda e=e: look([e], rows)) or {} for e in asked]
+        return {name: explanation for part in alone for name, explanation in part.items()}
+
+    def _attempt(self, explainer: Explainer, count: int, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:
+            if not (out_of_memory(error) and self._smaller(explainer, count)):
+                self._failed(f"Explainer {explainer.name!r} failed and is left out; training goes on.")
+        # Only here, where the exception holds the tensors of the failed attempt no longer.
+        free_memory()
+        return None
+
+    def _smaller(self, explainer: Explainer, count: int) -> bool:
+        if not self._portions.halve(explainer, count):
+            return False
+        tell(f"Explainer {explainer.name!r} ran out of memory and is tried again in smaller portions.")
+        return True
+
+    def _finite(self, found: dict[str, Explanation]) -> dict[str, Explanation]:
+        """Tell of maps of NaN or infinity, and leave out the methods that gave nothing else."""
+        if not found:
+            return found
+        wrong = {name: ~is_finite(explanation.raw) for name, explanation in found.items()}
+        # One wait for the device, however many methods there are.
+        counts = dict(zip(wrong, torch.stack([rows.sum() for rows in wrong.values()]).tolist()))
+        for name, count in counts.items():
+            if count:
+                dark = bool((wrong[name] & ~found[name].score.isfinite()).any())
+                why = ", as the network's own answer is: it diverged, or the images hold NaN" if dark else ""
+                with self._failed.spared(f"Explainer {name!r} failed for some images; training goes on."):
+                    raise ValueError(f"{count} of {len(wrong[name])} maps are NaN or infinite{why}.")
+        return {name: explanation for name, explanation in found.items() if counts[name] < len(explanation.raw)}

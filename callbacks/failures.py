@@ -1,0 +1,56 @@
+"""Failures of what watches a training: told once, with their traceback, and kept away from it."""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_log = logging.getLogger(__name__)
+
+# What was told in this run: two callbacks often hold the same explainers.
+_told: set[str] = set()
+
+
+def tell_anew() -> None:
+    """Forget what was told: a new run begins."""
+    _told.clear()
+
+
+def tell(sentence: str) -> None:
+    """Log a sentence with the traceback of the exception being handled; whatever numbers it holds, once in a run."""
+    key = re.sub(r"\d+", "", sentence)
+    if key not in _told:
+        _told.add(key)
+        _log.warning("%s\n%s", sentence, traceback.format_exc())
+
+
+class Failures:
+    """What becomes of exceptions: raised when strict, else told.
+
+    Args:
+        strict: Raise them.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+
+    def __call__(self, sentence: str) -> None:
+        """Deal with the exception being handled, whichever callback met it.
+
+        Args:
+            sentence: What failed, and what happens now; the exception's own words follow.
+        """
+        if self.strict:
+            raise
+        cause = sys.exc_info()[1]
+        tell(f"{sentence} {cause.args[0] if isinstance(cause, KeyError) else cause}")
+
+    @contextmanager
+    def spared(self, sentence: str) -> Iterator[None]:
+        """Keep any failure inside from whoever runs this."""
+        try:
+            yield
+        except Exception:
+            self(sentence)
