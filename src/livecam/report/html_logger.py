@@ -189,12 +189,15 @@ class HTMLLogger(Logger):
     def _open(self) -> PageData:
         """Make the folder and the page on first use, with the history that is there already."""
         if self._data is None:
-            Path(self.log_dir, "media").mkdir(parents=True, exist_ok=True)
-            self._data = self._read_history() or PageData(started=time.time())
+            self._data = PageData(started=time.time())
+            with self._spare_the_training():
+                Path(self.log_dir, "media").mkdir(parents=True, exist_ok=True)
+                self._data = self._read_history() or self._data
             self._data.status = "running"
             self._data.title = self._title or self._data.title or self._name or Path(self.log_dir).name
             self._clock = time.monotonic() - self._data.elapsed
-            write_atomically(Path(self.path), render_page(self._data.title))
+            with self._spare_the_training():
+                write_atomically(Path(self.path), render_page(self._data.title))
             self._write()
         return self._data
 

@@ -4,18 +4,23 @@ import contextlib
 import logging
 import netrc
 import os
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 _log = logging.getLogger(__name__)
 
 
 class RunFolderWandbLogger(WandbLogger):
     """A WandbLogger whose run id is the name of its run folder, so that a resumed training continues the same run.
+
+    A W&B that fails once the run has begun, because its process died or the disk is full, costs what would have been
+    logged, with a warning, never the training.
 
     Args:
         save_dir: Folder of all runs; W&B's own files go to ``<save_dir>/<name>/wandb``.
@@ -43,6 +48,39 @@ class RunFolderWandbLogger(WandbLogger):
         super().__init__(
             name=name, save_dir=str(folder), id=name, project=project, offline=offline, resume="allow", **kwargs
         )
+        self._warned = False
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with self._spare_the_training():
+            super().log_metrics(metrics, step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        with self._spare_the_training():
+            super().log_hyperparams(params)
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        with self._spare_the_training():
+            super().after_save_checkpoint(checkpoint_callback)
+
+    def finalize(self, status: str) -> None:
+        with self._spare_the_training():
+            super().finalize(status)
+
+    @contextlib.contextmanager
+    def _spare_the_training(self) -> Iterator[None]:
+        run = self._experiment
+        try:
+            yield
+        # Whatever W&B's connection, its files or its protocol may raise.
+        except Exception as error:
+            if run is None:
+                # A run that cannot even begin should say so before hours of training.
+                raise
+            if not self._warned:
+                rank_zero_warn(
+                    f"W&B takes nothing any more ({error}); training goes on. What it has is in {Path(run.dir).parent}."
+                )
+            self._warned = True
 
 
 def _logged_in() -> bool:
