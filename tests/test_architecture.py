@@ -36,6 +36,7 @@ RULES = {
     "data.imagenet_labels": May("", "", "timm scipy"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),
+    "report.wandb_history": May("", "", "wandb"),
     "callbacks": May(f"{GROUND} explain metrics report batch scoring", "torch numpy lightning"),
     "commands": May(EVERYTHING_BELOW + " callbacks", ANY_LIBRARY),
     "fills": May("options normalisation", "torch"),

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
+from livecam.report.wandb_history import wind_back
+
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +67,21 @@ class RunFolderWandbLogger(WandbLogger):
     def finalize(self, status: str) -> None:
         with self._spare_the_training():
             super().finalize(status)
+
+    @rank_zero_only
+    def wind_back(self, step: int) -> None:
+        """Take back what a killed training logged from ``step`` on, since the resumed one logs it again.
+
+        Only files of this machine are wound back. A run that was online has these rows on the server, under the same
+        ``trainer/global_step``; W&B's own rewind (``resume_from``) is not used here.
+
+        Args:
+            step: The step that is logged next.
+        """
+        with self._spare_the_training():
+            run = self.experiment
+            if not run.disabled:
+                wind_back(Path(self.save_dir), step, Path(run.dir).parent / f"run-{run.id}.wandb")
 
     @contextlib.contextmanager
     def _spare_the_training(self) -> Iterator[None]:
