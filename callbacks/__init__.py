@@ -3,6 +3,7 @@
 from livecam.callbacks.feature_maps import FeatureMapGallery
 from livecam.callbacks.gallery import ExplanationGallery
 from livecam.callbacks.loader_watch import LoaderWatch
+from livecam.callbacks.resumption import Resumption
 from livecam.callbacks.scores import ExplanationScores
 
-__all__ = ["ExplanationGallery", "ExplanationScores", "FeatureMapGallery", "LoaderWatch"]
+__all__ = ["ExplanationGallery", "ExplanationScores", "FeatureMapGallery", "LoaderWatch", "Resumption"]

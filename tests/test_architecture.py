@@ -23,7 +23,7 @@ class May(NamedTuple):
 # What methods and metrics both stand on.
 GROUND = "fills guard heads normalisation options progress"
 EVERYTHING_BELOW = (
-    f"{GROUND} batch messages runs explain metrics models data report classifier checkpoint reference scoring"
+    f"{GROUND} batch messages runs resuming explain metrics models data report classifier checkpoint reference scoring"
 )
 ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich scipy jsonargparse yaml"
 
@@ -48,6 +48,7 @@ RULES = {
     "batch": May("", "torch"),
     "messages": May(),
     "runs": May(),
+    "resuming": May("report", "torch lightning"),
     "classifier": May("models heads batch", "torch torchmetrics lightning"),
     "checkpoint": May("classifier models", "torch"),
     "reference": May(f"{GROUND} batch checkpoint models explain", "torch"),

@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
-from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning import LightningDataModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import livecam.data
 import livecam.reference  # noqa: F401  short class names resolve among imported classes
 from livecam.callbacks.live import LiveExplanation
 from livecam.callbacks.loader_watch import LoaderWatch
+from livecam.callbacks.resumption import Resumption
 from livecam.classifier import Classifier
 from livecam.explain import Explainer
 from livecam.messages import one_sentence
 from livecam.metrics import ImageMetric
 from livecam.report.html_logger import HTMLLogger
+from livecam.resuming import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder
 from livecam.runs import RUNS, default_loggers, run_name
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -81,25 +84,6 @@ class ExplainParser(OneSentence, ArgumentParser):
         self.add_function_arguments(command, skip={"paths", *several} & given.keys(), sub_configs=True)
 
 
-class SaveConfig(SaveConfigCallback):
-    """Keeps the configuration beside the run and shows it in every logger."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # The stock callback refuses a folder that exists, and a resumed run goes on in its own.
-        super().__init__(*args, **kwargs | {"save_to_log_dir": False})
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write ``config.yaml`` into the run folder (rank zero calls this)."""
-        folder = Path(next((logger.log_dir for logger in trainer.loggers if logger.log_dir), trainer.default_root_dir))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{trainer.state.fn.value}_config.yaml").write_text(
-            self.parser.dump(self.config, skip_none=False), encoding="utf-8"
-        )
-        settings = {key: self.config.get(key).as_dict() for key in ("data", "model") if self.config.get(key)}
-        for logger in trainer.loggers:
-            logger.log_hyperparams(settings)
-
-
 class TrainCLI(LightningCLI):
     """``train.py fit|validate|test|predict``."""
 
@@ -115,20 +99,35 @@ class TrainCLI(LightningCLI):
         for name in _FROM_DATA:
             parser.link_arguments("data", f"model.{name}", compute_fn=_Attribute(name), apply_on="instantiate")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Look at the checkpoint before anything is started."""
+        super().parse_arguments(parser, args)
+        checkpoint = self.config[self.config.subcommand].get("ckpt_path")
+        if checkpoint:
+            self._or_say(lambda: check_checkpoint(checkpoint))
+
     def before_instantiate_classes(self) -> None:
         """Give the trainer its loggers, and a resumed run its old folder."""
         config = self.config[self.subcommand]
         # Only a fit goes on in the checkpoint's folder: a validation logs step 0 and would overwrite its beginning.
-        config.run = run_name(config.run, config.get("ckpt_path") if self.subcommand == "fit" else None)
+        checkpoint = config.ckpt_path if self.subcommand == "fit" else None
+        if checkpoint == "last" and not config.run:
+            self.parser.error("--ckpt_path last goes on in a run folder, if it is there: name it by --run.")
+        config.run = run_name(config.run, checkpoint)
+        if self.subcommand == "fit" and not checkpoint:
+            self._or_say(lambda: check_folder(RUNS / config.run))
         config.trainer.default_root_dir = config.trainer.default_root_dir or str(RUNS / config.run)
         config.trainer.logger = default_loggers(config.trainer.logger, config.run)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Watch the loader, unless the run has a watch of its own."""
+        """Watch the loader, unless the run has a watch of its own, and make the run one that can go on."""
         trainer = super().instantiate_trainer(**kwargs)
-        if not any(isinstance(callback, LoaderWatch) for callback in trainer.callbacks):
-            # In front, because Lightning keeps checkpoints at the end.
-            trainer.callbacks.insert(0, LoaderWatch())
+        for kind in (LoaderWatch, Resumption):
+            if not any(isinstance(callback, kind) for callback in trainer.callbacks):
+                # In front, because Lightning keeps checkpoints at the end.
+                trainer.callbacks.insert(0, kind())
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpoints()
         return trainer
 
     def after_fit(self) -> None:
@@ -139,8 +138,11 @@ class TrainCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Turn what a constructor refuses into one sentence."""
+        self._or_say(super().instantiate_classes)
+
+    def _or_say(self, action: Callable[[], None]) -> None:
         try:
-            super().instantiate_classes()
+            action()
         except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as error:
             self.parser.error(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +19,34 @@ def untouched_rng(device: torch.device | None = None) -> Iterator[None]:
     Args:
         device: Whose generator is kept beside the CPU's; None or a CPU for no other.
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    kind = torch.get_device_module(device) if device is not None and device.type != "cpu" else None
-    # Apple's GPUs are one and take no number.
-    which = (device,) if kind and device.type != "mps" else ()
-    own = kind.get_rng_state(*which) if kind else None
+    states = random_states(device)
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if kind:
-            kind.set_rng_state(own, *which)
+        set_random_states(states, device)
+
+
+def random_states(device: torch.device | None = None) -> dict[str, Any]:
+    """Global random states of Python, numpy, torch and ``device``, as plain values that a checkpoint can hold."""
+    name, keys, *rest = np.random.get_state()
+    states = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "torch": torch.get_rng_state()}
+    if device is not None and device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state(*_number(device))
+    return states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device | None = None) -> None:
+    """Put :func:`random_states` back; a device of another kind than they were taken of keeps its own."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if device is not None and device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type], *_number(device))
+
+
+def _number(device: torch.device) -> tuple[torch.device, ...]:
+    # Apple's GPUs are one and take no number.
+    return () if device.type == "mps" else (device,)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
 from livecam.commands.common import listed, progress, to_device
 from livecam.commands.network import Network, load_network
@@ -17,6 +16,7 @@ from livecam.options import check_count
 from livecam.report.arrays import ArrayFile
 from livecam.report.feature_grid import feature_grid
 from livecam.report.maps_page import Entry, write_maps_page
+from livecam.report.pictures import write_png
 from livecam.report.strips import samples_of
 
 
@@ -107,7 +107,7 @@ def _write_pictures(folder: Path, network: Network, photos: Sequence[Photo], fou
     entries = []
     for number, sample in enumerate(samples_of(pixels, {}, [], names, network.class_names, answer=found)):
         picture, file = feature_grid(sample, found.layers, number), f"{photos[number].stem}.png"
-        Image.fromarray(picture).save(folder / file)
+        write_png(folder / file, picture)
         source = str(photos[number].path)
         entries.append(Entry(file, picture.shape[1], picture.shape[0], sample.caption, source))
     return entries

@@ -4,12 +4,11 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from livecam.commands.reading import Photo
 from livecam.commands.views import View
 from livecam.report.history_chart import history_chart
 from livecam.report.maps_page import Picture
+from livecam.report.pictures import write_png
 
 COLUMNS = ("file", "network", "class", "method", "iteration", "objective", "score", "l1", "tv", "step", "accepted")
 
@@ -55,7 +54,7 @@ class Histories:
                 file.parent.mkdir(exist_ok=True)
                 title = " · ".join([label, sample.explained, *([view.network.label] if several else [])])
                 chart = history_chart(title, own, own["accepted"])
-                Image.fromarray(chart).save(file)
+                write_png(file, chart)
                 path = f"histories/{file.name}"
                 pictures.append(Picture(path, chart.shape[1], chart.shape[0], f"course of {title}"))
         return pictures

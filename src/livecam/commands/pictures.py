@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from livecam.commands.histories import Histories
 from livecam.commands.network import as_slug
@@ -13,6 +12,7 @@ from livecam.commands.views import View
 from livecam.report.arrays import ArrayFile
 from livecam.report.class_rows import class_rows, rows_caption
 from livecam.report.maps_page import Entry
+from livecam.report.pictures import write_png
 from livecam.report.render import to_uint8
 from livecam.report.side_by_side import side_by_side
 from livecam.report.strips import Sample
@@ -63,7 +63,7 @@ def _write(
     for view, sample, what in zip(views, samples, slugs):
         for name, overlay in zip(view.explanations, sample.overlays.values()):
             stem = "_".join([photo.stem, *what, name])
-            Image.fromarray(to_uint8(overlay)).save(folder / "overlays" / f"{stem}.png")
+            write_png(folder / "overlays" / f"{stem}.png", to_uint8(overlay))
     if each:
         picture, caption = class_rows(samples), rows_caption(samples)
     elif len(views) == 1:
@@ -73,7 +73,7 @@ def _write(
         picture = side_by_side(photo.picture, columns, rows)
         answers = (f"{label}: {', '.join(sample.answers)}" for label, sample in columns.items())
         caption = " · ".join([photo.path.name, *answers])
-    Image.fromarray(picture).save(folder / f"{photo.stem}.png")
+    write_png(folder / f"{photo.stem}.png", picture)
     return Entry(f"{photo.stem}.png", picture.shape[1], picture.shape[0], caption, str(photo.path))
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from livecam.commands.choosing import choose_predicted, classes_of
@@ -20,6 +19,7 @@ from livecam.metrics.asking import probabilities
 from livecam.metrics.reclassification import Reclassification, reclassification, top_classes
 from livecam.options import check_count
 from livecam.report.maps_page import Entry, write_maps_page
+from livecam.report.pictures import write_png
 from livecam.report.render import Panel, strip
 from livecam.report.strips import printed_names
 
@@ -152,6 +152,6 @@ def _write_strips(folder: Path, rows: list[Row], pictures: list[Tensor], printed
         told = zip(["input", *printed.values()], pictures, rows[i::count])
         caption = f"{first.path.name} · target {first.target} {first.values['original']:.2f} · {way}"
         picture = strip([Panel(title, pixels[i], row.note) for title, pixels, row in told], caption)
-        Image.fromarray(picture).save(folder / f"{first.stem}.png")
+        write_png(folder / f"{first.stem}.png", picture)
         entries.append(Entry(f"{first.stem}.png", picture.shape[1], picture.shape[0], caption, str(first.path)))
     return entries

@@ -13,6 +13,7 @@ from livecam.commands.score_question import SHOWN, Question, Scored
 from livecam.explain.baselines import BASELINES
 from livecam.metrics import localization_score, object_mask
 from livecam.report.maps_page import Entry
+from livecam.report.pictures import write_png
 from livecam.report.side_by_side import side_by_side
 from livecam.report.strips import Sample, samples_of
 
@@ -39,7 +40,7 @@ def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[E
             pixels = drawn[0].pixels.permute(1, 2, 0).numpy()
             picture = side_by_side(Image.fromarray((pixels * 255).round().astype(np.uint8)), seen, rows)
             caption = " · ".join(f"{label}: {', '.join(sample.answers)}" for label, sample in seen.items())
-        Image.fromarray(picture).save(folder / "pictures" / f"{index}.png")
+        write_png(folder / "pictures" / f"{index}.png", picture)
         entries.append(Entry(f"pictures/{index}.png", picture.shape[1], picture.shape[0], caption, drawn[0].name))
     return entries
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from livecam.report.atomic import write_atomically
+from livecam.report.atomic import aside, write_atomically
 
 Row = dict[str, str]
 
@@ -78,11 +78,12 @@ class ScoreFolder:
         """Merge all rows into ``scores.csv`` in the order of images, in one step."""
         # As text, which takes a fraction of the memory of rows.
         parts = {index: self._text(rows) for index, rows in self.images()}
-        aside = self.path / ".scores.csv.part"
-        with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            aside(self.path / "scores.csv") as part,
+            part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             csv.writer(file, lineterminator="\n").writerow(self.columns)
             file.writelines(parts[index] for index in sorted(parts))
-        os.replace(aside, self.path / "scores.csv")
         for file in self._parts():
             file.unlink()
 

@@ -2,22 +2,53 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step, so that a reader or a kill never meets half a file.
 
-    The file beside it has a fixed name: what a kill leaves behind is overwritten by the next write.
+    Raises:
+        OSError: When the disk refuses; ``path`` then still holds what it held before.
+    """
+    with aside(path) as part:
+        part.write_bytes(content)
+
+
+@contextlib.contextmanager
+def aside(path: Path, durable: bool = False) -> Iterator[Path]:
+    """Give a file beside ``path`` to write to, which takes its place in one step once it is written.
+
+    It has a fixed name: what a kill leaves behind is overwritten by the next write.
+
+    Args:
+        path: The file in the end.
+        durable: Whether it has to be on the disk before it takes the place, so that a loss of power finds the old file
+            or the new one too. A kill needs no such wait, which takes up to seconds.
 
     Raises:
         OSError: When the disk refuses; ``path`` then still holds what it held before.
     """
-    aside = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
+        yield part
+        if durable:
+            _flush(part)
+        os.replace(part, path)
+        if durable:
+            _flush(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
         raise
+
+
+def _flush(path: Path) -> None:
+    # Folders cannot be opened on Windows, where a rename is on the disk anyway.
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

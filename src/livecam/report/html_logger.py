@@ -163,6 +163,16 @@ class HTMLLogger(Logger):
         self._write()
 
     @rank_zero_only
+    def wind_back(self, step: int) -> None:
+        """Forget what a killed training logged from ``step`` on, since the resumed one logs it again, or never.
+
+        Args:
+            step: The step that is logged next.
+        """
+        self._open().wind_back(step)
+        self._write()
+
+    @rank_zero_only
     def log_graph(self, model: Any, input_array: Any = None) -> None:
         """Draw nothing: Lightning calls this when a run starts, and the page says so."""
         self._open().status = "running"

@@ -64,6 +64,15 @@ class PageData:
             text = text.replace(character, f"\\u{ord(character):04x}")
         return f"{PREFIX}{text};\n"
 
+    def wind_back(self, step: int) -> None:
+        """Forget points and pictures from ``step`` on."""
+        for history in (self.metrics, self.galleries):
+            for key, entries in list(history.items()):
+                history[key] = {at: entry for at, entry in entries.items() if at < step}
+                if not history[key]:
+                    del history[key]
+        self.step = min(self.step, step - 1)
+
     @classmethod
     def from_js(cls, text: str) -> "PageData":
         """Read back what `to_js` wrote.

@@ -1,0 +1,50 @@
+"""What a resumed training needs beside what Lightning restores: random states, and no rows of a lost future."""
+
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from livecam.guard import random_states, set_random_states
+
+
+class Resumption(Callback):
+    """Makes a training that goes on from a checkpoint the one that was never interrupted.
+
+    Checkpoints hold the random states of Python, numpy, torch and the device, so that order, augmentation and dropout
+    of the epochs to come are what they would have been. That holds on one device, from a checkpoint of the end of an
+    epoch. In the middle of an epoch, the images of its rest are drawn anew; on several devices, random states are not
+    restored.
+
+    Loggers with a method ``wind_back(step)`` forget what the killed training logged beyond the checkpoint, before the
+    first step is logged again. `train.py` always brings this callback along.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[str, Any] | None = None
+        self._resumed = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the random states."""
+        checkpoint["livecam_random_states"] = random_states(trainer.strategy.root_device)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take them."""
+        self._states = checkpoint.get("livecam_random_states")
+        self._resumed = True
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore them, before the loader draws its order; ranks must not all draw what rank zero would have drawn."""
+        if self._states is not None and trainer.world_size == 1:
+            set_random_states(self._states, trainer.strategy.root_device)
+        self._states = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Wind the loggers back to the first step that is logged again."""
+        if not self._resumed:
+            return
+        self._resumed = False
+        # Private, but the step that Lightning's own scalars will carry; it is settled no earlier than here.
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped
+        for logger in trainer.loggers:
+            if hasattr(logger, "wind_back"):
+                logger.wind_back(step)

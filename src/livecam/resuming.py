@@ -1,0 +1,120 @@
+"""Trainings that can go on: whole checkpoints, the configuration beside them, and the command that continues."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from livecam.report.atomic import aside, write_atomically
+
+_log = logging.getLogger(__name__)
+
+# What a shell says of a process that signal 15 ended; Lightning leaves with 0, as if training were done.
+TERMINATED = 128 + 15
+# Words that Lightning resolves to a file by itself.
+_WORDS = ("last", "best", "hpc")
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place and on the disk, then renames them.
+
+    Lightning writes them to the folder for temporary files and moves them. Where that is another file system, moving
+    is copying, and a kill then leaves half a checkpoint in the place of the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; remote paths are left to Lightning."""
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with aside(Path(path), durable=True) as part:
+            torch.save(checkpoint, part)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Keeps the configuration beside the run, shows it in every logger, and says how an interrupted run goes on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The stock callback refuses a folder that exists, and a resumed run goes on in its own.
+        super().__init__(*args, **kwargs | {"save_to_log_dir": False})
+        self._file: Path | None = None
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write ``<command>_config.yaml`` into the run folder (rank zero calls this)."""
+        folder = Path(next((logger.log_dir for logger in trainer.loggers if logger.log_dir), trainer.default_root_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / f"{trainer.state.fn.value}_config.yaml"
+        write_atomically(self._file, self.parser.dump(self.config, skip_none=False).encode())
+        settings = {key: self.config.get(key).as_dict() for key in ("data", "model") if self.config.get(key)}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(settings)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Print the command that goes on from the newest checkpoint, and leave as a terminated process does."""
+        if isinstance(exception, SIGTERMException):
+            exception.code = TERMINATED
+        if self._file is None or self._file.name != "fit_config.yaml":
+            return
+        found = newest_checkpoint(trainer)
+        if found is None:
+            print("Training stopped before its first checkpoint: it begins anew.", file=sys.stderr)
+        else:
+            command = f"train.py fit -c {self._file} --ckpt_path {found}"
+            print(f"Training stopped; this goes on from its last checkpoint: uv run {command}", file=sys.stderr)
+
+
+def newest_checkpoint(trainer: Trainer) -> Path | None:
+    """The checkpoint of a trainer that was written last; None before the first."""
+    folders = {Path(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))}
+    files = [file for folder in folders for file in folder.glob("*.ckpt")]
+    return max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Refuse what a training cannot go on from, before anything is started.
+
+    Args:
+        path: ``--ckpt_path``; words and remote paths are not looked into.
+
+    Raises:
+        ValueError: When there is no such file, or it is damaged; names those beside it.
+    """
+    if str(path) in _WORDS or "://" in str(path) or Path(path).is_dir():
+        return
+    path = Path(path)
+    others = ", ".join(str(file) for file in sorted(path.parent.glob("*.ckpt")) if file != path)
+    beside = f"beside it lies {others}" if others else "training writes them to runs/<name>/checkpoints/"
+    if not path.is_file():
+        raise ValueError(f"No checkpoint at {path}: {beside}.")
+    try:
+        # Mapped, so that only the list of what is inside is read.
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # Damaged files raise whatever pickle, zipfile or torch happen to trip over.
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint (it is damaged, or carries code, which is never run): {beside}."
+        ) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to begin a training where another one's checkpoints lie.
+
+    Args:
+        folder: Run folder.
+
+    Raises:
+        ValueError: With the options that continue, or start elsewhere.
+    """
+    files = sorted((folder / "checkpoints").glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
+    # A job that SLURM puts back into its queue runs the same command again, and Lightning finds this file by itself.
+    if files and not list(folder.glob("hpc_ckpt_*.ckpt")):
+        raise ValueError(
+            f"{folder} holds a training: go on with it by --ckpt_path {files[-1]}, or name another folder by --run."
+        )
