@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,6 +24,7 @@ from livecam.explain.baselines import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.progress import reporting_to
 from livecam.reference import ReferenceMask
+from livecam.resuming import TERMINATED
 from livecam.scoring import Asked, Explained, asked_of, reads
 
 
@@ -89,6 +91,9 @@ class Scorer(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score one batch; nothing is kept in memory."""
+        if self.trainer.received_sigterm:
+            # Lightning takes the signal and looks at it in training and validation, not here.
+            raise SIGTERMException(TERMINATED)
         index = batch["index"]
         if len(index):
             with warnings.catch_warnings():
