@@ -124,7 +124,8 @@ class ExplanationGallery(SampleGallery):
             for s in samples
         ]
         for logger in trainer.loggers:
-            log_table(logger, key, columns, rows, strips)
+            with self.spared(f"giving {key} to {type(logger).__name__}"):
+                log_table(logger, key, columns, rows, strips)
 
 
 def _inside(energy: Tensor, batch: Batch) -> Tensor:

@@ -68,14 +68,14 @@ class Portions:
         """Make the portions of a method smaller.
 
         Args:
-            explainer: A method that ran out of memory.
+            explainer: The method as it was when it ran out of memory, its chunk halved already.
             images: Images of the whole batch.
 
         Returns:
             False where they cannot become smaller: one image, one masked image at a time.
         """
         times = self._of(explainer)
-        if max(images, largest_chunk(explainer)) >> times <= 1:
+        if max(images >> times, largest_chunk(explainer)) <= 1:
             return False
         self._halvings[explainer.name] = times + 1
         return True

@@ -104,7 +104,8 @@ class SampleGallery(LiveExplanation, ABC):
         galleries = self._galleries(trainer)
         if self is galleries[-1] and any(gallery._shown for gallery in galleries):
             for logger in trainer.loggers:
-                logger.log_metrics({"val/explanation_seconds": 0.0, "epoch": 0}, step=0)
+                with self.spared(f"beginning the history of {type(logger).__name__}"):
+                    logger.log_metrics({"val/explanation_seconds": 0.0, "epoch": 0}, step=0)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget batches of the last validation."""
@@ -178,7 +179,7 @@ class SampleGallery(LiveExplanation, ABC):
             if loader is None:
                 return None
             if is_indexable(loader.dataset):
-                self._batch = self._fetch(trainer, loader)
+                self._batch = self._fetch(trainer, loader) if len(loader.dataset) else None
             elif self._gathered:
                 # A copy: a view would keep whole batches alive.
                 whole = joined(self._gathered)

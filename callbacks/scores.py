@@ -264,7 +264,9 @@ class ExplanationScores(LiveExplanation):
             with self.harmless("the closing table"):
                 methods = [*self.explainers, *([self._baseline] if self._baseline else [])]
                 print_scores(self.results, methods, trainer.callback_metrics, self._unit)
-                log_scores(self.results, methods, trainer.loggers)
+                for logger in trainer.loggers:
+                    with self.spared(f"giving the scores to {type(logger).__name__}"):
+                        log_scores(self.results, methods, logger)
 
 
 def _compares(metric: ImageMetric) -> bool:

@@ -1,6 +1,6 @@
 """The closing table of scores, for the terminal and for loggers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
@@ -69,10 +69,6 @@ def _note(results: Mapping[str, Mapping[str, float]], metric: str, unit: str) ->
     return f"{most['n']:.0f} {unit}{left_out}{flat}"
 
 
-def log_scores(
-    results: Mapping[str, Mapping[str, float]], methods: Sequence[Method], loggers: Iterable[Logger]
-) -> None:
-    """Log the scores as one table per logger that takes tables."""
-    columns, rows = score_rows(results, methods)
-    for logger in loggers:
-        log_table(logger, "explanations/scores", columns, rows)
+def log_scores(results: Mapping[str, Mapping[str, float]], methods: Sequence[Method], logger: Logger) -> None:
+    """Log the scores as a table, where the logger takes tables."""
+    log_table(logger, "explanations/scores", *score_rows(results, methods))

@@ -1,0 +1,209 @@
+"""What runs out of memory goes again in smaller portions, with the same result; the allocator's refusals are real."""
+
+import logging
+from dataclasses import dataclass
+
+import pytest
+import torch
+from lightning import seed_everything
+
+from livecam.callbacks import ExplanationScores
+from livecam.callbacks.portions import Portions, halved, largest_chunk, out_of_memory
+from livecam.data import PlantedShapesData
+from livecam.explain import AOP, CAM, EMP, GradCAM, ScoreCAM, by_names
+from livecam.explain.explainer import Explainer
+from livecam.metrics import Sharpness
+
+
+def refuse(needed: int, there: int) -> None:
+    """Ask the allocator for more than any machine has, where more is needed than is there."""
+    if needed > there:
+        torch.empty(2**46)
+
+
+@dataclass(frozen=True)
+class Hungry(Explainer):
+    """Grad-CAM that needs memory for every image of a pass, and for every item of a chunk."""
+
+    method, label = "hungry", "Hungry"
+
+    images: int = 99
+    items: int = 99
+    chunk: int = 32
+    passes: tuple = ()
+
+    def captures(self, structure):
+        return GradCAM().captures(structure)
+
+    def explain(self, recording):
+        SIZES.append((len(recording.images), self.chunk))
+        refuse(len(recording.images), self.images)
+        refuse(self.chunk, self.items)
+        return GradCAM().explain(recording), {"note": [f"row {int(t)}" for t in recording.targets], "of": "all"}
+
+
+SIZES: list[tuple[int, int]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_sizes():
+    SIZES.clear()
+
+
+@pytest.fixture
+def shapes_data():
+    return PlantedShapesData(image_size=32, train_length=8, val_length=16, batch_size=8)
+
+
+def scored(make_trainer, module, data, methods, metrics=None, **kw):
+    scores = ExplanationScores(methods, metrics, **kw)
+    trainer = make_trainer(callbacks=[scores])
+    trainer.validate(module, datamodule=data, verbose=False)
+    return scores, trainer
+
+
+def told(caplog, word):
+    return [record.getMessage() for record in caplog.records if word in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes"),
+    [
+        ({"images": 3}, [(8, 32), (4, 16), (2, 8), (2, 8), (2, 8), (2, 8)]),
+        ({"items": 20}, [(8, 32), (4, 16), (4, 16)]),
+        ({"images": 1, "items": 1}, [(8, 32), (4, 16), (2, 8), (1, 4), (1, 2), *[(1, 1)] * 8]),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_portions_are_halved_until_they_fit(limits, sizes, strict, make_trainer, shapes_module, shapes_data, caplog):
+    methods = [Hungry(**limits), GradCAM()]
+    with caplog.at_level(logging.WARNING):
+        scores, trainer = scored(make_trainer, shapes_module(), shapes_data, methods, strict=strict)
+    # The second batch begins with what fitted.
+    fitting = [size for size in sizes if size == sizes[-1]]
+    assert sizes + fitting == SIZES
+    (sentence,) = told(caplog, "'hungry'")
+    assert "ran out of memory and is tried again in smaller portions" in sentence and "Traceback" in sentence
+    for key, values in scores.results.items():
+        assert values["hungry"] == pytest.approx(values["gradcam"], abs=1e-6, nan_ok=True), key
+    assert trainer.callback_metrics["val/failed_maps"] == 0
+
+
+def test_details_of_portions_are_those_of_the_whole(make_trainer, shapes_module, shapes_data):
+    kept = {}
+
+    class Keeping(ExplanationScores):
+        def explain(self, *args):
+            kept.setdefault("found", super().explain(*args))
+            return kept["found"]
+
+    callback = Keeping([Hungry(images=2), GradCAM()])
+    make_trainer(callbacks=[callback]).validate(shapes_module(), datamodule=shapes_data, verbose=False)
+    hungry, whole = kept["found"]["hungry"], kept["found"]["gradcam"]
+    assert hungry.details == {"note": [f"row {int(t)}" for t in whole.target], "of": "all"}
+    assert torch.equal(hungry.target, whole.target) and hungry.map.shape == whole.map.shape
+
+
+def test_what_never_fits_is_left_out(make_trainer, shapes_module, shapes_data, caplog):
+    with caplog.at_level(logging.WARNING):
+        scores, trainer = scored(make_trainer, shapes_module(), shapes_data, [Hungry(images=0), GradCAM()])
+    assert [*scores.results["sharpness"]] == ["gradcam"]
+    assert trainer.callback_metrics["val/failed_maps"] == 16
+    (final,) = told(caplog, "'hungry' failed and is left out")
+    assert "memory" in final and "Traceback" in final
+    with pytest.raises(RuntimeError, match="memory"):
+        scored(make_trainer, shapes_module(), shapes_data, [Hungry(images=0), GradCAM()], strict=True)
+
+
+def test_a_shared_pass_that_does_not_fit_is_halved_for_all(make_trainer, shapes_module, shapes_data, caplog):
+    module, passes = shapes_module(), []
+
+    def small(net, args):
+        # Passes with a graph are those of explanations; validation's own fits.
+        if any(hooks for hooks in (each._forward_hooks for each in net.modules())):
+            passes.append(len(args[0]))
+            refuse(len(args[0]), 4)
+
+    module.net.register_forward_pre_hook(small)
+    with caplog.at_level(logging.WARNING):
+        scores, _ = scored(make_trainer, module, shapes_data, [GradCAM(), CAM()])
+    # The first is the dry run that finds the layers.
+    assert passes == [1, 8, 4, 4, 4, 4]
+    assert {len(told(caplog, f"'{name}' ran out of memory")) for name in ("gradcam", "cam")} == {1}
+    plain, _ = scored(make_trainer, shapes_module(), shapes_data, [GradCAM(), CAM()])
+    for key, values in plain.results.items():
+        assert scores.results[key] == pytest.approx(values, abs=1e-6, nan_ok=True), key
+
+
+def test_a_metric_is_halved_too(make_trainer, shapes_module, shapes_data, caplog):
+    asked = []
+
+    class Large(Sharpness):
+        chunk = 8
+
+        def measure(self, maps):
+            asked.append((len(maps), self.chunk))
+            refuse(len(maps), 2)
+            return super().measure(maps)
+
+    with caplog.at_level(logging.WARNING):
+        scores, _ = scored(make_trainer, shapes_module(), shapes_data, [GradCAM()], [Large()])
+    assert asked[:7] == [(8, 8), (4, 4), (2, 2), (2, 2), (4, 2), (2, 1), (2, 1)]
+    (sentence,) = told(caplog, "'sharpness' ran out of memory")
+    assert "Traceback" in sentence
+    plain, _ = scored(make_trainer, shapes_module(), shapes_data, [GradCAM()], [Sharpness()])
+    assert scores.results["sharpness"] == pytest.approx(plain.results["sharpness"])
+
+
+def test_methods_within_methods_are_halved():
+    whole = AOP("scorecam", EMP(3, chunk=16), warmup=1)
+    small = halved(whole, 2)
+    assert small.name == whole.name and largest_chunk(whole) == 32
+    assert small.optimiser.chunk == 4 and small.base.chunk == 8
+    assert halved(ScoreCAM(chunk=3), 5).chunk == 1
+    assert halved(CAM(), 3) == CAM() and largest_chunk(CAM()) == 1
+    assert halved(whole, 0) is whole
+
+
+def test_portions_end():
+    portions, (hungry, cam) = Portions(), (Hungry(chunk=4), CAM())
+    turns = []
+    for times, group in portions.groups([hungry, cam]):
+        turns.append((times, [each.name for each in group]))
+        portions.halve(halved(hungry, times), 2)
+    assert turns == [(0, ["hungry", "cam"]), (1, ["hungry"]), (2, ["hungry"])]
+    assert not portions.halve(halved(hungry, 2), 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (MemoryError(), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_causes(error, memory):
+    assert out_of_memory(error) is memory
+
+
+def test_smaller_portions_of_real_methods_agree(make_trainer, shapes_module, shapes_data):
+    """Whatever the portions, methods without chance say the same."""
+    seed_everything(0, verbose=False)
+    methods = by_names(["scorecam", "occlusion", "integrated_gradients", "gradual_gradcam", "layercam"])
+    whole, _ = scored(make_trainer, shapes_module(), shapes_data, methods, strict=True)
+
+    class Halving(ExplanationScores):
+        def explain(self, trainer, pl_module, batch, explainers=None):
+            for explainer in self.explainers:
+                self._explaining._portions._halvings[explainer.name] = 2
+            return super().explain(trainer, pl_module, batch, explainers)
+
+    halves = Halving(methods, strict=True)
+    make_trainer(callbacks=[halves]).validate(shapes_module(), datamodule=shapes_data, verbose=False)
+    for key, values in whole.results.items():
+        assert halves.results[key] == pytest.approx(values, abs=1e-5, nan_ok=True), key
