@@ -9,7 +9,9 @@ import torch
 from livecam.explain import Explainer
 
 # What the allocators of torch say on CPUs and GPUs, and its libraries where they allocate by themselves.
-_REFUSED = re.compile(r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc|could not create a", re.IGNORECASE
+)
 
 
 def out_of_memory(error: BaseException) -> bool:
