@@ -12,8 +12,6 @@ from livecam.explain import Explainer
 _REFUSED = re.compile(
     r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc|could not create a", re.IGNORECASE
 )
-    r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc|could not create a", re.IGNORECASE
-)
 
 
 def out_of_memory(error: BaseException) -> bool:
