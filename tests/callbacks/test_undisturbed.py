@@ -1,5 +1,6 @@
 """Watching changes no bit of a training, under whatever circumstances."""
 
+import shutil
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -28,6 +29,13 @@ def check_undisturbed(circumstances):
 @given(CIRCUMSTANCES)
 def test_watching_does_not_disturb(circumstances):
     check_undisturbed(circumstances)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no compiler of C++")
+def test_compiled_code_is_not_disturbed():
+    """As torch compiles by default, to machine code."""
+    check_undisturbed(EVERYTHING | {"backend": "inductor", "precision": "32-true"})
 
 
 @pytest.mark.slow

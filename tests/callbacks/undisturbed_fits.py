@@ -115,9 +115,9 @@ class Module(LightningModule):
         super().__init__()
         self.net, self.given = Net(given), given
         if given["compiled"] == "wrapped":
-            self.net = torch.compile(self.net, backend="eager")
+            self.net = torch.compile(self.net, backend=given.get("backend", "eager"))
         elif given["compiled"]:
-            self.net.compile(backend="eager")
+            self.net.compile(backend=given.get("backend", "eager"))
         self.seen: list[Any] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,9 @@
 """What a recording keeps and what can be asked of it afterwards."""
 
+import random
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -224,3 +226,20 @@ def test_multilabel_heads_are_told():
     found = explain(net, images, [GradCAM()], 2, head="multilabel")["gradcam"]
     torch.testing.assert_close(found.probability, net(images)[:, 2].sigmoid().detach())
     torch.testing.assert_close(found.raw, explain(net, images, [GradCAM()], 2)["gradcam"].raw)
+
+
+def test_a_network_that_draws_takes_nothing_from_the_random_states():
+    """Dropout that stays on in eval mode, noise by numpy: the training around draws what it would have drawn."""
+
+    class Drawing(GapNet):
+        def forward(self, images):
+            noise = torch.full((len(images), 1), np.random.rand() + random.random())
+            return nn.functional.dropout(super().forward(images), 0.5, training=True) + noise
+
+    net, images = build(Drawing), pictures()
+    structure_of(net, images)
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    for look in (lambda: record(net, images), lambda: explain(net, images, ["gradcam", "scorecam"])):
+        look()
+        assert torch.equal(states[0], torch.get_rng_state())
+        assert states[1:] == (np.random.get_state()[1].tolist(), random.getstate())
