@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from livecam.guard import random_states, set_random_states
 
@@ -20,7 +21,6 @@ class Resumption(Callback):
     """
 
     def __init__(self) -> None:
-        self._states: dict[str, Any] | None = None
         self._resumed = False
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -28,15 +28,12 @@ class Resumption(Callback):
         checkpoint["livecam_random_states"] = random_states(trainer.strategy.root_device)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take them."""
-        self._states = checkpoint.get("livecam_random_states")
-        self._resumed = True
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore them, before the loader draws its order; ranks must not all draw what rank zero would have drawn."""
-        if self._states is not None and trainer.world_size == 1:
-            set_random_states(self._states, trainer.strategy.root_device)
-        self._states = None
+        """Restore them; ranks must not all draw what rank zero would have drawn."""
+        self._resumed = trainer.state.fn == TrainerFn.FITTING
+        states = checkpoint.get("livecam_random_states")
+        # Here, because a scheduler that asks for the number of steps makes the loader begin before any later hook.
+        if self._resumed and states is not None and trainer.world_size == 1:
+            set_random_states(states, trainer.strategy.root_device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Wind the loggers back to the first step that is logged again."""

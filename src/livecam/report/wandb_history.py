@@ -27,6 +27,15 @@ _HEADER = struct.Struct("<IHB")
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
+def prompt_settings() -> dict[str, float]:
+    """Settings of W&B by which its process writes once a second, not every 15: a kill may end that process, too."""
+    import wandb
+
+    name = "x_transaction_log_flush_interval"
+    # Releases before it write when a block is full.
+    return {name: 1.0} if name in wandb.Settings.model_fields else {}
+
+
 def wind_back(folder: Path, step: int, now: Path | None = None) -> int:
     """End the offline segments of a run before ``step``; what they held stays beside them as ``*.wandb.before-<n>``.
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from livecam.report.wandb_history import wind_back
+from livecam.report.wandb_history import prompt_settings, wind_back
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class RunFolderWandbLogger(WandbLogger):
         folder = Path(save_dir, name) if name else Path(save_dir)
         if rank_zero_only.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
+        kwargs.setdefault("settings", prompt_settings())
         super().__init__(
             name=name, save_dir=str(folder), id=name, project=project, offline=offline, resume="allow", **kwargs
         )

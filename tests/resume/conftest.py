@@ -1,0 +1,17 @@
+"""W&B as it is on a machine where nobody is logged in."""
+
+import pytest
+
+
+@pytest.fixture
+def nobody_logged_in(monkeypatch, tmp_path):
+    import wandb
+
+    # A run that another test has left open would be taken for this one's.
+    wandb.finish()
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    wandb.finish()
