@@ -17,6 +17,9 @@ class Hold(Callback):
                 time.sleep(1)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx == 0 and os.environ.get("HOLD_EPOCH") == str(trainer.current_epoch):
+            # The page is written once a second; what was logged in the last one is lost.
+            time.sleep(1.1)
         self._hold(trainer, "train", batch_idx)
 
     def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):

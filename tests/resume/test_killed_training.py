@@ -112,7 +112,9 @@ def test_killed_twice_is_as_if_never(tmp_path, monkeypatch):
     whole_files.check(Path("runs/killed"))
     assert sorted(os.listdir("runs")) == ["killed", "whole"]
 
-    never, resumed = (torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "killed"))
+    never, resumed = (
+        torch.load(f"runs/{name}/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "killed")
+    )
     assert never["global_step"] == resumed["global_step"] == 20
     for key in ("state_dict", "livecam_random_states", "optimizer_states", "lr_schedulers"):
         assert same(resumed[key], never[key]), key

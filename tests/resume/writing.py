@@ -1,0 +1,57 @@
+"""Writes what livecam writes, again and again, until it is killed: ``python writing.py page|checkpoint|rows``."""
+
+import itertools
+import json
+import sys
+import zlib
+from pathlib import Path
+
+from livecam.commands.score_rows import ScoreFolder
+from livecam.report.atomic import aside, write_atomically
+from livecam.report.page_data import PageData
+
+COLUMNS = ["score"]
+
+
+def name_of(index: int) -> str:
+    """So long that a row is written in several parts, and can be torn."""
+    return f'{index} "quoted",\nover two lines' * 400
+
+
+def page():
+    data = PageData(title="killed", metrics={"loss": {step: step / 7 for step in range(2000)}})
+    first = PageData.from_js(Path("data.js").read_text("ascii")).step + 1 if Path("data.js").exists() else 0
+    for step in itertools.count(first):
+        data.step = step
+        blob = bytes([step % 256]) * 300_000
+        write_atomically(Path("blob"), zlib.crc32(blob).to_bytes(4, "big") + blob)
+        write_atomically(Path("data.js"), data.to_js().encode())
+        yield
+
+
+def checkpoint():
+    place = Path("last.ckpt")
+    first = int.from_bytes(place.read_bytes()[4:12], "big") + 1 if place.exists() else 0
+    for step in itertools.count(first):
+        blob = bytes([step % 256]) * 1_000_000
+        with aside(place, durable=True) as part, part.open("wb") as file:
+            file.write(zlib.crc32(blob).to_bytes(4, "big") + step.to_bytes(8, "big"))
+            file.write(blob)
+        yield
+
+
+def rows():
+    folder = ScoreFolder(Path("scores"), {"x": 1}, COLUMNS)
+    done = {index for index, _ in folder.images()}
+    writer = folder.open(0)
+    for index in itertools.count():
+        if index not in done:
+            fact = {"index": index, "file": name_of(index), "score": json.dumps(index * 1.5), "of": 2}
+            writer.write([fact | {"method": method} for method in ("a", "b")])
+            yield
+
+
+if __name__ == "__main__":
+    for number, _ in enumerate({"page": page, "checkpoint": checkpoint, "rows": rows}[sys.argv[1]]()):
+        if number == 0:
+            print("writing", flush=True)
