@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
 from livecam.batch import Batch
 from livecam.callbacks.explaining import Explaining
@@ -19,6 +20,7 @@ from livecam.explain.explanation import check_names
 from livecam.guard import untouched_rng
 from livecam.heads import HEADS
 from livecam.normalisation import IMAGENET, Normalisation
+from livecam.sharded import whole
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +70,16 @@ class LiveExplanation(Callback):
         self._explaining = Explaining(self._failed)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """A new run reports anew; whoever watches acts before those that put other weights back after validation."""
+        """A new run reports anew; whoever watches acts before those that put other weights back after validation.
+
+        Raises:
+            ValueError: Under the strategy of FSDP's first version.
+        """
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise ValueError(
+                "FSDPStrategy flattens the parameters of each unit that it wraps, so that no weight of a layer can be "
+                "read between passes, and every pass takes all ranks: use ModelParallelStrategy (FSDP2) instead."
+            )
         tell_anew()
         trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: not isinstance(callback, LiveExplanation))
 
@@ -121,11 +132,16 @@ class LiveExplanation(Callback):
         )
 
     @contextmanager
-    def harmless(self, what: str) -> Iterator[None]:
-        """Keep any failure inside from reaching the training, and count the time spent."""
+    def harmless(self, what: str, model: nn.Module | None = None) -> Iterator[None]:
+        """Keep any failure inside from reaching the training, and count the time spent.
+
+        Args:
+            what: What is done inside.
+            model: The network that is run inside, if any. On all ranks, but each as often as it needs to.
+        """
         start = time.perf_counter()
         try:
-            with self.spared(what), untouched_rng():
+            with whole(model) if model else nullcontext(), self.spared(what), untouched_rng():
                 yield
         finally:
             self._seconds += time.perf_counter() - start

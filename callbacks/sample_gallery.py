@@ -57,7 +57,7 @@ class SampleGallery(LiveExplanation, ABC):
     def pictures(self, trainer: Trainer, pl_module: LightningModule, batch: Batch) -> list[tuple[np.ndarray, str]]:
         """Draw the samples.
 
-        Every rank calls this, since sharded models need the same forward everywhere; only rank zero's pictures count.
+        Every rank calls this, since all are needed to gather a sharded network; only rank zero's pictures count.
 
         Args:
             trainer: The trainer.
@@ -99,7 +99,7 @@ class SampleGallery(LiveExplanation, ABC):
         """Show the untrained network, in a row that all galleries share."""
         if trainer.global_step > 0:
             return
-        with self.harmless("the gallery of the untrained network"):
+        with self.harmless("the gallery of the untrained network", pl_module):
             self._shown = self._show(trainer, pl_module)
         galleries = self._galleries(trainer)
         if self is galleries[-1] and any(gallery._shown for gallery in galleries):
@@ -131,7 +131,7 @@ class SampleGallery(LiveExplanation, ABC):
         """Explain and show the samples."""
         if not self.due(trainer):
             return
-        with self.harmless("the gallery"):
+        with self.harmless("the gallery", pl_module):
             self._show(trainer, pl_module)
         self.log_seconds(pl_module)
 

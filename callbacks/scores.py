@@ -121,7 +121,7 @@ class ExplanationScores(LiveExplanation):
         """Explain the batch and add it to every metric."""
         if dataloader_idx > 0 or not self.due(trainer):
             return
-        with self.harmless("scoring a batch"):
+        with self.harmless("scoring a batch", pl_module):
             read, position = read_batch(batch), self._position
             self._position += len(read)
             if self._chosen(trainer, batch_idx):

@@ -21,7 +21,7 @@ class May(NamedTuple):
 
 
 # What methods and metrics both stand on.
-GROUND = "fills guard heads normalisation options progress"
+GROUND = "fills guard heads normalisation options progress sharded"
 EVERYTHING_BELOW = (
     f"{GROUND} batch messages runs resuming explain metrics models data report classifier checkpoint reference scoring"
 )
@@ -40,16 +40,17 @@ RULES = {
     "callbacks": May(f"{GROUND} explain metrics report batch scoring", "torch numpy lightning"),
     "commands": May(EVERYTHING_BELOW + " callbacks", ANY_LIBRARY),
     "fills": May("options normalisation", "torch"),
-    "guard": May("", "torch numpy"),
+    "guard": May("sharded", "torch numpy"),
+    "sharded": May("", "torch"),
     "heads": May("", "torch"),
     "options": May(),
     "progress": May("", "", "rich"),
     "normalisation": May("", "torch"),
     "batch": May("", "torch"),
     "messages": May(),
-    "runs": May(),
+    "runs": May("", "", "torch"),
     "resuming": May("report", "torch lightning"),
-    "classifier": May("models heads batch", "torch torchmetrics lightning"),
+    "classifier": May("models heads batch sharded", "torch torchmetrics lightning"),
     "checkpoint": May("classifier models", "torch"),
     "reference": May(f"{GROUND} batch checkpoint models explain", "torch"),
     "scoring": May("batch explain guard heads metrics normalisation", "torch"),

@@ -20,6 +20,7 @@ from torchmetrics.classification import (
 from livecam.batch import read_batch
 from livecam.heads import as_logits, get_head
 from livecam.models import build_model, frozen_modules
+from livecam.sharded import shard, share_buffers
 
 _OPTIMISERS = ("adamw", "sgd")
 
@@ -98,6 +99,22 @@ class Classifier(LightningModule):
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
 
+    def configure_model(self) -> None:
+        """Spread the network over the devices of a ``ModelParallelStrategy``; other strategies need nothing.
+
+        Raises:
+            ValueError: When the strategy would also divide single layers, which these networks have no plan for.
+        """
+        mesh = self.device_mesh
+        if mesh is None:
+            return
+        if mesh["tensor_parallel"].size() > 1:
+            raise ValueError(
+                "A Classifier is spread by data only: set the strategy's data_parallel_size to the number of devices "
+                "of all nodes, and its tensor_parallel_size to 1."
+            )
+        shard(self.net, mesh["data_parallel"])
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` of model input ``(N, 3, H, W)``; K is 1 for a binary head."""
         if self.hparams.channels_last:
@@ -123,6 +140,10 @@ class Classifier(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the learning rate of the step to come."""
         self.log("train/lr", optimizer.param_groups[0]["lr"])
+
+    def on_validation_start(self) -> None:
+        """Validate one network on all ranks, and explain the one that is saved."""
+        share_buffers(self.net)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Accumulate loss and metrics."""

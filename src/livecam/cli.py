@@ -113,7 +113,7 @@ class TrainCLI(LightningCLI):
         checkpoint = config.ckpt_path if self.subcommand == "fit" else None
         if checkpoint == "last" and not config.run:
             self.parser.error("--ckpt_path last goes on in a run folder, if it is there: name it by --run.")
-        config.run = run_name(config.run, checkpoint)
+        self._or_say(lambda: setattr(config, "run", run_name(config.run, checkpoint, config.trainer.num_nodes)))
         if self.subcommand == "fit" and not checkpoint:
             self._or_say(lambda: check_folder(RUNS / config.run))
         config.trainer.default_root_dir = config.trainer.default_root_dir or str(RUNS / config.run)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from livecam.sharded import whole
+
 
 @contextmanager
 def untouched_rng(device: torch.device | None = None) -> Iterator[None]:
@@ -51,7 +53,7 @@ def _number(device: torch.device) -> tuple[torch.device, ...]:
 
 @contextmanager
 def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluate ``model`` in eval mode and full precision, whatever surrounds the call; restore everything after.
+    """Evaluate ``model`` whole, in eval mode and full precision, whatever surrounds the call; restore everything after.
 
     Leaves inference mode (gradients need it), switches autocast off (a gradient w/Z at full resolution underflows in
     half precision), forces compiled models to run eagerly (hooks do not fire inside compiled graphs), keeps the random
@@ -77,6 +79,7 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
             # Not .eval(): a LightningModule or a frozen backbone may override train().
             module.training = False
         with (
+            whole(model),
             untouched_rng(device),
             torch.inference_mode(False),
             torch.no_grad(),

@@ -10,26 +10,64 @@ RUNS = Path("runs")
 _SHARED = "LIVECAM_RUN"
 
 
-def run_name(name: str | None, checkpoint: str | Path | None) -> str:
-    """Name of the run folder: the one given, the one a resumed checkpoint lies in, or a new one.
+def run_name(name: str | None, checkpoint: str | Path | None, nodes: int = 1) -> str:
+    """Name of the run folder, the same on all ranks: the one given, the one a checkpoint lies in, or a new one.
 
     Args:
         name: What the user asked for.
         checkpoint: ``--ckpt_path``: ``runs/<name>/checkpoints/<file>`` continues ``<name>``.
+        nodes: Number of machines.
+
+    Raises:
+        ValueError: When processes on several machines have no means to agree on a new name.
     """
     if name is not None:
         return name
     folder = Path(checkpoint).parent if checkpoint else None
     if folder is not None and folder.name == "checkpoints":
         return folder.parent.name
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _told_by_torchrun()
+    if _started_by_srun():
+        # A job that is put back into the queue keeps its number, and so its folder.
+        job, step = os.environ["SLURM_JOB_ID"], os.environ["SLURM_STEP_ID"]
+        return f"slurm_{job}" if step == "0" else f"slurm_{job}_{step}"
+    if nodes > 1:
+        raise ValueError(
+            "Processes that were started on several nodes by neither torchrun nor srun cannot agree on a run folder: "
+            "name it by --run."
+        )
     # Lightning starts the other ranks as processes of their own: they take the name that the first one chose.
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return os.environ[_SHARED]
+    os.environ[_SHARED] = _new_name()
+    return os.environ[_SHARED]
+
+
+def _new_name() -> str:
     now = time.strftime("%Y-%m-%d_%H-%M-%S")
     # A sweep may start several runs in one second.
     names = itertools.chain([now], (f"{now}_{number}" for number in itertools.count(2)))
-    os.environ[_SHARED] = next(name for name in names if not (RUNS / name).exists())
-    return os.environ[_SHARED]
+    return next(name for name in names if not (RUNS / name).exists())
+
+
+def _told_by_torchrun() -> str:
+    """The name that rank zero chooses, through the store by which torchrun's processes find each other."""
+    from torch.distributed import TCPStore
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(address, port, is_master=False, wait_for_workers=False)
+    # Processes that are started again after a failure begin a run of their own.
+    key = f"livecam_run_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if os.environ["RANK"] == "0":
+        store.set(key, _new_name())
+    return store.get(key).decode()
+
+
+def _started_by_srun() -> bool:
+    # As Lightning sees it; an interactive shell has a job, too, and a step only where srun starts something.
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return {"SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_ID"} <= os.environ.keys() and not interactive
 
 
 def default_loggers(asked: Any, name: str) -> Any:
