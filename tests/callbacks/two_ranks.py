@@ -1,10 +1,15 @@
-"""Run by test_ddp.py in processes of its own: validate on one or two ranks and write what was logged."""
+"""Run by test_ddp.py as two ranks, and by itself as one: what they score, train and write."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import torch
 from lightning import Trainer
+
+sys.path.insert(0, str(Path(__file__).parent))
+from undisturbed_fits import EVERYTHING, fit
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
 from livecam.classifier import Classifier
@@ -13,6 +18,9 @@ from livecam.data.planted import PlantedShapes, PlantedShapesData
 from livecam.explain import CAM, GradCAM
 from livecam.metrics import EnergyInMask, InsertionDeletion, MaskOverlap, PointingGame, Reclassification
 from livecam.report.html_logger import HTMLLogger
+from livecam.report.wandb_logger import RunFolderWandbLogger
+
+KINDS = ("indexed", "bare", "several labels")
 
 
 class Bare(PlantedShapes):
@@ -22,14 +30,13 @@ class Bare(PlantedShapes):
         return {key: value for key, value in super().__getitem__(index).items() if key != "index"}
 
 
-def main(devices: int, out: str, kind: str) -> None:
-    torch.set_num_threads(1)
+def validate(kind: str, folder: Path, out: str, devices: int) -> dict[str, dict[str, float]]:
+    """Scores of an untrained network on 13 images: with two ranks, the last one gets a repeated image."""
     torch.manual_seed(0)
-    # 13 images: the last rank gets a repeated one.
-    if kind in ("indexed", "bare"):
-        data = PlantedShapesData(image_size=32, train_length=8, val_length=13, batch_size=3)
+    if kind == "several labels":
+        data = Coco(str(folder / "coco"), image_size=32, batch_size=3, num_workers=0, resize="stretch")
     else:
-        data = Coco(kind, image_size=32, batch_size=3, num_workers=0, resize="stretch")
+        data = PlantedShapesData(image_size=32, train_length=8, val_length=13, batch_size=3)
     if kind == "bare":
         data.sets["val"].__class__ = Bare
     module = Classifier("unet", data.num_classes, data.head, model_args={"width": 4, "depth": 1})
@@ -43,16 +50,47 @@ def main(devices: int, out: str, kind: str) -> None:
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         max_epochs=1,
-        logger=HTMLLogger(out, "page"),
+        logger=HTMLLogger(str(folder / out), kind),
         callbacks=[ExplanationGallery(methods, samples=4), scores, further],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
     )
     trainer.validate(module, datamodule=data, verbose=False)
-    with open(f"{out}/rank{trainer.global_rank}.json", "w") as file:
-        json.dump(scores.results | further.results, file)
+    return scores.results | further.results
+
+
+def train(watched: bool, folder: Path) -> dict:
+    """What three epochs under all circumstances leave; compiled code has no part in who waits for whom."""
+    runs = str(folder / ("watched" if watched else "alone"))
+    loggers = [HTMLLogger(runs, "run"), RunFolderWandbLogger(runs, "run", offline=True)] if watched else False
+    given = EVERYTHING | {"compiled": None}
+    return fit(given, watched, f"{runs}/run", max_epochs=3, devices=2, strategy="ddp", logger=loggers)
+
+
+def noting_what_is_written(folder: Path) -> list[str]:
+    """Files and folders below ``folder`` that this process, which lives on with it, makes, changes or removes."""
+    noted: list[str] = []
+
+    def look(event: str, args: tuple) -> None:
+        made = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+        written = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if (made or written) and str(args[0]).startswith(str(folder)):
+            noted.append(f"{event} {args[0]}")
+
+    sys.addaudithook(look)
+    return noted
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    noted = noting_what_is_written(folder)
+    scores = {kind: validate(kind, folder, "two", 2) for kind in KINDS}
+    fits = {"watched": train(True, folder), "alone": train(False, folder)}
+    rank, written = os.environ["LOCAL_RANK"], list(noted)
+    torch.save(fits, folder / f"fits{rank}.pt")
+    (folder / f"rank{rank}.json").write_text(json.dumps({"scores": scores, "written": written}))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(Path(sys.argv[1]))

@@ -168,8 +168,11 @@ def watchers(given: dict[str, Any]) -> list[Callback]:
     ]
 
 
-def fit(given: dict[str, Any], watched: bool, folder: str) -> dict[str, Any]:
-    """Train for two epochs and tell all that a training leaves: losses, weights, states, what lies in a checkpoint."""
+def fit(given: dict[str, Any], watched: bool, folder: str, **settings: Any) -> dict[str, Any]:
+    """Train for two epochs and tell all that a training leaves: losses, weights, states, what lies in a checkpoint.
+
+    Of the trainer, ``settings`` are others than one device and the local page.
+    """
     seed_everything(3, verbose=False)
     module = Module(given)
     callbacks: list[Callback] = [States()]
@@ -177,11 +180,10 @@ def fit(given: dict[str, Any], watched: bool, folder: str) -> dict[str, Any]:
     callbacks += [EMAWeightAveraging(decay=0.8)] if given["averaged"] else []
     callbacks += watchers(given) if watched else []
     callbacks += [ModelCheckpoint(f"{folder}/checkpoints", save_top_k=-1, filename="{step}")] * given["checkpoints"]
+    usual = {"max_epochs": 2, "devices": 1, "logger": HTMLLogger(folder, "page") if watched else False}
     trainer = Trainer(
-        max_epochs=2,
+        **usual | settings,
         accelerator="cpu",
-        devices=1,
-        logger=HTMLLogger(folder, "page") if watched else False,
         callbacks=callbacks,
         accumulate_grad_batches=given["accumulate"],
         val_check_interval=given["check_every"],
