@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import whole_files
-from segments import ids_of, rows_of, segments, steps_on_disk
+from segments import ids_of, quick_steps, rows_of, segments
 
 from livecam import cli
 
@@ -44,7 +44,7 @@ def kill_where(held: str, epoch: int, step: int, *args: str) -> None:
             assert process.poll() is None and time.monotonic() < deadline, Path(f"{epoch}.txt").read_text()[-3000:]
             time.sleep(0.01)
         # W&B's own process writes once a second.
-        while step not in steps_on_disk(Path("runs/killed")):
+        while step not in quick_steps(Path("runs/killed"))[-1]:
             assert time.monotonic() < deadline, f"step {step} did not reach the disk"
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
@@ -94,6 +94,7 @@ def test_killed_twice_is_as_if_never(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     cli.train([*DEMO, "--run", "whole"])
     wandb.finish()
+    wandb.teardown()
 
     kill_where("train:3", 1, 7, *DEMO, "--run", "killed")
     counts = whole_files.check(Path("runs/killed"))
@@ -109,6 +110,7 @@ def test_killed_twice_is_as_if_never(tmp_path, monkeypatch):
 
     cli.train(["fit", "-c", CONFIG, "--ckpt_path", LAST])
     wandb.finish()
+    wandb.teardown()
     whole_files.check(Path("runs/killed"))
     assert sorted(os.listdir("runs")) == ["killed", "whole"]
 

@@ -1,0 +1,100 @@
+"""Checkpoints that are whole, and commands that start, continue, or say in one sentence why they do not."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from test_cli import refused
+
+from livecam import cli
+from livecam.resuming import WholeCheckpoints
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+LAST = "runs/first/checkpoints/last.ckpt"
+
+
+def with_last(settings):
+    settings["trainer"]["callbacks"] = [
+        # A metric that can only get worse: the best is the first.
+        {"class_path": "ModelCheckpoint", "init_args": {"monitor": "epoch", "mode": "min"}},
+        {"class_path": "ModelCheckpoint", "init_args": {"filename": "last", "enable_version_counter": False}},
+    ]
+
+
+@pytest.fixture
+def first(config):
+    """A training of two epochs; tells its configuration."""
+    path = config(with_last)
+    cli.train(["fit", "-c", path, "--run", "first", "--trainer.max_epochs", "2"])
+    return path
+
+
+def test_the_last_epoch_is_kept_whether_it_was_the_best_or_not(first):
+    epochs = {path.name: torch.load(path, weights_only=True)["epoch"] for path in Path(LAST).parent.iterdir()}
+    assert epochs == {"last.ckpt": 1, "epoch=0-step=2.ckpt": 0}
+    cli.train(["fit", "-c", first, "--ckpt_path", LAST, "--trainer.max_epochs", "3"])
+    assert torch.load(LAST, weights_only=True)["epoch"] == 2
+    assert sorted(path.name for path in Path(LAST).parent.iterdir()) == ["epoch=0-step=2.ckpt", "last.ckpt"]
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_shipped_run_keeps_its_last_epoch(file):
+    callbacks = yaml.safe_load(file.read_text())["trainer"]["callbacks"]
+    saved = [each["init_args"] for each in callbacks if each["class_path"] == "ModelCheckpoint"]
+    assert {"filename": "last", "enable_version_counter": False} in saved
+    # Lightning's own name for it is renewed only when the best is.
+    assert not any("save_last" in settings for settings in saved)
+
+
+def test_what_cannot_be_gone_on_with_is_one_sentence(first, capsys):
+    fit = ["fit", "-c", first, "--ckpt_path"]
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    told = refused(capsys, *fit, "runs/first/checkpoints/lost.ckpt")
+    assert told.startswith(
+        "No checkpoint at runs/first/checkpoints/lost.ckpt: beside it lies runs/first/checkpoints/epo"
+    )
+    whole = Path(LAST).read_bytes()
+    for damaged in (b"", whole[:-1], whole[: len(whole) // 2], b"no checkpoint", whole[100:]):
+        Path("torn.ckpt").write_bytes(damaged)
+        told = refused(capsys, *fit, "torn.ckpt")
+        assert told.startswith("torn.ckpt cannot be read as a checkpoint (it is damaged, or carries code")
+    told = refused(capsys, "fit", "-c", first, "--run", "first")
+    assert told == f"runs/first holds a training: go on with it by --ckpt_path {LAST}, or name another folder by --run."
+    assert (
+        refused(capsys, *fit, "last") == "--ckpt_path last goes on in a run folder, if it is there: name it by --run."
+    )
+    assert before == {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+
+
+def test_one_command_begins_and_goes_on(config):
+    command = ["fit", "-c", config(with_last), "--run", "same", "--ckpt_path", "last", "--trainer.max_epochs"]
+    assert cli.train([*command, "1"]).trainer.global_step == 2
+    trainer = cli.train([*command, "2"]).trainer
+    assert trainer.global_step == 4 and trainer.current_epoch == 2
+    assert [path.name for path in Path("runs").iterdir()] == ["same"]
+
+
+def test_a_job_that_slurm_requeues_runs_its_command_again(first, monkeypatch):
+    shutil.copy(LAST, "runs/first/hpc_ckpt_1.ckpt")
+    cli.train(["fit", "-c", first, "--run", "first", "--trainer.max_epochs", "2"])
+
+
+def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    # Lightning writes to the folder for temporary files, from where a checkpoint is copied if that is another disk.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    path, writer = tmp_path / "new" / "last.ckpt", WholeCheckpoints()
+    writer.save_checkpoint({"step": 1, "weights": torch.ones(5)}, str(path))
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="pickle"):
+        writer.save_checkpoint({"weights": torch.ones(1000), "step": lambda: 2}, str(path))
+    assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+    writer.save_checkpoint({"step": 3}, path)
+    assert writer.load_checkpoint(path) == {"step": 3}
+
+
+def test_the_command_line_s_trainer_writes_whole_checkpoints(first):
+    command = ["fit", "-c", first, "--ckpt_path", LAST, "--trainer.max_epochs", "2"]
+    assert isinstance(cli.train(command).trainer.strategy.checkpoint_io, WholeCheckpoints)
