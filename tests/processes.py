@@ -1,11 +1,13 @@
 """Real processes for tests: the ranks of one training, as a launcher starts them; importable like `toys`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -33,7 +35,10 @@ def run_ranks(
     for command, environment, folder, file in zip(commands, environments, folders, files):
         quick = os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment)
         with file.open("w") as said:
-            started.append(subprocess.Popen(command, env=quick, cwd=folder, stdout=said, stderr=subprocess.STDOUT))
+            process = subprocess.Popen(
+                command, env=quick, cwd=folder, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            started.append(process)
     deadline = time.monotonic() + limit
     try:
         while any(process.poll() is None for process in started):
@@ -45,7 +50,9 @@ def run_ranks(
             time.sleep(0.05)
     finally:
         for process in started:
-            process.kill()
+            # What it started itself, too.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     told = [file.read_text() for file in files]
     assert not any(process.returncode for process in started), "\n".join(text[-4000:] for text in told)
