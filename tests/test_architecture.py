@@ -23,7 +23,8 @@ class May(NamedTuple):
 # What methods and metrics both stand on.
 GROUND = "fills guard heads normalisation options progress sharded"
 EVERYTHING_BELOW = (
-    f"{GROUND} batch messages runs resuming explain metrics models data report classifier checkpoint reference scoring"
+    f"{GROUND} batch messages plain_yaml runs resuming explain metrics models data report classifier checkpoint "
+    "reference scoring"
 )
 ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich scipy jsonargparse yaml"
 
@@ -32,7 +33,7 @@ RULES = {
     "explain": May(GROUND, "torch", "skimage captum numpy"),
     "metrics": May(GROUND, "torch torchmetrics"),
     "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
-    "data": May("normalisation", "torch torchvision lightning PIL numpy pycocotools filelock"),
+    "data": May("messages normalisation", "torch torchvision lightning PIL numpy pycocotools filelock"),
     "data.imagenet_labels": May("", "", "timm scipy"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),
@@ -48,6 +49,7 @@ RULES = {
     "normalisation": May("", "torch"),
     "batch": May("", "torch"),
     "messages": May(),
+    "plain_yaml": May("", "yaml"),
     "runs": May("", "", "torch"),
     "resuming": May("report", "torch lightning"),
     "classifier": May("models heads batch sharded", "torch torchmetrics lightning"),

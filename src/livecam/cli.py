@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, get_loader, set_loader
 from lightning import LightningDataModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -23,8 +24,9 @@ from livecam.callbacks.loader_watch import LoaderWatch
 from livecam.callbacks.resumption import Resumption
 from livecam.classifier import Classifier
 from livecam.explain import Explainer
-from livecam.messages import one_sentence
+from livecam.messages import one_sentence, printable
 from livecam.metrics import ImageMetric
+from livecam.plain_yaml import check_yaml
 from livecam.report.html_logger import HTMLLogger
 from livecam.resuming import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder
 from livecam.runs import RUNS, default_loggers, run_name
@@ -39,6 +41,16 @@ _FROM_DATA = ("num_classes", "head", "class_names", "image_size", "mean", "std",
 _LIST = list[str] | None
 
 _format = warnings.formatwarning
+_load_yaml = get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    """YAML as jsonargparse reads it, unless its aliases or brackets are made to lose it."""
+    check_yaml(text)
+    return _load_yaml(text)
+
+
+set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
 
 
 class OneSentence:
@@ -46,7 +58,7 @@ class OneSentence:
 
     def error(self, message: str, ex: Exception | None = None) -> None:
         """Print the sentence and leave with exit code 2."""
-        print(f"error: {one_sentence(message, _names(self))}", file=sys.stderr)
+        print(f"error: {printable(one_sentence(message, _names(self)).strip())}", file=sys.stderr)
         raise SystemExit(2) from ex
 
 
@@ -143,7 +155,7 @@ class TrainCLI(LightningCLI):
     def _or_say(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except (ValueError, KeyError, FileNotFoundError, NotADirectoryError) as error:
+        except (ValueError, KeyError, OSError) as error:
             self.parser.error(str(error.args[0]) if isinstance(error, KeyError) else str(error))
 
 
@@ -201,15 +213,25 @@ def _speak() -> None:
     log = logging.getLogger("livecam")
     if os.environ.get("LOCAL_RANK", "0") == "0" and not log.handlers:
         log.setLevel(logging.INFO)
-        log.addHandler(logging.StreamHandler())
+        log.addHandler(handler := logging.StreamHandler())
+        handler.setFormatter(_Printable())
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.formatwarning = _one_line
 
 
+class _Printable(logging.Formatter):
+    """Names of files in what is logged command no terminal; a traceback below it keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Escape the message."""
+        return printable(record.message)
+
+
 def _one_line(message: Warning | str, category: type[Warning], file: str, *rest: Any) -> str:
     """Our own warnings without the line of code that they come from."""
-    return f"{message}\n" if Path(__file__).parent in Path(file).parents else _format(message, category, file, *rest)
+    ours = Path(__file__).parent in Path(file).parents
+    return f"{printable(str(message))}\n" if ours else _format(message, category, file, *rest)
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:

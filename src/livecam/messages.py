@@ -1,4 +1,4 @@
-"""Parser errors, turned into one sentence that says what to do."""
+"""What is said to people: one sentence that says what to do, of letters that a terminal takes for letters."""
 
 import re
 from collections.abc import Iterable
@@ -6,6 +6,15 @@ from difflib import get_close_matches
 
 # What jsonargparse says beside the cause: the branches of a union that the value did not take.
 _NOISE = ("Expected a <class", "Expected a path but", "Not a valid subclass", "Subclass types expect", "Given value")
+
+# Control characters, line ends, what turns the direction of writing, and halves of characters, as undecodable names
+# of files hold them. Joiners stay: scripts and emoji need them.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Write a text as one line that commands no terminal: a line end as backslash and n, other signs likewise."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_sentence(message: str, words: Iterable[str] = ()) -> str:
@@ -27,6 +36,13 @@ def one_sentence(message: str, words: Iterable[str] = ()) -> str:
     if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
         choices = re.findall(r"[\w.]+", found[2])
         return f"There is no command {found[1]!r}: use {', '.join(choices)}.{near(found[1], choices)}"
+    if found := re.search(r"does not accept option '([^']+)'", message):
+        return f"There is no option {found[1]!r}.{near(found[1].rpartition('.')[2], words)}"
+    if message.startswith("Problems parsing config:"):
+        cause = message.partition(":")[2].replace('in "<unicode string>",', "at")
+        return f"The configuration cannot be read: {' '.join(cause.split())}."
+    if message.startswith("Unexpected config:"):
+        return "The configuration should hold names and their values, as configs/demo.yaml does, and does not."
     where = re.search(r'Parser key "([^"]+)"', message)
     place = f"{where[1]}: " if where else ""
     if found := re.search(r"Option '([^']+)' is not accepted", message):

@@ -1,5 +1,6 @@
 """The one tie between what a person sees (RGB in [0, 1]) and what a network reads."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ class Normalisation:
         std: Standard deviation of each channel, in pixel units; every value is positive.
 
     Raises:
-        ValueError: When the lengths differ or a standard deviation is not positive.
+        ValueError: When the lengths differ, a value is not finite or a standard deviation is not positive.
     """
 
     mean: tuple[float, ...]
@@ -24,7 +25,8 @@ class Normalisation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
-        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != len(self.std) or not finite or not all(value > 0 for value in self.std):
             raise ValueError(
                 f"Normalisation needs one mean and one positive std per channel, got mean={self.mean}, std={self.std}."
             )

@@ -37,6 +37,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         with aside(Path(path), durable=True) as part:
             torch.save(checkpoint, part)
 
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        """Read a checkpoint without running code that it may carry, which Lightning would of remote ones."""
+        return super().load_checkpoint(path, map_location or (lambda storage, _: storage), weights_only=True)
+
 
 class SaveConfig(SaveConfigCallback):
     """Keeps the configuration beside the run, shows it in every logger, and says how an interrupted run goes on."""
@@ -95,12 +99,15 @@ def check_checkpoint(path: str | Path) -> None:
         raise ValueError(f"No checkpoint at {path}: {beside}.")
     try:
         # Mapped, so that only the list of what is inside is read.
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     # Damaged files raise whatever pickle, zipfile or torch happen to trip over.
     except Exception as error:
         raise ValueError(
             f"{path} cannot be read as a checkpoint (it is damaged, or carries code, which is never run): {beside}."
         ) from error
+    parts = [content.get(key, {}) for key in ("hyper_parameters", "loops")] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts) or not isinstance(content.get("state_dict"), dict):
+        raise ValueError(f"{path} holds no training to go on from: {beside}.")
 
 
 def check_folder(folder: Path) -> None:

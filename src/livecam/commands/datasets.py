@@ -16,6 +16,7 @@ import livecam.data
 from livecam.batch import Batch, read_batch
 from livecam.commands.network import Network
 from livecam.data.module import PhotoData
+from livecam.plain_yaml import load_yaml
 
 _FACTS = ("num_classes", "image_size", "resize")
 # Arguments of data that leave open which image the i-th one is.
@@ -98,7 +99,7 @@ def trained_on(checkpoint: str, remedy: str) -> tuple[str, dict[str, Any]]:
             f"{remedy}."
         )
     try:
-        content: Any = yaml.safe_load(config.read_text("utf-8"))["data"]
+        content: Any = load_yaml(config.read_text("utf-8"))["data"]
         return content["class_path"].rpartition(".")[2], dict(content["init_args"])
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{config} does not say what the training's data were: {remedy}.") from error

@@ -1,12 +1,14 @@
 """Files beside photos that say what is in them: JSON with boxes, read with one sentence for whatever is wrong."""
 
 import json
-import math
 import os
 from typing import Any
 
 from livecam.data.folder import check_inside
 from livecam.data.sample import Box
+
+# No image is so large; whole numbers in JSON may be larger than any float.
+_FAR = 1e9
 
 
 def read_json(path: str, root: str, default: Any) -> Any:
@@ -18,6 +20,8 @@ def read_json(path: str, root: str, default: Any) -> Any:
     if not os.path.exists(path):
         return default
     check_inside(path, root)
+    if not os.path.isfile(path):
+        raise malformed(path, "it is no file")
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
@@ -46,7 +50,8 @@ def _is_box(box: Any) -> bool:
     return (
         isinstance(box, list)
         and len(box) == 4
-        and all(isinstance(edge, int | float) and math.isfinite(edge) for edge in box)
+        # Compared, which is false of NaN and asks no number to become another.
+        and all(isinstance(edge, int | float) and abs(edge) < _FAR for edge in box)
         and box[0] < box[2]
         and box[1] < box[3]
     )

@@ -139,6 +139,8 @@ def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterat
             check_inside(entry.path, root)
         if entry.is_dir():
             yield from files(entry.path, root, above | {here})
+        elif not entry.is_file() and os.path.exists(entry.path):
+            raise ValueError(f"{entry.path} is a pipe or a device, which no data set holds: remove it.")
         else:
             yield entry.path
 

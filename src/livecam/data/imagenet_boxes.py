@@ -2,18 +2,18 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from PIL import Image
-
 from livecam.data.annotations import malformed
 from livecam.data.folder import check_inside, files
 from livecam.data.imagenet_labels import CSV, Marked, box_of, first_of, read_solution
 from livecam.data.imagenet_tree import stem
+from livecam.data.images import opened
 from livecam.data.sample import Photo
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def read_xml(path: str) -> tuple[list[Marked], Size]:
         edges = (entry.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
         marked.append(Marked(wnid, box_of(edges, path, f"the object {wnid!r}")))
     sides = [content.findtext(f"size/{side}") or "" for side in ("width", "height")]
-    whole = [int(side) if side.strip().isdecimal() else 0 for side in sides]
+    whole = [int(side) if re.fullmatch(r"\s*\d{1,9}\s*", side) else 0 for side in sides]
     # A tool that has not opened the photo writes 0.
     return marked, (whole[0], whole[1]) if all(whole) else None
 
@@ -172,7 +172,7 @@ def _check_scale(photos: Sequence[Photo], root: str, path: str) -> None:
     looked_at, beyond = unsure[:: len(unsure) // 50 + 1], 0
     for photo in looked_at:
         try:
-            with Image.open(os.path.join(root, photo.path)) as image:
+            with opened(os.path.join(root, photo.path)) as (_, image):
                 width, height = image.size
         except Exception:  # Files that cannot be read are reported when they are used.
             continue

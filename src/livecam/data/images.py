@@ -1,6 +1,8 @@
 """Reading photos from disk: any common mode becomes upright RGB; whatever cannot be read fails in one way."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,6 +12,8 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
+
+from livecam.messages import printable
 
 SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Named, because Pillow goes by content: a PostScript file called x.jpg would start an interpreter.
@@ -55,15 +59,28 @@ def read_stored(path: str | Path) -> tuple[Tensor, int]:
         UnreadableImageError: As :func:`read_image`.
     """
     try:
-        # Opening reads the header: the format is known by content, and the size refused, before any decoder runs.
-        with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with opened(path) as (file, image):
             pixels = _plain_jpeg(image, file)
             if pixels is None:
                 image.load()
                 pixels = F.pil_to_tensor(_to_rgb(image))
             return pixels, _orientation(image)
     except Exception as error:  # Pillow's decoders raise over a dozen types on corrupt data.
-        raise UnreadableImageError(f"Cannot read the image {path}: {_reason(error)}.") from error
+        raise UnreadableImageError(f"Cannot read the image {printable(f'{path}: {_reason(error)}')}.") from error
+
+
+@contextmanager
+def opened(path: str | Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[tuple[BinaryIO, Image.Image]]:
+    """Open a photo, which reads its header: the format is known by content, and the size refused, before any decoder.
+
+    Raises:
+        Exception: Of the many types that Pillow raises.
+    """
+    # A pipe would be waited for, and a device read without end.
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError("it is a pipe or a device, not a file")
+    with open(path, "rb") as file, Image.open(file, formats=formats) as image:
+        yield file, image
 
 
 def _plain_jpeg(image: Image.Image, file: BinaryIO) -> Tensor | None:

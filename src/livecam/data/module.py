@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from livecam.data.sample import Photo, PhotoDataset
 from livecam.data.transforms import ResizeMode, eval_transform, train_transform
+from livecam.messages import printable
 from livecam.normalisation import IMAGENET, Normalisation
 
 
@@ -86,13 +87,14 @@ class PhotoData(LightningDataModule, ABC):
         root = os.path.realpath(os.path.expanduser(root))
         catalogue = self.find(root)
         parts = {"train": catalogue.train, "val": catalogue.val, "test": catalogue.test}
-        self.class_names = catalogue.classes
-        self.num_classes = len(catalogue.classes)
+        # Folders and annotations may call a class anything; from here on names go to pages, pictures and terminals.
+        self.class_names = [printable(name) for name in catalogue.classes]
+        self.num_classes = len(self.class_names)
         self.sets = {
             name: self.dataset(
                 root,
                 photos,
-                catalogue.classes,
+                self.class_names,
                 augmented if name == "train" else prepared,
                 any(photo.annotated for photo in photos),
                 max_unreadable,

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image
 from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 from torchvision.transforms.v2 import functional as F
 
 from livecam.data.annotations import malformed
 from livecam.data.folder import check_inside, check_root, report_missing
+from livecam.data.images import opened
 from livecam.data.module import Catalogue, PhotoData
 from livecam.data.sample import NoMaskError, Photo, PhotoDataset, check_copy, some
 from livecam.data.splits import stratified_split
+from livecam.messages import printable
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class PetDataset(PhotoDataset):
     def drawn(self, photo: Pet, width: int, height: int) -> Tensor:
         """Read the trimap; one that is missing by now, broken, or of another photo costs this mask alone."""
         try:
-            with Image.open(self.root / photo.trimap, formats=("PNG",)) as image:
+            with opened(self.root / photo.trimap, ("PNG",)) as (_, image):
                 if image.mode not in ("L", "P"):
                     raise ValueError(f"it should have one channel of 8 bits, not mode {image.mode}")
                 marks = torch.from_numpy(np.array(image))
@@ -61,7 +62,8 @@ class PetDataset(PhotoDataset):
                 raise ValueError("it should hold 1 (pet), 2 (background) and 3 (border), and nothing else")
             check_copy(self.root / photo.path, (marks.shape[1], marks.shape[0]), (width, height))
         except Exception as error:  # Pillow's decoders raise over a dozen types on corrupt data.
-            raise NoMaskError(f"The trimap of {photo.path} cannot be used ({str(error).rstrip('.')})") from error
+            why = f"The trimap of {photo.path} cannot be used ({str(error).rstrip('.')})"
+            raise NoMaskError(printable(why)) from error
         if marks.shape != (height, width):
             # The photos are a smaller or larger copy.
             marks = F.resize(marks[None], [height, width], F.InterpolationMode.NEAREST_EXACT)[0]

@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 
 from livecam.data.images import UnreadableImageError, read_stored, upright
 from livecam.data.packed import Packed
+from livecam.messages import printable
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ def check_copy(path: Path, size: tuple[int, int] | None, stored: tuple[int, int]
     # One side may have been rounded, or cut, to whole pixels; but not where the copy has the same size.
     if abs(width * high - height * wide) > max(wide, high) or (width == wide) != (height == high):
         raise NoMaskError(
-            f"The annotations of {path} were drawn on {wide} x {high} px, but the file has {width} x {height} px"
+            f"The annotations of {printable(str(path))} were drawn on {wide} x {high} px, but the file has {width} x "
+            f"{height} px"
         )
 
 
@@ -203,7 +205,7 @@ class PhotoDataset(Dataset):
         boxes = scaled(photo, width, height, self.root)
         inside = [left < width and top < height and right > 0 and bottom > 0 for left, top, right, bottom in boxes]
         if boxes and not any(inside):
-            raise NoMaskError(f"What is marked in {photo.path} lies outside of it")
+            raise NoMaskError(f"What is marked in {printable(photo.path)} lies outside of it")
         return rasterise(boxes, width, height)
 
     @property
@@ -242,6 +244,5 @@ class PhotoDataset(Dataset):
 
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first few of a list, and how many more there are."""
-    # One line, whatever files are called.
-    told = [name if name.isprintable() else ascii(name) for name in names[:most]]
+    told = [printable(name) for name in names[:most]]
     return ", ".join(told) + (f" and {len(names) - most} more" if len(names) > most else "")

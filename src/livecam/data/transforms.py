@@ -5,7 +5,7 @@ uint8 ``tv_tensors.Image`` ``(3, H, W)`` of any size and come out as normalised 
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
@@ -16,6 +16,28 @@ from torchvision.transforms import v2
 from livecam.normalisation import IMAGENET, Normalisation
 
 ResizeMode = Literal["crop", "stretch"]
+
+# Beyond this a batch fills any memory, and an overflowing number is more likely than a wish.
+_LARGEST_SIDE = 10_000
+# Of longer images the centre is left before their shorter side is brought to size: an honest file of 65535 x 1 px would
+# become 16 million px wide, which takes 14 GB.
+_LONGEST = 50
+
+
+class Trim(v2.Transform):
+    """Take the centre of images whose sides are more than 50 to 1; others pass as they are."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The size that is left."""
+        height, width = v2.functional.get_size(flat_inputs[0])
+        most = _LONGEST * min(height, width)
+        return {"size": [min(height, most), min(width, most)]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Crop an image, or a mask likewise."""
+        if params["size"] == v2.functional.get_size(inpt):
+            return inpt
+        return v2.functional.center_crop(inpt, params["size"])
 
 
 def train_transform(
@@ -58,7 +80,7 @@ def eval_transform(size: int, normalisation: Normalisation, resize: ResizeMode =
             measured; ``stretch`` shows the whole photo, without regard to its proportions.
 
     Raises:
-        ValueError: When ``size`` is not positive or ``resize`` unknown.
+        ValueError: When ``size`` is out of range or ``resize`` unknown.
     """
     if resize not in get_args(ResizeMode):
         raise ValueError(f"resize is 'crop' (shorter side, then centre) or 'stretch' (whole photo), got {resize!r}.")
@@ -66,7 +88,7 @@ def eval_transform(size: int, normalisation: Normalisation, resize: ResizeMode =
     if resize == "stretch":
         geometry = [v2.Resize((side, side), antialias=True)]
     else:
-        geometry = [v2.Resize(round(side * 256 / 224), antialias=True), v2.CenterCrop(side)]
+        geometry = [Trim(), v2.Resize(round(side * 256 / 224), antialias=True), v2.CenterCrop(side)]
     return v2.Compose([*geometry, *_to_input(normalisation)])
 
 
@@ -88,12 +110,14 @@ def prepare_image(
 
 
 def _side(size: int) -> int:
-    if size < 1:
-        raise ValueError(f"Images need a side of at least 1 px, got image_size={size}.")
+    if not isinstance(size, int) or not 1 <= size <= _LARGEST_SIDE:
+        raise ValueError(f"Images need a side of at least 1 px, and of {_LARGEST_SIDE} at most, got image_size={size}.")
     return size
 
 
 def _to_input(normalisation: Normalisation) -> list[v2.Transform]:
     """Bit for bit what ``to_input`` gives, without its second copy."""
+    if len(normalisation.mean) != 3:
+        raise ValueError(f"Photos have three channels, but the normalisation is of {len(normalisation.mean)}.")
     normalise = v2.Normalize(normalisation.mean, normalisation.std, inplace=True)
     return [v2.ToDtype(torch.float32, scale=True), normalise, v2.ToPureTensor()]

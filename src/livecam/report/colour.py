@@ -18,9 +18,12 @@ def _table(anchors: tuple[str, ...], device: torch.device) -> Tensor:
 
 
 def colourise(maps: Tensor, signed: bool = False) -> Tensor:
-    """Colour maps ``(N, H, W)`` in [0, 1] (0.5 is zero on the diverging scale): RGB ``(N, 3, H, W)`` in [0, 1]."""
+    """Colour maps ``(N, H, W)`` in [0, 1] (0.5 is zero on the diverging scale): RGB ``(N, 3, H, W)`` in [0, 1].
+
+    NaN has no colour and is taken for no evidence.
+    """
     table = _table(_DIVERGING if signed else _SEQUENTIAL, maps.device)
-    place = maps.clamp(0, 1) * (len(table) - 1)
+    place = maps.nan_to_num(0.5 if signed else 0.0).clamp(0, 1) * (len(table) - 1)
     low = place.floor().long().clamp(max=len(table) - 2)
     share = (place - low)[..., None]
     return (table[low] * (1 - share) + table[low + 1] * share).movedim(-1, 1)

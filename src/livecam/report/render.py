@@ -50,6 +50,7 @@ def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
     Returns:
         RGB ``(N, 3, H, W)`` in [0, 1].
     """
+    maps = maps.nan_to_num(0.5 if signed else 0.0)
     weights = pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]
     grey = (pixels.clamp(0, 1) * weights).sum(1, keepdim=True).expand_as(pixels)
     strength = (maps - 0.5).abs() * 2 if signed else maps
@@ -65,7 +66,7 @@ def outline(pixels: Tensor, mask: Tensor) -> Tensor:
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
     """RGB ``(3, H, W)`` in [0, 1] as a uint8 array ``(H, W, 3)``; floats would come out black in W&B."""
-    return (pixels.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return (pixels.detach().nan_to_num(0).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = None, height: int = 168) -> np.ndarray:
