@@ -12,6 +12,7 @@ from livecam.explain import Explainer
 _REFUSED = re.compile(
     r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc|could not create a", re.IGNORECASE
 )
+_MOST_HALVINGS = 16
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -77,7 +78,8 @@ class Portions:
             False where they cannot become smaller: one image, one masked image at a time.
         """
         times = self._of(explainer)
-        if max(images >> times, largest_chunk(explainer)) <= 1:
+        # Somebody's method may hold on to its chunk: no more attempts than the largest chunk could take.
+        if max(images >> times, largest_chunk(explainer)) <= 1 or times > _MOST_HALVINGS:
             return False
         self._halvings[explainer.name] = times + 1
         return True
