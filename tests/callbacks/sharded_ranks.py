@@ -106,6 +106,17 @@ def fit(folder: Path, watched: bool, epochs: int = 2, resume: str | None = None)
     return result
 
 
+def divided() -> str:
+    """What a strategy that would divide single layers is told."""
+    try:
+        Trainer(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(1, 2), logger=False).fit(
+            classifier(), datamodule=Uneven()
+        )
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     # A small network has no large layers.
@@ -114,6 +125,7 @@ def main(folder: Path) -> None:
     rank = distributed.get_rank()
     told["resumed"] = fit(folder / "resumed", False, 3, told["alone"]["checkpoint"])
     told["explained"] = explained(rank)
+    told["divided"] = divided()
     torch.save(told, folder / f"rank{rank}.pt")
 
 

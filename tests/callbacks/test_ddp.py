@@ -7,7 +7,7 @@ import pytest
 import torch
 from coco_tree import plant, polygon
 from processes import run_script
-from two_ranks import KINDS, validate
+from two_ranks import KINDS, score_fixed_maps, validate
 from undisturbed_fits import same
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
@@ -24,6 +24,7 @@ def test_two_ranks(tmp_path):
     run_script(SCRIPT, tmp_path)
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     check_scores({kind: validate(kind, tmp_path, "one", 1) for kind in KINDS}, ranks)
+    assert ranks[0]["fixed"] == ranks[1]["fixed"] == pytest.approx(score_fixed_maps(0, 1), abs=1e-12, rel=0)
     check_who_writes(tmp_path, ranks)
     for rank in (0, 1):
         fits = torch.load(tmp_path / f"fits{rank}.pt", weights_only=False)

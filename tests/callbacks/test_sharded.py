@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Trainer
+from lightning.pytorch.strategies import FSDPStrategy
 from processes import run_script
 from sharded_data import Uneven, watching
 
@@ -21,11 +22,23 @@ def test_a_sharded_network_is_watched_as_a_whole_one(tmp_path):
     for told in ranks:
         check_explained(**told["explained"])
         check_undisturbed(told["watched"], told["alone"])
+        assert "data_parallel_size" in told["divided"]
         # The optimiser goes on, too.
         assert told["resumed"]["steps"] == 6 and told["resumed"]["units"] > 5
     # The second rank took further passes, for a method that failed, and fewer for images with fewer categories.
     assert ranks[0]["watched"]["passes"] != ranks[1]["watched"]["passes"]
     check_saved(ranks)
+
+
+class OnCpu(FSDPStrategy):
+    """Lightning asks for GPUs where the class is FSDPStrategy itself."""
+
+
+def test_the_first_version_of_fsdp_is_refused():
+    trainer = Trainer(accelerator="cpu", devices=1, strategy=OnCpu(), logger=False)
+    for watcher in watching():
+        with pytest.raises(ValueError, match=r"flattens the parameters .* use ModelParallelStrategy"):
+            watcher.setup(trainer, None, "fit")
 
 
 def check_explained(same, contrast, gradients, **facts):
