@@ -31,7 +31,7 @@ def no_launcher(monkeypatch, tmp_path):
 @pytest.fixture
 def run(config, here, monkeypatch):
     """A configuration for two nodes of one device, and a folder for each."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
 
     def change(settings):
         settings["data"]["init_args"]["val_length"] = 13
