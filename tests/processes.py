@@ -49,11 +49,14 @@ def run_ranks(
             assert not late, f"not done after {limit} s: do ranks wait for each other?\n{said}"
             time.sleep(0.05)
     finally:
-        for process in started:
-            # What it started itself, too.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        # Politely first: torchrun ends its processes, which are in sessions of their own.
+        for how, patience in ((signal.SIGTERM, 40), (signal.SIGKILL, None)):
+            for process in started:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, how)
+            for process in started:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(patience)
     told = [file.read_text() for file in files]
     assert not any(process.returncode for process in started), "\n".join(text[-4000:] for text in told)
     return told
