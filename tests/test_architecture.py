@@ -53,7 +53,7 @@ RULES = {
     "runs": May("", "", "torch"),
     "resuming": May("report", "torch lightning"),
     "classifier": May("models heads batch sharded", "torch torchmetrics lightning"),
-    "checkpoint": May("classifier models", "torch"),
+    "checkpoint": May("classifier messages models", "torch"),
     "reference": May(f"{GROUND} batch checkpoint models explain", "torch"),
     "scoring": May("batch explain guard heads metrics normalisation", "torch"),
     "cli": May(EVERYTHING_BELOW + " callbacks commands", ANY_LIBRARY),

@@ -15,6 +15,8 @@ from livecam.models.smp_unet import SmpUNet
 from livecam.models.unet import ClassicUNet
 from livecam.models.weights import load_state, local_file, read_state
 
+# Arguments by which torchvision and timm read or fetch weights, which is to be said by ``weights`` alone.
+_READING = {"weights", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 _FORMS = "unet, unet/<smp encoder>, torchvision/<name> or timm/<name>"
 
 
@@ -66,6 +68,8 @@ def _builder(name: str, kw: dict[str, Any]) -> Callable[..., nn.Module]:
     if family == "unet" and member:
         _check_arguments(name, SmpUNet, kw)
         return partial(_smp, member)
+    if reading := sorted(_READING & kw.keys()):
+        raise ValueError(f"{name} takes no argument {reading[0]!r} here: say by weights what weights it has.")
     if family == "torchvision" and member:
         return partial(build_torchvision, member)
     if family == "timm" and member:

@@ -1,7 +1,9 @@
 """Weights out of local files and hubs: never runs code that a file carries, and says what does not fit."""
 
 import logging
+import os
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +57,31 @@ def reaching_hub(what: str) -> Iterator[None]:
         ) from error
 
 
+def read_plain(path: str | Path) -> Any:
+    """What a file of ``torch.save`` holds, on the CPU: tensors and plain values, never code.
+
+    Raises:
+        Exception: Of the many types that pickle, zipfile and torch trip over; ValueError for a file that unpacks to
+            more than it holds, which torch writes none of and which could fill any memory.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
+                raise ValueError("it unpacks to more than it holds")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def is_state(content: Any) -> bool:
+    """Whether something is a state dict: tensors of numbers that are there, by name."""
+    return (
+        isinstance(content, dict)
+        and len(content) > 0
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+        and all(value.layout == torch.strided and value.device.type == "cpu" for value in content.values())
+        and not any(value.is_complex() or value.is_quantized for value in content.values())
+    )
+
+
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from a PyTorch or safetensors file, onto the CPU.
 
@@ -70,7 +97,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_plain(path)
     # Damaged files raise whatever pickle, zipfile, torch or safetensors happen to trip over.
     except Exception as error:
         raise ValueError(
@@ -80,7 +107,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+    if not is_state(content):
         raise ValueError(f"Weights file {path} holds no state dict: save one with torch.save(net.state_dict(), FILE).")
     return content
 
