@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def rows():
         if index not in done:
             fact = {"index": index, "file": name_of(index), "score": json.dumps(index * 1.5), "of": 2}
             writer.write([fact | {"method": method} for method in ("a", "b")])
+            # Few, since all are read after each kill.
+            time.sleep(0.001)
             yield
 
 
