@@ -63,6 +63,7 @@ def test_what_was_uploaded_torn_or_is_of_another_form(tmp_path, caplog):
     synced.touch()
     assert wind_back(folder, 5) == 0 and file.read_bytes() == whole, "the server has these rows"
     synced.unlink()
+    assert wind_back(folder, 5, file) == 0 and file.read_bytes() == whole, "it is being written"
 
     # A kill of W&B's own process ends the file anywhere.
     ends = [end for _, end in records(whole)]
