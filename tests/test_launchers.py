@@ -129,6 +129,7 @@ def test_ranks_of_torchrun_take_the_name_of_rank_zero(monkeypatch):
         for rank in "01":
             variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "RANK": rank, "LOCAL_RANK": rank}
             variables |= {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_RESTART_COUNT": attempt}
+            variables["TORCHELASTIC_USE_AGENT_STORE"] = "True"
             # Left over from a training that started this one.
             variables |= {"LIVECAM_RUN": "stale"}
             for name, value in variables.items():
@@ -136,10 +137,13 @@ def test_ranks_of_torchrun_take_the_name_of_rank_zero(monkeypatch):
             names[attempt, rank] = run_name(None, None)
             # What rank zero finds taken, the other need not.
             Path("runs", names[attempt, rank]).mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "False")
+    with pytest.raises(ValueError, match="name it by --run"):
+        run_name(None, None)
     assert names["0", "0"] == names["0", "1"] != names["1", "0"] == names["1", "1"] != "stale"
 
 
 def test_several_nodes_without_a_launcher_are_asked_for_a_name(config, capsys):
     with pytest.raises(SystemExit):
         cli.train(["fit", "-c", config(lambda settings: settings["trainer"].update(num_nodes=2))])
-    assert capsys.readouterr().err.strip().endswith("cannot agree on a run folder: name it by --run.")
+    assert capsys.readouterr().err.strip().endswith("or srun gives them one): name it by --run.")

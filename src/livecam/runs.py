@@ -8,6 +8,10 @@ from typing import Any
 
 RUNS = Path("runs")
 _SHARED = "LIVECAM_RUN"
+_NAMELESS = (
+    "The processes of this training have no way to agree on a run folder (on several nodes torchrun, with its store, "
+    "or srun gives them one): name it by --run."
+)
 
 
 def run_name(name: str | None, checkpoint: str | Path | None, nodes: int = 1) -> str:
@@ -33,10 +37,7 @@ def run_name(name: str | None, checkpoint: str | Path | None, nodes: int = 1) ->
         job, step = os.environ["SLURM_JOB_ID"], os.environ["SLURM_STEP_ID"]
         return f"slurm_{job}" if step == "0" else f"slurm_{job}_{step}"
     if nodes > 1:
-        raise ValueError(
-            "Processes that were started on several nodes by neither torchrun nor srun cannot agree on a run folder: "
-            "name it by --run."
-        )
+        raise ValueError(_NAMELESS)
     # Lightning starts the other ranks as processes of their own: they take the name that the first one chose.
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return os.environ[_SHARED]
@@ -55,6 +56,9 @@ def _told_by_torchrun() -> str:
     """The name that rank zero chooses, through the store by which torchrun's processes find each other."""
     from torch.distributed import TCPStore
 
+    # Switched off by TORCH_DISABLE_SHARE_RDZV_TCP_STORE: nobody would answer.
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise ValueError(_NAMELESS)
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False, wait_for_workers=False)
     # Processes that are started again after a failure begin a run of their own.
