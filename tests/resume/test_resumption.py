@@ -116,7 +116,10 @@ SAVES = {
 }
 
 
-@pytest.mark.parametrize("where", SAVES)
+QUICK = ("each epoch", "mid-epoch")
+
+
+@pytest.mark.parametrize("where", [pytest.param(w, marks=[] if w in QUICK else pytest.mark.slow) for w in SAVES])
 def test_no_step_is_logged_twice_and_none_is_missing(tmp_path, where):
     kill, saves, settings = SAVES[where]
     never, rows = Rows(), Rows()
