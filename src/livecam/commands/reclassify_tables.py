@@ -2,9 +2,10 @@
 
 import csv
 import io
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -69,10 +70,9 @@ def report(path: Path, rows: Sequence[Row], bases: dict[str, str], printed: dict
     text, plain = io.StringIO(), {"highlight": False, "markup": False}
     terminal = Console(width=None if sys.stdout.isatty() else 100, **plain)
     file = Console(file=text, width=10_000, force_terminal=False, color_system=None, **plain)
-    tables = {key: _top_table(group, printed, *key) for key, group in groups.items()}
-    for table in (*(table for (way, _), table in tables.items() if way in ("", shown)), summary):
+    for table in (*(_top_table(rows, printed, *key) for key, rows in groups.items() if key[0] in ("", shown)), summary):
         terminal.print(table)
-    for table in (summary, *tables.values()):
+    for table in (summary, *(_top_table(map(_plain, rows), printed, *key) for key, rows in groups.items())):
         file.print(f"## {table.title}\n" + (f"\n{table.caption}.\n" if table.caption else ""))
         table.title = table.caption = table.columns[0].width = None
         table.box, table.show_edge = box.MARKDOWN, True
@@ -80,7 +80,14 @@ def report(path: Path, rows: Sequence[Row], bases: dict[str, str], printed: dict
     write_atomically(path, text.getvalue().encode("utf-8", "replace"))
 
 
-def _top_table(rows: list[Row], printed: dict[str, str], way: str, method: str) -> Table:
+def _plain(row: Row) -> Row:
+    """A row for Markdown, where names of classes must open neither cells nor tags."""
+    top = [(re.sub(r"([\\`*|<>&\[\]])", r"\\\1", word), sure, hit) for word, sure, hit in row.top]
+    return replace(row, top=top)
+
+
+def _top_table(rows: Iterable[Row], printed: dict[str, str], way: str, method: str) -> Table:
+    rows = list(rows)
     title = f"{printed[method]}: {way}" if way else "Photos as they are"
     table = Table("photo", *map(str, range(1, len(rows[0].top) + 1)), title=title, box=box.SIMPLE_HEAD, show_edge=False)
     table.padding, table.pad_edge = (0, 1, 0, 0), False

@@ -37,7 +37,7 @@ def print_scores(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     # Of several classes at once there is no accuracy.
     quality = next((word for word in ("accuracy", "average precision") if _key(word) in scalars), None)
     at = f", at validation {quality} {float(scalars[_key(quality)]):.3f}" if quality else ""
