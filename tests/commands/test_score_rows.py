@@ -8,6 +8,7 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.utilities import rank_zero_only
 
 from livecam.commands.score_rows import FACTS, ScoreFolder
 
@@ -167,3 +168,13 @@ def test_names_that_are_no_text(tmp_path):
     folder.finish()
     assert b"caf\xe9.jpg" in (tmp_path / "scores.csv").read_bytes()
     assert [row["file"] for row in rows_in(folder)] == ["caf\udce9.jpg"] * 2
+
+
+def test_rank_zero_alone_begins_a_folder(tmp_path, monkeypatch):
+    # Under torchrun and srun all ranks come at the same time, and the file beside the settings has one name.
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    ScoreFolder(tmp_path / "new", {}, COLUMNS)
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    ScoreFolder(tmp_path / "new", {}, COLUMNS)
+    assert (tmp_path / "new" / "settings.json").exists()

@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from livecam.report.atomic import aside, write_atomically
 
 Row = dict[str, str]
@@ -52,7 +54,10 @@ class ScoreFolder:
                 f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or remove "
                 "the folder."
             )
-        # What failed before its first image has nothing to lose. Every rank does the same, and the rename is harmless.
+        # Ranks that a launcher starts come here at the same time; they open their files after they have met.
+        if rank_zero_only.rank != 0:
+            return
+        # What failed before its first image has nothing to lose.
         for file in self._parts():
             file.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
