@@ -46,8 +46,9 @@ class _Telling(type(PlantedShapesData(val_length=1).val_dataloader().dataset)):
 
 @pytest.fixture(autouse=True)
 def ordinary_signals():
-    """Lightning leaves Ctrl-C ignored after it has seen one."""
+    """Lightning leaves Ctrl-C ignored after it has seen one, and so do shells in what they run in the background."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
