@@ -17,7 +17,7 @@ _gathered: set[nn.Module] = set()
 
 
 def shard(network: nn.Module, mesh: "DeviceMesh", large: int = 2**18) -> None:
-    """Spread the parameters of a network over devices: each large layer is gathered by itself, the rest together.
+    """Spread the parameters of a network over devices: blocks of large layers gather by themselves, the rest together.
 
     Every rank starts from rank zero's weights. A network that is spread already stays as it is.
 
@@ -31,13 +31,23 @@ def shard(network: nn.Module, mesh: "DeviceMesh", large: int = 2**18) -> None:
     if isinstance(network, FSDPModule):
         return
     _from_rank_zero([*network.parameters(), *network.buffers()], mesh.device_type)
-    # Attention reads the weights of its layers without calling them, and a call is what gathers.
-    read = {part for each in network.modules() if isinstance(each, nn.MultiheadAttention) for part in each.modules()}
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd) and module not in read]
-    for layer in layers:
-        if layer.weight.numel() >= large:
-            fully_shard(layer, mesh=mesh)
+    for block in [*_blocks(network, large)]:
+        fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
+
+
+def _blocks(network: nn.Module, large: int) -> Iterator[nn.Module]:
+    """From the innermost: each module that has large layers, or the layers themselves where it is a mere container.
+
+    A call of the block is what gathers. Attention, for one, reads the weights of its layers without calling them.
+    """
+    for module in reversed([*network.modules()]):
+        layers = [child for child in module.children() if isinstance(child, nn.Linear | _ConvNd)]
+        layers = [layer for layer in layers if layer.weight.numel() >= large]
+        if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+            yield from layers
+        elif layers and module is not network:
+            yield module
 
 
 def share_buffers(network: nn.Module) -> None:
