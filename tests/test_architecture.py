@@ -32,9 +32,9 @@ ANY_LIBRARY = "torch torchvision torchmetrics lightning numpy PIL rich scipy jso
 RULES = {
     "explain": May(GROUND, "torch", "skimage captum numpy"),
     "metrics": May(GROUND, "torch torchmetrics"),
-    "models": May("", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
+    "models": May("messages", "torch", "torchvision timm segmentation_models_pytorch safetensors"),
     "data": May("messages normalisation", "torch torchvision lightning PIL numpy pycocotools filelock"),
-    "data.imagenet_labels": May("", "", "timm scipy"),
+    "data.imagenet_labels": May("", "", "timm"),
     "report": May("", "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.media": May("", "torch numpy PIL lightning", "wandb"),
     "report.wandb_history": May("", "", "wandb"),

@@ -8,6 +8,9 @@ from livecam.data.folder import check_inside, check_root
 from livecam.data.module import Catalogue, PhotoData
 from livecam.data.sample import Photo
 
+# The greatest label says how many classes there are: one slip must not make billions.
+_MOST_CLASSES = 1_000_000
+
 
 class AnnotatedPhotos(PhotoData):
     """Photos in ``root`` or in ``root/images``, labelled by ``root/annotations.json``; all of them are for validation.
@@ -46,7 +49,7 @@ class AnnotatedPhotos(PhotoData):
 
 def _photo(name: str, entry: Any, path: str, root: str) -> Photo:
     label = entry.get("label") if isinstance(entry, dict) else None
-    if not isinstance(label, int) or isinstance(label, bool) or label < 0:
+    if not isinstance(label, int) or isinstance(label, bool) or not 0 <= label < _MOST_CLASSES:
         raise malformed(path, f"{name!r} should have a label, a class index from 0")
     if not os.path.isfile(os.path.join(root, name)):
         raise FileNotFoundError(f"{path} names {name}, which is not there: photos lie beside it or in images/.")

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from livecam.messages import printable
+
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model")
 _PREFIXES = ("module.", "net.", "model.", "_orig_mod.")
@@ -175,4 +177,4 @@ def _listed(what: str, keys: list[str]) -> str:
     """``12 missing (a, b, c, …)``, or nothing."""
     if not keys:
         return ""
-    return f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{', …' if len(keys) > _SHOWN else ''})"
+    return f"{len(keys)} {what} ({', '.join(map(printable, keys[:_SHOWN]))}{', …' if len(keys) > _SHOWN else ''})"
