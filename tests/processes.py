@@ -62,7 +62,7 @@ def run_ranks(
     return told
 
 
-def run_script(script: Path, folder: Path, *words: str, limit: int = 200) -> list[str]:
+def run_script(script: Path, folder: Path, *words: str, limit: int = 300) -> list[str]:
     """Run a script of ours as two ranks."""
     command = [sys.executable, str(script), str(folder), *words]
     return run_ranks([command] * 2, lightning_ranks(), [folder] * 2, limit)

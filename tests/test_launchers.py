@@ -79,11 +79,11 @@ def test_torchrun_on_two_hosts(run, here, monkeypatch):
     command = ["bash", "-c", f"exec {torchrun}"]
     if apart:
         hosts = [["unshare", "--net", "bash", str(HERE / "two_hosts.sh"), *command]]
-        run_ranks(hosts, [{}], [here], 200)
+        run_ranks(hosts, [{}], [here], 300)
     else:
         print("network namespaces are refused here: both hosts are this one")
         environments = [{"NODE": "0"}, {"NODE": "1", "TZ": "Asia/Tokyo"}]
-        run_ranks([command] * 2, environments, [here / "a", here / "b"], 200)
+        run_ranks([command] * 2, environments, [here / "a", here / "b"], 300)
     told = check_hosts(run, "TorchElasticEnvironment")
     assert {each["address"] for each in told} == {address}
 
@@ -104,7 +104,7 @@ def test_srun_on_two_nodes(run, here, monkeypatch):
         "MASTER_PORT": str(free_port()),
     }
     ranks = [job | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank), "SLURM_LOCALID": "0"} for rank in (0, 1)]
-    run_ranks([[sys.executable, TRAIN, "fit", "-c", run]] * 2, ranks, [here / "a", here / "b"], 200)
+    run_ranks([[sys.executable, TRAIN, "fit", "-c", run]] * 2, ranks, [here / "a", here / "b"], 300)
     told = check_hosts(run, "SLURMEnvironment")
     assert told[0]["name"] == "slurm_4242" and told[0]["address"] == "localhost"
 

@@ -79,7 +79,8 @@ def train(watched: bool, folder: Path) -> dict:
     """What three epochs under all circumstances leave; compiled code has no part in who waits for whom."""
     runs = str(folder / ("watched" if watched else "alone"))
     loggers = [HTMLLogger(runs, "run"), RunFolderWandbLogger(runs, "run", offline=True)] if watched else False
-    given = EVERYTHING | {"compiled": None}
+    # One method of each kind: test_undisturbed.py has them all.
+    given = EVERYTHING | {"compiled": None, "methods": ["gradcam", "scorecam", "guided_backprop", "rise"]}
     return fit(given, watched, f"{runs}/run", max_epochs=3, devices=2, strategy="ddp", logger=loggers)
 
 
