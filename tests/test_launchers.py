@@ -144,6 +144,9 @@ def test_ranks_of_torchrun_take_the_name_of_rank_zero(monkeypatch):
 
 
 def test_several_nodes_without_a_launcher_are_asked_for_a_name(config, capsys):
+    # First, because a training that is not refused would wait for the other node.
+    with pytest.raises(ValueError, match="name it by --run"):
+        run_name(None, None, nodes=2)
     with pytest.raises(SystemExit):
         cli.train(["fit", "-c", config(lambda settings: settings["trainer"].update(num_nodes=2))])
     assert capsys.readouterr().err.strip().endswith("or srun gives them one): name it by --run.")
