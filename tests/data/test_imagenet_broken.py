@@ -80,6 +80,16 @@ def test_meta_that_is_no_mat_file(tmp_path, content):
     refused(tmp_path, r"meta\.mat is malformed: it should hold the synsets of the development kit")
 
 
+def test_meta_that_ends_the_process_of_its_reader(tmp_path):
+    """One byte is enough: scipy looks up the type of numbers that it names, wherever that is in memory."""
+    trees.flat(tmp_path / "val")
+    trees.lists(tmp_path)
+    trees.meta(tmp_path)
+    whole = (tmp_path / "meta.mat").read_bytes()
+    (tmp_path / "meta.mat").write_bytes(whole.replace(b"\x0c\0\0\0\x08\0\0\0", b"\0\0\0\0\x08\0\0\0", 1))
+    refused(tmp_path, r"meta\.mat is malformed: it should hold the synsets of .* \(its reader crashed\); correct or")
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [

@@ -17,7 +17,7 @@ NAMES = {
     "undecodable": "a\udcff\udc80",
     "table": "a|b|`c`",
     "leading dash": "-rf",
-    "dots": "..a..",
+    "dots": "a..",
     "other script": "狼 \u200d ünï",
 }
 """File and folder names that every file system here takes."""

@@ -34,7 +34,7 @@ def revalued(text: str, count: int, seed: int) -> Iterator[str]:
             if isinstance(holder, dict) and dice.random() < 0.2:
                 holder[dice.choice(("", "__proto__", "../x", "\ud800"))] = holder.pop(key)
             else:
-                holder[key] = dice.choice(_VALUES)
+                holder[key] = copy.deepcopy(dice.choice(_VALUES))
         yield json.dumps(content)
 
 

@@ -66,6 +66,6 @@ def size_of(entry: dict[str, Any], path: str, name: str) -> tuple[int, int] | No
     size = entry.get("width"), entry.get("height")
     if size == (None, None):
         return None
-    if not all(isinstance(side, int) and 0 < side < _FAR for side in size):
+    if not all(type(side) is int and 0 < side < _FAR for side in size):
         raise malformed(path, f"width and height of {name!r} should both be whole numbers of pixels")
     return size

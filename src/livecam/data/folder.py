@@ -137,16 +137,21 @@ def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterat
             continue
         if entry.is_symlink():
             check_inside(entry.path, root)
-        if entry.is_dir():
+        if is_folder(entry):
             yield from files(entry.path, root, above | {here})
-        elif not entry.is_file() and os.path.exists(entry.path):
+        elif os.path.exists(entry.path) and not entry.is_file():
             raise ValueError(f"{entry.path} is a pipe or a device, which no data set holds: remove it.")
         else:
             yield entry.path
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder, or a link to one; a link to itself is none, of which entries raise an error."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
 def _folders(folder: str) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith("."))
 
 
 def _classes(folder: str, root: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from livecam.data.folder import check_inside, files
+from livecam.data.folder import check_inside, files, is_folder
 from livecam.data.images import SUFFIXES
 from livecam.data.sample import Photo, some
 
@@ -47,7 +47,7 @@ def class_folders(folder: str, root: str, classes: Mapping[str, str]) -> list[st
         ValueError: When one is no class of ILSVRC2012, or a link leaves the root.
     """
     check_inside(folder, root)
-    entries = [entry for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    entries = [entry for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(".")]
     for entry in entries:
         if entry.is_symlink():
             check_inside(entry.path, root)
@@ -101,7 +101,7 @@ def photos_by_class(
         findings.append(f"{part}/ lacks {len(missing)} of {len(wnids)} class folders: {some(missing)}")
     if empty:
         findings.append(f"{part}/ has {len(empty)} class folders without an image: {some(empty)}")
-    if loose := sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir() and _is_loose(entry.name)):
+    if loose := sorted(entry.name for entry in os.scandir(folder) if not is_folder(entry) and _is_loose(entry.name)):
         findings.append(f"{part}/ holds {len(loose)} files outside of class folders: {some(loose)}")
     count_images(part, len(photos), expected, findings)
     return photos
