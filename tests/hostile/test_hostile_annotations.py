@@ -51,9 +51,7 @@ def test_numbers_of_annotated_photos(tmp_path, key, value):
     entry = {"label": 1, "boxes": [[1, 2, 9, 9]], "width": 20, "height": 16}
     entry[key] = [[1, 2, value, 9]] if key == "boxes" else value
     (tmp_path / "annotations.json").write_text(json.dumps({"a.png": entry}))
-    with pytest.raises(
-        ValueError, match=r"/annotations\.json is malformed: .*; correct or remove the file\.$"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"/annotations\.json is malformed: .*; correct or remove") as caught:
         AnnotatedPhotos(str(tmp_path), num_workers=0)
     assert is_harmless(str(caught.value))
 
