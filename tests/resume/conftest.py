@@ -14,6 +14,8 @@ def nobody_logged_in(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    # Its process would try to reach the server with it, and be waited for.
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     yield
     wandb.finish()
     wandb.teardown()

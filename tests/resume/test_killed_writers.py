@@ -77,6 +77,8 @@ def test_rows_of_scores(tmp_path, monkeypatch):
             assert all(row["file"] == name_of(index) for row in rows)
         return len(found)
 
+    # Begun here, because that imports Lightning.
+    ScoreFolder(Path("scores"), {"x": 1}, COLUMNS)
     assert killed_again_and_again("rows", look, 0.004) > 0
     folder = ScoreFolder(Path("scores"), {"x": 1}, COLUMNS)
     whole = dict(folder.images())

@@ -9,8 +9,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from lightning.pytorch.utilities import rank_zero_only
-
 from livecam.report.atomic import aside, write_atomically
 
 Row = dict[str, str]
@@ -54,6 +52,9 @@ class ScoreFolder:
                 f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or remove "
                 "the folder."
             )
+        # Here, because it takes seconds, and rows are read without it.
+        from lightning.pytorch.utilities import rank_zero_only
+
         # Ranks that a launcher starts come here at the same time; they open their files after they have met.
         if rank_zero_only.rank != 0:
             return
