@@ -277,8 +277,8 @@ class _DryRun:
                 continue
             # By weight and bias, not by what it returned: a sub-class of Linear may compute something else.
             output = F.linear(given, linear.weight, linear.bias)
-            if torch.allclose(given.float(), mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max())) and torch.allclose(
-                output.float(), logits.float(), rtol=1e-4, atol=1e-6
-            ):
+            if torch.allclose(
+                given.float(), mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max().nan_to_num())
+            ) and torch.allclose(output.float(), logits.float(), rtol=1e-4, atol=1e-6):
                 return name
         return None
