@@ -57,12 +57,12 @@ def test_thin_and_tiny_photos_become_input(tmp_path, kind, bounded_memory):
     (tmp_path / "x.jpg").write_bytes(READ[kind])
     stored = tv_tensors.Image(torch.from_numpy(np.asarray(read_image(tmp_path / "x.jpg")).copy()).permute(2, 0, 1))
     for prepare in (
-        eval_transform(32, IMAGENET),
-        eval_transform(32, IMAGENET, "stretch"),
-        train_transform(32, IMAGENET),
+        eval_transform(224, IMAGENET),
+        eval_transform(224, IMAGENET, "stretch"),
+        train_transform(224, IMAGENET),
     ):
         image = prepare(stored)
-        assert image.shape == (3, 32, 32) and image.isfinite().all()
+        assert image.shape == (3, 224, 224) and image.isfinite().all()
 
 
 def test_masks_of_trimmed_photos_are_trimmed_alike(bounded_memory):
