@@ -121,12 +121,14 @@ def test_names_in_logs_and_errors_command_no_terminal(messy, capfd):
     (error,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "The class folder " in error and "data/\\x1b[2J holds no image" in error and is_harmless(error)
     (messy / "data" / "\x1b[2J").rmdir()
-    data = ImageFolderData("data", **DATA)
+    (messy / "data" / CLASSES[0] / "notes.\x1b[2J\n").write_bytes(b"")
     cli._speak()
+    data = ImageFolderData("data", **DATA)
     for part in data.sets.values():
         part.collate([part[index] for index in range(len(part))])
     said = capfd.readouterr().err
     assert said.count("It is skipped.") == len(CLASSES) and is_harmless(said)
+    assert "that are not images: 1 of .\\x1b[2j\\n." in said
 
 
 def test_any_text_becomes_one_harmless_line():
