@@ -58,6 +58,8 @@ class Explaining:
             asked, parts = [halved(e, halvings) for e in group], {e.name: [] for e in group}
             size = max(1, count >> halvings)
             for start in range(0, count, size):
+                if not asked:
+                    break
                 made = self._together_or_alone(look, asked, slice(start, start + size), count)
                 asked = [e for e in asked if e.name in made]
                 for e in asked:
@@ -81,6 +83,7 @@ class Explaining:
                 raise
             if large:
                 asked = [e for e in asked if not self._smaller(e, count)]
+        free_memory()
         alone = [self._attempt(e, count, lambda e=e: look([e], rows)) or {} for e in asked]
         return {name: explanation for part in alone for name, explanation in part.items()}
 

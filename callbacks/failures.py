@@ -3,14 +3,13 @@
 import logging
 import re
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
 
 # What was told in this run: two callbacks often hold the same explainers.
-_told: set[str] = set()
+_told: set[tuple[str, str]] = set()
 
 
 def tell_anew() -> None:
@@ -18,12 +17,17 @@ def tell_anew() -> None:
     _told.clear()
 
 
-def tell(sentence: str) -> None:
-    """Log a sentence with the traceback of the exception being handled; whatever numbers it holds, once in a run."""
-    key = re.sub(r"\d+", "", sentence)
+def tell(sentence: str, cause: str = "") -> None:
+    """Log a sentence with the traceback of the exception being handled, once in a run.
+
+    Args:
+        sentence: What happened, and to whom.
+        cause: The exception's own words; other numbers in them are nothing new.
+    """
+    key = sentence, re.sub(r"\d+", "", cause)
     if key not in _told:
         _told.add(key)
-        _log.warning("%s\n%s", sentence, traceback.format_exc())
+        _log.warning("%s", f"{sentence} {cause}".rstrip(), exc_info=True)
 
 
 class Failures:
@@ -45,7 +49,7 @@ class Failures:
         if self.strict:
             raise
         cause = sys.exc_info()[1]
-        tell(f"{sentence} {cause.args[0] if isinstance(cause, KeyError) else cause}")
+        tell(sentence, str(cause.args[0] if isinstance(cause, KeyError) else cause))
 
     @contextmanager
     def spared(self, sentence: str) -> Iterator[None]:

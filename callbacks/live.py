@@ -30,6 +30,9 @@ Target = Literal["predicted", "label"]
 class LiveExplanation(Callback):
     """Base of callbacks that explain a model during validation.
 
+    They act before all other callbacks of a trainer, wherever they stand in its list: averaged weights, say, are put
+    away again by a hook of the very moment at which galleries are drawn.
+
     Args:
         explainers: Methods, each under its own name; words such as ``gradual_gradcam`` and ``s4`` stand for methods
             with their defaults and for presets.
@@ -141,7 +144,7 @@ class LiveExplanation(Callback):
         """
         start = time.perf_counter()
         try:
-            with whole(model) if model else nullcontext(), self.spared(what), untouched_rng():
+            with whole(model) if model is not None else nullcontext(), self.spared(what), untouched_rng():
                 yield
         finally:
             self._seconds += time.perf_counter() - start

@@ -5,6 +5,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from livecam.callbacks.failures import Failures
 from livecam.guard import random_states, set_random_states
 
 
@@ -25,7 +26,10 @@ class Resumption(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the random states."""
-        checkpoint["livecam_random_states"] = random_states(trainer.strategy.root_device)
+        states = random_states(trainer.strategy.root_device)
+        name, keys, *rest = states["numpy"]
+        # Checkpoints are read as plain values and tensors only.
+        checkpoint["livecam_random_states"] = states | {"numpy": (name, keys.tolist(), *rest)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore them; ranks must not all draw what rank zero would have drawn."""
@@ -44,4 +48,6 @@ class Resumption(Callback):
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
             if hasattr(logger, "wind_back"):
-                logger.wind_back(step)
+                name = type(logger).__name__
+                with Failures(strict=False).spared(f"{name} could not forget what a killed training left; it goes on."):
+                    logger.wind_back(step)

@@ -28,7 +28,7 @@ from livecam.messages import one_sentence, printable
 from livecam.metrics import ImageMetric
 from livecam.plain_yaml import check_yaml
 from livecam.report.html_logger import HTMLLogger
-from livecam.resuming import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder
+from livecam.resuming import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder, last_of, requeued
 from livecam.runs import RUNS, default_loggers, run_name
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -126,9 +126,16 @@ class TrainCLI(LightningCLI):
         if checkpoint == "last" and not config.run:
             self.parser.error("--ckpt_path last goes on in a run folder, if it is there: name it by --run.")
         self._or_say(lambda: setattr(config, "run", run_name(config.run, checkpoint, config.trainer.num_nodes)))
-        if self.subcommand == "fit" and not checkpoint:
-            self._or_say(lambda: check_folder(RUNS / config.run))
-        config.trainer.default_root_dir = config.trainer.default_root_dir or str(RUNS / config.run)
+        folder = RUNS / config.run
+        root = Path(config.trainer.default_root_dir or folder)
+        if checkpoint == "last" or (self.subcommand == "fit" and not checkpoint and requeued(root)):
+            found = last_of(folder, root)
+            config.ckpt_path = checkpoint = None if found is None else str(found)
+            if found:
+                self._or_say(lambda: check_checkpoint(found))
+        elif self.subcommand == "fit" and not checkpoint:
+            self._or_say(lambda: check_folder(folder))
+        config.trainer.default_root_dir = str(root)
         config.trainer.logger = default_loggers(config.trainer.logger, config.run)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

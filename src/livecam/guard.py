@@ -29,9 +29,8 @@ def untouched_rng(device: torch.device | None = None) -> Iterator[None]:
 
 
 def random_states(device: torch.device | None = None) -> dict[str, Any]:
-    """Global random states of Python, numpy, torch and ``device``, as plain values that a checkpoint can hold."""
-    name, keys, *rest = np.random.get_state()
-    states = {"python": random.getstate(), "numpy": (name, keys.tolist(), *rest), "torch": torch.get_rng_state()}
+    """Global random states of Python, numpy, torch and ``device``."""
+    states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
     if device is not None and device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state(*_number(device))
     return states

@@ -1,6 +1,8 @@
 """Trainings that can go on: whole checkpoints, the configuration beside them, and the command that continues."""
 
 import logging
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,15 +72,42 @@ class SaveConfig(SaveConfigCallback):
         if found is None:
             print("Training stopped before its first checkpoint: it begins anew.", file=sys.stderr)
         else:
-            command = f"train.py fit -c {self._file} --ckpt_path {found}"
+            command = shlex.join(["train.py", "fit", "-c", str(self._file), "--ckpt_path", str(found)])
             print(f"Training stopped; this goes on from its last checkpoint: uv run {command}", file=sys.stderr)
 
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:
     """The checkpoint of a trainer that was written last; None before the first."""
     folders = {Path(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))}
+    return newest(*folders)
+
+
+def newest(*folders: Path) -> Path | None:
+    """The checkpoint in some folders that was written last; None where there is none."""
     files = [file for folder in folders for file in folder.glob("*.ckpt")]
     return max(files, key=lambda file: file.stat().st_mtime_ns, default=None)
+
+
+def last_of(run: Path, root: Path) -> Path | None:
+    """What ``--ckpt_path last`` means: the newest checkpoint of a run, whoever wrote it, or None before the first.
+
+    Lightning's own word means files called ``last`` alone, and neither those of a user's ModelCheckpoint nor what is
+    saved when SLURM announces the end of a job.
+
+    Args:
+        run: Run folder.
+        root: The trainer's ``default_root_dir``, where SLURM's go.
+    """
+    return newest(run / "checkpoints", root)
+
+
+def requeued(root: Path) -> bool:
+    """Whether SLURM has put this job back into its queue, which then runs its first command again.
+
+    Args:
+        root: The trainer's ``default_root_dir``.
+    """
+    return "SLURM_JOB_ID" in os.environ and any(root.glob("hpc_ckpt_*.ckpt"))
 
 
 def check_checkpoint(path: str | Path) -> None:
@@ -119,9 +148,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         ValueError: With the options that continue, or start elsewhere.
     """
-    files = sorted((folder / "checkpoints").glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
-    # A job that SLURM puts back into its queue runs the same command again, and Lightning finds this file by itself.
-    if files and not list(folder.glob("hpc_ckpt_*.ckpt")):
+    found = newest(folder / "checkpoints")
+    if found is not None:
         raise ValueError(
-            f"{folder} holds a training: go on with it by --ckpt_path {files[-1]}, or name another folder by --run."
+            f"{folder} holds a training: go on with it by --ckpt_path {found}, or name another folder by --run."
         )

@@ -63,7 +63,7 @@ def scored(make_trainer, module, data, methods, metrics=None, **kw):
 
 
 def told(caplog, word):
-    return [record.getMessage() for record in caplog.records if word in record.getMessage()]
+    return [text for text in map(caplog.handler.format, caplog.records) if word in text]
 
 
 @pytest.mark.parametrize(

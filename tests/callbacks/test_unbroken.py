@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Subset
 from undisturbed_fits import States
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
+from livecam.cli import _speak
 from livecam.data import PlantedShapesData
 from livecam.explain import CAM, GradCAM
 from livecam.explain.explainer import Explainer
@@ -43,7 +44,7 @@ def shapes_data():
 
 
 def told(caplog, word):
-    return [record.getMessage() for record in caplog.records if word in record.getMessage()]
+    return [text for text in map(caplog.handler.format, caplog.records) if word in text]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -178,3 +179,20 @@ def test_the_gallery_sees_the_weights_that_are_validated(make_trainer, foreign_m
     make_trainer(callbacks=watching).fit(foreign_module, foreign_loader(True), foreign_loader())
     assert torch.equal(seen["gallery"], seen["validated"])
     assert not torch.equal(seen["trained"], seen["validated"])
+
+
+def test_each_method_that_fails_is_told_as_train_py_tells_it(make_trainer, shapes_module, shapes_data, capsys):
+    """Names that differ in a digit are two methods; the traceback keeps its lines below an escaped sentence."""
+    log = logging.getLogger("livecam")
+    level, handlers, log.handlers = log.level, log.handlers, []
+    try:
+        _speak()
+        methods = [GradCAM(layer="a\x1b[2J", name="s4"), GradCAM(layer="b", name="s5")]
+        make_trainer(callbacks=[ExplanationScores(methods)]).fit(shapes_module(), datamodule=shapes_data)
+    finally:
+        log.handlers = handlers
+        log.setLevel(level)
+    lines = capsys.readouterr().err.splitlines()
+    for name in ("s4", "s5"):
+        (place,) = (number for number, line in enumerate(lines) if line.startswith(f"Explainer '{name}' failed"))
+        assert lines[place + 1] == "Traceback (most recent call last):" and "\x1b" not in lines[place]

@@ -1,5 +1,6 @@
 """Checkpoints that are whole, and commands that start, continue, or say in one sentence why they do not."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -77,9 +78,30 @@ def test_one_command_begins_and_goes_on(config):
     assert [path.name for path in Path("runs").iterdir()] == ["same"]
 
 
-def test_a_job_that_slurm_requeues_runs_its_command_again(first, monkeypatch):
-    shutil.copy(LAST, "runs/first/hpc_ckpt_1.ckpt")
-    cli.train(["fit", "-c", first, "--run", "first", "--trainer.max_epochs", "2"])
+def test_the_last_checkpoint_may_be_called_as_it_likes(config):
+    """A user's own ModelCheckpoint, and Lightning's default one, name theirs by epoch and step."""
+    command = ["fit", "-c", config(), "--run", "own", "--ckpt_path", "last", "--trainer.max_epochs"]
+    assert cli.train([*command, "1"]).trainer.global_step == 2
+    assert not Path("runs/own/checkpoints/last.ckpt").exists()
+    trainer = cli.train([*command, "2"]).trainer
+    assert trainer.global_step == 4 and trainer.ckpt_path == "runs/own/checkpoints/epoch=0-step=2.ckpt"
+
+
+@pytest.mark.parametrize("newest", ["hpc", "last"])
+@pytest.mark.parametrize("said", [[], ["--ckpt_path", "last"]])
+def test_a_job_that_slurm_requeues_goes_on_from_the_newest(newest, said, first, monkeypatch, capsys):
+    announced = Path("runs/first/hpc_ckpt_1.ckpt")
+    shutil.copy(LAST, announced)
+    age = Path(LAST).stat().st_mtime + (10 if newest == "hpc" else -10)
+    os.utime(announced, (age, age))
+    again = ["fit", "-c", first, "--run", "first", "--trainer.max_epochs", "3", *said]
+    if not said:
+        # Where no SLURM is, nobody asked to go on.
+        assert refused(capsys, *again).startswith("runs/first holds a training: go on with it by --ckpt_path")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    trainer = cli.train(again).trainer
+    assert trainer.global_step == 6
+    assert Path(trainer.ckpt_path) == (announced if newest == "hpc" else Path(LAST))
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):

@@ -139,10 +139,15 @@ def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterat
             check_inside(entry.path, root)
         if is_folder(entry):
             yield from files(entry.path, root, above | {here})
-        elif os.path.exists(entry.path) and not entry.is_file():
+        elif not is_file(entry) and os.path.exists(entry.path):
             raise ValueError(f"{entry.path} is a pipe or a device, which no data set holds: remove it.")
         else:
             yield entry.path
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """Whether an entry is a file, or a link to one; known of most without asking the disk."""
+    return os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
 
 
 def is_folder(entry: os.DirEntry) -> bool:

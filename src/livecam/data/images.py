@@ -1,6 +1,8 @@
 """Reading photos from disk: any common mode becomes upright RGB; whatever cannot be read fails in one way."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from livecam.messages import printable
 SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # Named, because Pillow goes by content: a PostScript file called x.jpg would start an interpreter.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_NO_FILE = "it is a pipe or a device, not a file"
 # What a viewer does with the stored pixels (..., rows, columns) of each EXIF orientation.
 _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda pixels: pixels.flip(-1),
@@ -76,11 +79,23 @@ def opened(path: str | Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[tu
     Raises:
         Exception: Of the many types that Pillow raises.
     """
-    # A pipe would be waited for, and a device read without end.
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise ValueError("it is a pipe or a device, not a file")
-    with open(path, "rb") as file, Image.open(file, formats=formats) as image:
-        yield file, image
+    with open(path, "rb", opener=_without_waiting) as file:
+        # A device would be read without end.
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(_NO_FILE)
+        with Image.open(file, formats=formats) as image:
+            yield file, image
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe, into which nobody may ever write, at once."""
+    try:
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        # What sockets say.
+        if error.errno == errno.ENXIO:
+            raise ValueError(_NO_FILE) from error
+        raise
 
 
 def _plain_jpeg(image: Image.Image, file: BinaryIO) -> Tensor | None:

@@ -88,6 +88,8 @@ def explain(
 def explain_recording(explainer: Explainer, recording: Recording) -> Explanation:
     """Explain by one method from a pass that has been recorded for it already."""
     raw, details = explainer.result(recording)
+    # A method may have worked elsewhere; what is made of maps belongs beside the images.
+    raw = raw.to(recording.images.device)
     size = tuple(recording.images.shape[-2:])
     return Explanation(
         map=minmax(resize(raw, size)).float(),

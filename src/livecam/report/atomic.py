@@ -34,19 +34,21 @@ def aside(path: Path, durable: bool = False) -> Iterator[Path]:
     try:
         yield part
         if durable:
-            _flush(part)
+            # Open for writing, or Windows refuses.
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(part, path)
         if durable:
-            _flush(path.parent)
+            _flush_folder(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
 
 
-def _flush(path: Path) -> None:
-    # Folders cannot be opened on Windows, where a rename is on the disk anyway.
-    with contextlib.suppress(PermissionError):
+def _flush_folder(path: Path) -> None:
+    # Windows opens no folders, and some network file systems do not flush them: the file is in its place all the same.
+    with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

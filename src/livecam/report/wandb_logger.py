@@ -79,10 +79,9 @@ class RunFolderWandbLogger(WandbLogger):
         Args:
             step: The step that is logged next.
         """
-        with self._spare_the_training():
-            run = self.experiment
-            if not run.disabled:
-                wind_back(Path(self.save_dir), step, Path(run.dir).parent / f"run-{run.id}.wandb")
+        run = self.experiment
+        if not run.disabled:
+            wind_back(Path(self.save_dir), step, Path(run.dir).parent / f"run-{run.id}.wandb")
 
     @contextlib.contextmanager
     def _spare_the_training(self) -> Iterator[None]:
