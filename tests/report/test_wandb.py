@@ -22,8 +22,9 @@ from livecam.report.wandb_logger import RunFolderWandbLogger
 def nobody_logged_in(monkeypatch, tmp_path):
     import wandb
 
-    # A run that another test has left open would be taken for this one's.
+    # A run that another test has left open would be taken for this one's, and so would the mode it was in.
     wandb.finish()
+    wandb.teardown()
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
