@@ -109,7 +109,7 @@ def test_srun_on_two_nodes(run, here, monkeypatch):
     assert told[0]["name"] == "slurm_4242" and told[0]["address"] == "localhost"
 
 
-def test_a_job_of_slurm_has_a_folder_for_each_step(monkeypatch):
+def test_a_job_of_slurm_has_a_folder_for_each_step(monkeypatch, tmp_path):
     for name, value in {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "8"}.items():
         monkeypatch.setenv(name, value)
     assert run_name(None, None, nodes=4) == "slurm_7"
@@ -117,6 +117,19 @@ def test_a_job_of_slurm_has_a_folder_for_each_step(monkeypatch):
     assert run_name(None, None) == "slurm_7_2"
     assert run_name("mine", None) == "mine"
     assert run_name(None, "runs/other/checkpoints/last.ckpt") == "other"
+    # A single task need not agree with anybody: the agent of a sweep trains again and again.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    names = []
+    for _ in range(3):
+        names.append(run_name(None, None))
+        Path("runs", names[-1]).mkdir(parents=True)
+        # Set for the ranks that Lightning starts.
+        monkeypatch.delenv("LIVECAM_RUN")
+    assert names == ["slurm_7", "slurm_7_2", "slurm_7_3"]
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert run_name(None, None) == "slurm_7", "back from the queue"
     # In a shell of a job every training is its own.
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
     assert not run_name(None, None).startswith("slurm")

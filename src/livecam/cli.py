@@ -105,6 +105,11 @@ class TrainCLI(LightningCLI):
         parser.add_argument("-c", "--config", action="config", help="YAML file; may be repeated, later ones win.")
         return parser
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without its option to run the code that a checkpoint carries."""
+        return {name: skipped | {"weights_only"} for name, skipped in LightningCLI.subcommands().items()}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Name runs, and let the model take over what the data know."""
         parser.add_argument("--run", type=str | None, default=None, help="Name of the run folder below runs/.")

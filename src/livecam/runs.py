@@ -32,23 +32,33 @@ def run_name(name: str | None, checkpoint: str | Path | None, nodes: int = 1) ->
         return folder.parent.name
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _told_by_torchrun()
-    if _started_by_srun():
-        # A job that is put back into the queue keeps its number, and so its folder.
-        job, step = os.environ["SLURM_JOB_ID"], os.environ["SLURM_STEP_ID"]
-        return f"slurm_{job}" if step == "0" else f"slurm_{job}_{step}"
-    if nodes > 1:
-        raise ValueError(_NAMELESS)
     # Lightning starts the other ranks as processes of their own: they take the name that the first one chose.
     if "LOCAL_RANK" in os.environ and _SHARED in os.environ:
         return os.environ[_SHARED]
-    os.environ[_SHARED] = _new_name()
-    return os.environ[_SHARED]
+    if _started_by_srun():
+        # A job that is put back into the queue keeps its number, and so its folder.
+        job, step = os.environ["SLURM_JOB_ID"], os.environ["SLURM_STEP_ID"]
+        agreed = f"slurm_{job}" if step == "0" else f"slurm_{job}_{step}"
+        again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+        # A single task need not agree with anybody, and may train several times, as the agent of a sweep does.
+        return agreed if again or os.environ["SLURM_NTASKS"] != "1" else _shared(_unused(agreed))
+    if nodes > 1:
+        raise ValueError(_NAMELESS)
+    return _shared(_new_name())
+
+
+def _shared(name: str) -> str:
+    os.environ[_SHARED] = name
+    return name
 
 
 def _new_name() -> str:
-    now = time.strftime("%Y-%m-%d_%H-%M-%S")
+    return _unused(time.strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def _unused(name: str) -> str:
     # A sweep may start several runs in one second.
-    names = itertools.chain([now], (f"{now}_{number}" for number in itertools.count(2)))
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
     return next(name for name in names if not (RUNS / name).exists())
 
 

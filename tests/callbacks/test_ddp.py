@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from bits import same
 from coco_tree import plant, polygon
 from processes import run_script
 from two_ranks import KINDS, score_fixed_maps, validate
-from undisturbed_fits import same
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 REGIONS = {1: [polygon(0, 0, 15, 12)], 18: [polygon(12, 4, 30, 20)], 90: [polygon(3, 3, 9, 18)]}

@@ -5,8 +5,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from bits import same
 from hypothesis import HealthCheck, example, given, settings
-from undisturbed_fits import CIRCUMSTANCES, EVERYTHING, fit, same
+from undisturbed_fits import CIRCUMSTANCES, EVERYTHING, fit
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Grad-CAM\\+\\+ is defined for activations"),

@@ -210,16 +210,3 @@ def fit(given: dict[str, Any], watched: bool, folder: str, **settings: Any) -> d
         left["checkpoint"] = {key: saved[key] for key in ("state_dict", "optimizer_states", "loops", "global_step")}
         left["averages"] = saved.get("current_model_state")
     return left
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two nests of tensors and plain values are equal to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other

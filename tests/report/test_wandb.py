@@ -17,18 +17,7 @@ from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM
 from livecam.report.wandb_logger import RunFolderWandbLogger
 
-
-@pytest.fixture(autouse=True)
-def nobody_logged_in(monkeypatch, tmp_path):
-    import wandb
-
-    # A run that another test has left open would be taken for this one's, and so would the mode it was in.
-    wandb.finish()
-    wandb.teardown()
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_IDENTITY_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
+pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 
 
 def history(folder: Path) -> list[dict]:

@@ -21,7 +21,7 @@ def with_last(settings):
     settings["trainer"]["callbacks"] = [
         # A metric that can only get worse: the best is the first.
         {"class_path": "ModelCheckpoint", "init_args": {"monitor": "epoch", "mode": "min"}},
-        {"class_path": "ModelCheckpoint", "init_args": {"filename": "last", "enable_version_counter": False}},
+        {"class_path": "LastCheckpoint"},
     ]
 
 
@@ -44,10 +44,9 @@ def test_the_last_epoch_is_kept_whether_it_was_the_best_or_not(first):
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_run_keeps_its_last_epoch(file):
     callbacks = yaml.safe_load(file.read_text())["trainer"]["callbacks"]
-    saved = [each["init_args"] for each in callbacks if each["class_path"] == "ModelCheckpoint"]
-    assert {"filename": "last", "enable_version_counter": False} in saved
-    # Lightning's own name for it is renewed only when the best is.
-    assert not any("save_last" in settings for settings in saved)
+    assert {"class_path": "LastCheckpoint"} in callbacks
+    # Lightning's own way is renewed only when the best is.
+    assert not any("save_last" in each.get("init_args", {}) for each in callbacks)
 
 
 def test_what_cannot_be_gone_on_with_is_one_sentence(first, capsys):
@@ -76,6 +75,12 @@ def test_one_command_begins_and_goes_on(config):
     trainer = cli.train([*command, "2"]).trainer
     assert trainer.global_step == 4 and trainer.current_epoch == 2
     assert [path.name for path in Path("runs").iterdir()] == ["same"]
+
+
+def test_a_users_own_checkpoints_live_beside_it(first):
+    added = ["--trainer.callbacks+", "ModelCheckpoint", "--trainer.callbacks.filename", "mine"]
+    cli.train(["fit", "-c", first, "--run", "both", "--trainer.max_epochs", "1", *added])
+    assert {"last.ckpt", "mine.ckpt"} < {path.name for path in Path("runs/both/checkpoints").iterdir()}
 
 
 def test_the_last_checkpoint_may_be_called_as_it_likes(config):

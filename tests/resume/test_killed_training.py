@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import whole_files
+from bits import same
 from segments import ids_of, quick_steps, rows_of, segments
 
 from livecam import cli
@@ -51,17 +52,6 @@ def kill_where(held: str, epoch: int, step: int, *args: str) -> None:
         assert process.wait(timeout=20) == -signal.SIGKILL
     finally:
         process.kill()
-
-
-def same(a, b) -> bool:
-    """Equal to the last bit, whatever is inside of what."""
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def page_of(name: str) -> dict:

@@ -56,7 +56,7 @@ def ordinary_signals():
 
 def with_last(settings):
     settings["trainer"] |= {"max_epochs": 3, "callbacks": []}
-    last = {"class_path": "ModelCheckpoint", "init_args": {"filename": "last", "enable_version_counter": False}}
+    last = {"class_path": "LastCheckpoint"}
     settings["trainer"]["callbacks"].append(last)
 
 

@@ -10,7 +10,7 @@ _FREE_NUMBERS, _FREE_CALLS = 100_000_000, 100_000
 # Weights are made, sometimes copied, and read by what initialises them; files may hold them in half precision.
 _NUMBERS_EACH, _CALLS_EACH = 8, 200
 
-_TOO_LARGE = "its settings ask for a network far larger than the weights beside them"
+_TOO_LARGE = "its settings ask for a network far larger than the weights beside them, or than this machine's memory"
 
 
 class Bounded(TorchFunctionMode):
