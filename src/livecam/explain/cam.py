@@ -5,20 +5,16 @@ Notation of the papers: A ``(N, K, h, w)`` the layer's activations, g = dS_c/dA,
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from livecam.explain.channels import Channels, channels, once, over_channels, over_positions, weighted_sum
 from livecam.explain.explainer import Explainer
 from livecam.explain.hooks import Capture
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
-
-
-def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
-    """sum_k w_k A_k: weights ``(N, K)`` and activations ``(N, K, h, w)`` give maps ``(N, h, w)``."""
-    return torch.einsum("nk,nkhw->nhw", weights, activations)
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,15 @@ class LayerExplainer(Explainer):
         return recording.activations[self.capture(recording.structure)]
 
     def gradients(self, recording: Recording) -> Tensor:
-        """g: gradient of the class score with respect to A, ``(N, K, h, w)``."""
-        return recording.gradients[self.capture(recording.structure)]
+        """g: gradient of the class score with respect to A, ``(N, K, h, w)``.
+
+        ``(N, K, 1, 1)`` where it is known to be the same at every position.
+        """
+        return once(recording.gradients[self.capture(recording.structure)])
+
+    def channels(self, recording: Recording) -> Channels:
+        """Statistics of A's channels, shared by all methods that read the layer."""
+        return recording.channels(self.capture(recording.structure))
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,19 @@ class ChannelWeights(LayerExplainer):
     """A method of the form L = relu(sum_k w_k A_k)."""
 
     @abstractmethod
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """Channel weights ``(N, K)`` from A and g ``(N, K, h, w)``."""
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        """Channel weights ``(N, K)``.
 
-    def explain(self, recording: Recording) -> Tensor | tuple[Tensor, dict[str, Any]]:
+        Args:
+            activations: A ``(N, K, h, w)``.
+            gradients: g, as :meth:`gradients` gives it.
+            known: Statistics of A, where somebody has them already.
+        """
+
+    def explain(self, recording: Recording) -> Tensor:
         activations = self.activations(recording)
-        return weighted_sum(self.weights(activations, self.gradients(recording)), activations).relu()
+        weights = self.weights(activations, self.gradients(recording), self.channels(recording))
+        return weighted_sum(weights, activations).relu()
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ class GradCAM(ChannelWeights):
     method: ClassVar[str] = "gradcam"
     label: ClassVar[str] = "Grad-CAM"
 
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
         return gradients.mean((2, 3))
 
 
@@ -121,11 +131,12 @@ class XGradCAM(ChannelWeights):
     method: ClassVar[str] = "xgradcam"
     label: ClassVar[str] = "XGrad-CAM"
 
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        total = activations.sum((2, 3))
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        known, size = known or channels(activations), activations[0, 0].numel()
         # Relative, so that the rule does not depend on the layer's scale.
-        dead = total.abs() <= 1e-8 * activations.abs().amax((1, 2, 3))[:, None]
-        return ((gradients * activations).sum((2, 3)) / total.masked_fill(dead, 1)).masked_fill(dead, 0)
+        dead = size * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
+        product = over_positions(gradients, activations, known.mean)
+        return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
 
 
 @dataclass(frozen=True)
@@ -135,8 +146,8 @@ class WGradCAM(ChannelWeights):
     method: ClassVar[str] = "wgradcam"
     label: ClassVar[str] = "WGradCAM"
 
-    def weights(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        return (gradients * activations).mean((2, 3))
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        return over_positions(gradients, activations, (known or channels(activations)).mean)
 
 
 @dataclass(frozen=True)
@@ -147,4 +158,4 @@ class LayerCAM(LayerExplainer):
     label: ClassVar[str] = "LayerCAM"
 
     def explain(self, recording: Recording) -> Tensor:
-        return (self.gradients(recording).relu() * self.activations(recording)).sum(1).relu()
+        return over_channels(self.gradients(recording).relu(), self.activations(recording)).relu()

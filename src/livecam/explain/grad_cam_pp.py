@@ -8,33 +8,40 @@ import torch
 from torch import Tensor
 
 from livecam.explain.cam import LayerExplainer, weighted_sum
+from livecam.explain.channels import Channels, channels
 from livecam.explain.recording import Recording
 
 
-def plus_plus_alpha(activations: Tensor, slope: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+def plus_plus_alpha(
+    activations: Tensor, slope: Tensor, counted: Tensor, known: Channels | None = None
+) -> tuple[Tensor, Tensor]:
     """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the cancelled form 1 / (2 + sum(A) D3/D2).
 
     The textbook form with an epsilon is ruined where gradients are small, as at full resolution.
 
     Args:
         activations: A ``(N, K, h, w)``.
-        slope: D3/D2 ``(N, K, h, w)``; without noise that is the gradient g.
-        counted: Positions ``(N, K, h, w)`` that may weigh anything; alpha is 0 elsewhere.
+        slope: D3/D2; without noise that is the gradient g. ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions
+            have the same.
+        counted: Positions that may weigh anything, of the shape of ``slope``; alpha is 0 elsewhere.
+        known: Statistics of A, where somebody has them already.
 
     Returns:
-        alpha ``(N, K, h, w)``, and per image ``(N,)`` how many positions it left out because their denominator
-        vanishes, which only negative activations or noise can cause.
+        alpha, of the shape of ``slope``, and per image ``(N,)`` how many positions it left out because their
+        denominator vanishes, which only negative activations or noise can cause.
     """
-    if bool((activations < 0).any()):
+    known, size = known or channels(activations), activations[0, 0].numel()
+    if bool((known.low < 0).any()):
         warnings.warn(
             "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
             "its ReLU, or pass post_relu=True where the ReLU is in-place.",
             stacklevel=3,
         )
-    denominator = 2 + activations.sum((2, 3), keepdim=True) * slope
+    denominator = 2 + size * known.mean[:, :, None, None] * slope
     singular = counted & (denominator <= 1e-3)
     used = counted & ~singular
-    return torch.where(used, 1 / denominator.masked_fill(~used, 1), 0), singular.sum((1, 2, 3))
+    alpha = torch.where(used, 1 / denominator.masked_fill(~used, 1), 0)
+    return alpha, singular.sum((1, 2, 3)) * (size // slope[0, 0].numel())
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,10 @@ class GradCAMPlusPlus(LayerExplainer):
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations, gradients = self.activations(recording), self.gradients(recording)
-        alpha, singular = plus_plus_alpha(activations, gradients, gradients > 0)
+        alpha, singular = plus_plus_alpha(activations, gradients, gradients > 0, self.channels(recording))
+        size = activations[0, 0].numel()
         if self.normalise_alpha:
-            total = alpha.sum((2, 3), keepdim=True)
+            total = alpha.mean((2, 3), keepdim=True) * size
             alpha = alpha / total.masked_fill(total == 0, 1)
-        weights = (alpha * gradients.relu()).sum((2, 3))
+        weights = (alpha * gradients.relu()).mean((2, 3)) * size
         return weighted_sum(weights, activations).relu(), {"singular": singular}

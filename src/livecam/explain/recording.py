@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from livecam.explain.channels import Channels, channels
 from livecam.explain.hooks import IMAGES, Capture, Tap, merge
 from livecam.explain.structure import Structure, named_layers, structure_of
 from livecam.guard import as_input, check_images, ordinary, undisturbed
@@ -47,10 +48,17 @@ class Recording:
     structure: Structure
     _layers: dict[str, nn.Module] = field(repr=False)
     results: list[tuple[Any, tuple[Tensor, dict[str, Any]]]] = field(default_factory=list, repr=False)
+    _channels: dict[Capture, Channels] = field(default_factory=dict, repr=False)
 
     def layer(self, name: str) -> nn.Module:
         """The module with this full name."""
         return self._layers[name]
+
+    def channels(self, capture: Capture) -> Channels:
+        """Statistics of a capture's channels; found once, however many methods ask."""
+        if capture not in self._channels:
+            self._channels[capture] = channels(self.activations[capture])
+        return self._channels[capture]
 
     def score(self, images: Tensor, owner: Tensor) -> Tensor:
         """Target logit of M further inputs; differentiable when grad mode is on.

@@ -100,10 +100,10 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
             ratio = 1 / first
         else:
             first, slope, ratio = self._averages(recording, activations.shape)
-        alpha, singular = plus_plus_alpha(activations, slope, first > 0)
+        alpha, singular = plus_plus_alpha(activations, slope, first > 0, self.channels(recording))
         if self.numerator == "first":
             alpha = torch.where(alpha != 0, alpha * ratio, 0)
-        weights = (alpha * first.relu()).sum((2, 3))
+        weights = (alpha * first.relu()).mean((2, 3)) * activations[0, 0].numel()
         details: dict[str, Any] = {"singular": singular}
         if self.per_filter:
             single = weights[:, filters, None, None] * activations[:, filters]
