@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from livecam.explain.channels import Channels, channels, once, over_channels, over_positions, weighted_sum
+from livecam.explain.channels import Channels, once, over_channels, over_positions, weighted_sum
 from livecam.explain.explainer import Explainer
 from livecam.explain.hooks import Capture
 from livecam.explain.recording import Recording
@@ -132,9 +132,10 @@ class XGradCAM(ChannelWeights):
     label: ClassVar[str] = "XGrad-CAM"
 
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        known, size = known or channels(activations), activations[0, 0].numel()
+        known, size = known or Channels(activations), activations[0, 0].numel()
+        low, high = known.bounds
         # Relative, so that the rule does not depend on the layer's scale.
-        dead = size * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
+        dead = size * known.mean.abs() <= 1e-8 * torch.maximum(high, -low).amax(1, keepdim=True)
         product = over_positions(gradients, activations, known.mean)
         return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
 
@@ -147,7 +148,7 @@ class WGradCAM(ChannelWeights):
     label: ClassVar[str] = "WGradCAM"
 
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        return over_positions(gradients, activations, (known or channels(activations)).mean)
+        return over_positions(gradients, activations, (known or Channels(activations)).mean)
 
 
 @dataclass(frozen=True)

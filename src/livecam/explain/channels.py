@@ -4,25 +4,27 @@ Behind global pooling and a linear layer, the gradient g of a class score is the
 as a view that repeats one number per channel, and what is made of it need not repeat the work.
 """
 
-from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Channels:
-    """Mean, least and greatest activation of each channel, ``(N, K)`` each."""
+    """Statistics of each channel of activations ``(N, K, h, w)``, each ``(N, K)`` and found when first asked for."""
 
-    mean: Tensor
-    low: Tensor
-    high: Tensor
+    def __init__(self, activations: Tensor) -> None:
+        self._activations = activations
 
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean over positions."""
+        return self._activations.mean((2, 3))
 
-def channels(activations: Tensor) -> Channels:
-    """Statistics of activations ``(N, K, h, w)``."""
-    low, high = activations.flatten(2).aminmax(dim=2)
-    return Channels(activations.mean((2, 3)), low, high)
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Least and greatest value."""
+        return self._activations.flatten(2).aminmax(dim=2)
 
 
 def once(gradients: Tensor) -> Tensor:

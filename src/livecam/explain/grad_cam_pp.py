@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from livecam.explain.cam import LayerExplainer, weighted_sum
-from livecam.explain.channels import Channels, channels
+from livecam.explain.channels import Channels
 from livecam.explain.recording import Recording
 
 
@@ -30,8 +30,8 @@ def plus_plus_alpha(
         alpha, of the shape of ``slope``, and per image ``(N,)`` how many positions it left out because their
         denominator vanishes, which only negative activations or noise can cause.
     """
-    known, size = known or channels(activations), activations[0, 0].numel()
-    if bool((known.low < 0).any()):
+    known, size = known or Channels(activations), activations[0, 0].numel()
+    if bool((known.bounds[0] < 0).any()):
         warnings.warn(
             "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
             "its ReLU, or pass post_relu=True where the ReLU is in-place.",

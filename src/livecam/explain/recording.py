@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from livecam.explain.channels import Channels, channels
+from livecam.explain.channels import Channels
 from livecam.explain.hooks import IMAGES, Capture, Tap, merge
 from livecam.explain.structure import Structure, named_layers, structure_of
 from livecam.guard import as_input, check_images, ordinary, undisturbed
@@ -57,7 +57,7 @@ class Recording:
     def channels(self, capture: Capture) -> Channels:
         """Statistics of a capture's channels; found once, however many methods ask."""
         if capture not in self._channels:
-            self._channels[capture] = channels(self.activations[capture])
+            self._channels[capture] = Channels(self.activations[capture])
         return self._channels[capture]
 
     def score(self, images: Tensor, owner: Tensor) -> Tensor:
