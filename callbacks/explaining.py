@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from livecam.callbacks.failures import Failures, tell
+from livecam.callbacks.own_forward import Heard
 from livecam.callbacks.portions import Portions, free_memory, halved, out_of_memory
 from livecam.explain import Explainer, Explanation, record, structure_of
 from livecam.explain.explanation import explain_recording, joined
@@ -27,7 +28,13 @@ class Explaining:
         self._portions = Portions()
 
     def __call__(
-        self, model: nn.Module, images: Tensor, targets: Tensor | None, explainers: Sequence[Explainer], **options: Any
+        self,
+        model: nn.Module,
+        images: Tensor,
+        targets: Tensor | None,
+        explainers: Sequence[Explainer],
+        heard: Heard | None = None,
+        **options: Any,
     ) -> dict[str, Explanation]:
         """Explain ``images`` ``(N, 3, H, W)`` by every method that works.
 
@@ -36,6 +43,7 @@ class Explaining:
             images: Model input.
             targets: Class of each image ``(N,)``; None means the predicted one.
             explainers: Methods, each under its own name.
+            heard: What another forward of these images showed; spares methods that need no more a pass.
             options: Of :func:`livecam.explain.recording.record`.
 
         Returns:
@@ -47,11 +55,20 @@ class Explaining:
         def look(asked: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
             captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in asked}
             ready = [e for e in asked if captures[e.name] is not None]
-            wanted = [capture for e in ready for capture in captures[e.name]]
             goals = None if targets is None else targets[rows]
-            recording = record(model, images[rows], goals, wanted, structure=structure, **options)
-            with undisturbed(model, images.device), quietly():
-                made = {e.name: self._attempt(e, count, lambda e=e: explain_recording(e, recording)) for e in ready}
+            made: dict[str, Explanation | None] = {}
+            for free in (True, False):
+                group = [e for e in ready if (heard is not None and e.name in heard.methods) is free]
+                if not group:
+                    continue
+                if free:
+                    recording = heard.recording(rows, goals, **options)
+                else:
+                    wanted = [capture for e in group for capture in captures[e.name]]
+                    recording = record(model, images[rows], goals, wanted, structure=structure, **options)
+                with undisturbed(model, images.device), quietly():
+                    for e in group:
+                        made[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))
             return {name: explanation for name, explanation in made.items() if explanation is not None}
 
         for halvings, group in self._portions.groups(explainers):

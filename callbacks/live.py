@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from livecam.batch import Batch
 from livecam.callbacks.explaining import Explaining
 from livecam.callbacks.failures import Failures, tell_anew
+from livecam.callbacks.own_forward import Heard
 from livecam.explain import Explainer, Explanation, by_names
 from livecam.explain.explanation import check_names
 from livecam.guard import untouched_rng
@@ -69,6 +70,8 @@ class LiveExplanation(Callback):
         self.normalisation = normalisation
         self._validations = 0
         self._seconds = 0.0
+        # What the validation step's own forward showed of the images that are explained next.
+        self._heard: Heard | None = None
         self._failed = Failures(strict)
         self._explaining = Explaining(self._failed)
 
@@ -130,6 +133,7 @@ class LiveExplanation(Callback):
             batch.image,
             batch.label if self.target == "label" else None,
             self.explainers if explainers is None else explainers,
+            self._heard,
             head=self.head_of(pl_module, batch),
             normalisation=self.normalisation_of(trainer),
         )

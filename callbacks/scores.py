@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from livecam.batch import Batch, read_batch
 from livecam.callbacks.failures import tell
 from livecam.callbacks.live import LiveExplanation, Target, genuine
+from livecam.callbacks.own_forward import OwnForward
 from livecam.callbacks.portions import free_memory, out_of_memory
 from livecam.explain import Explainer, Explanation
 from livecam.explain.baselines import CentredGaussian
@@ -91,6 +93,7 @@ class ExplanationScores(LiveExplanation):
         self._unit = "images"
         # Rows of a pass: images of the largest batch so far.
         self._size = 1
+        self._own_forward = OwnForward()
 
     @property
     def state_key(self) -> str:
@@ -108,6 +111,21 @@ class ExplanationScores(LiveExplanation):
                 metric.reset()
         self._position = self._unannotated = self._unsure = 0
         self._maps_failed = torch.zeros((), device=pl_module.device)
+        self._own_forward.begin()
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Listen to the forward of the validation step, which may be all that is needed."""
+        if dataloader_idx > 0 or not self.due(trainer) or not self._chosen(trainer, batch_idx):
+            return
+        with self.harmless("listening to the validation step"), suppress(TypeError, ValueError):
+            # A batch that cannot be read is told of where it is scored.
+            self._own_forward.listen(pl_module, read_batch(batch).image, self.explainers)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind."""
+        self._own_forward.stop()
 
     def on_validation_batch_end(
         self,
@@ -121,11 +139,15 @@ class ExplanationScores(LiveExplanation):
         """Explain the batch and add it to every metric."""
         if dataloader_idx > 0 or not self.due(trainer):
             return
-        with self.harmless("scoring a batch", pl_module):
-            read, position = read_batch(batch), self._position
-            self._position += len(read)
-            if self._chosen(trainer, batch_idx):
-                self._score(trainer, pl_module, read, position)
+        try:
+            with self.harmless("scoring a batch", pl_module):
+                read, position = read_batch(batch), self._position
+                self._position += len(read)
+                if self._chosen(trainer, batch_idx):
+                    self._score(trainer, pl_module, read, position)
+        finally:
+            self._own_forward.stop()
+            self._heard = None
 
     def _chosen(self, trainer: Trainer, batch_idx: int) -> bool:
         total = trainer.num_val_batches[0]
@@ -138,7 +160,9 @@ class ExplanationScores(LiveExplanation):
 
     def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> None:
         keep = genuine(trainer, batch, position)
-        asked = asked_of(batch, self.target, pl_module, self.head_of(pl_module, batch), self.min_probability)
+        head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
+        heard = self._own_forward.heard(self.explainers, head=head, normalisation=normalisation)
+        asked = asked_of(batch, self.target, pl_module, head, self.min_probability)
         keep = keep[asked.owner]
         if asked.probability is not None:
             sure = asked.probability >= self.min_probability
@@ -148,6 +172,7 @@ class ExplanationScores(LiveExplanation):
             self._unit = "pairs of image and category"
         self._size = max(self._size, len(batch))
         for part, rows in zip(asked.split(self._size), keep.split(self._size)):
+            self._heard = heard and heard.of(None if part.batch is batch else part.owner)
             self._score_part(trainer, pl_module, part.batch, rows)
 
     def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from livecam.sharded import whole
+
+
+_ours: ContextVar[bool] = ContextVar("ours", default=False)
 
 
 @contextmanager
@@ -71,8 +75,8 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
             "build the model outside of it."
         )
     modes = [(module, module.training) for module in model.modules()]
-    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module, _ in modes)
-    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+    token = _ours.set(True)
     try:
         for module, _ in modes:
             # Not .eval(): a LightningModule or a frozen backbone may override train().
@@ -87,8 +91,19 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
         ):
             yield
     finally:
+        _ours.reset(token)
         for module, training in modes:
             module.training = training
+
+
+def is_ours() -> bool:
+    """Whether passes are run for explanations just now, :func:`undisturbed`, and not by the training."""
+    return _ours.get()
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Whether any part of the network was given to ``torch.compile``."""
+    return any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
 
 
 def check_images(images: Tensor) -> None:

@@ -90,6 +90,11 @@ def whole(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether any part of the network is spread over devices by FSDP2."""
+    return bool(_units(model))
+
+
 def _units(model: nn.Module) -> list[Any]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return []

@@ -28,6 +28,7 @@ class CentredGaussian(Explainer):
 
     method: ClassVar[str] = "centred_gaussian"
     label: ClassVar[str] = "Centred Gaussian"
+    one_pass: ClassVar[bool] = True
 
     spread: float = 0.25
 
@@ -57,6 +58,7 @@ class Uniform(LayerExplainer):
 
     method: ClassVar[str] = "uniform"
     label: ClassVar[str] = "Uniform map"
+    one_pass: ClassVar[bool] = True
     gradient: ClassVar[bool] = False
 
     def explain(self, recording: Recording) -> Tensor:

@@ -72,6 +72,7 @@ class CAM(LayerExplainer):
 
     method: ClassVar[str] = "cam"
     label: ClassVar[str] = "CAM"
+    one_pass: ClassVar[bool] = True
     gradient: ClassVar[bool] = False
 
     def captures(self, structure: Structure) -> list[Capture]:
@@ -96,6 +97,8 @@ class CAM(LayerExplainer):
 @dataclass(frozen=True)
 class ChannelWeights(LayerExplainer):
     """A method of the form L = relu(sum_k w_k A_k)."""
+
+    one_pass: ClassVar[bool] = True
 
     @abstractmethod
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
@@ -157,6 +160,7 @@ class LayerCAM(LayerExplainer):
 
     method: ClassVar[str] = "layercam"
     label: ClassVar[str] = "LayerCAM"
+    one_pass: ClassVar[bool] = True
 
     def explain(self, recording: Recording) -> Tensor:
         return over_channels(self.gradients(recording).relu(), self.activations(recording)).relu()

@@ -38,6 +38,9 @@ class Explainer(ABC):
     """Whether the map is shown on a diverging scale around zero."""
     outliers: ClassVar[float] = 0.0
     """Share of the pixels that stand out so far that pictures cut them; the map itself is left as it is."""
+    one_pass: ClassVar[bool] = False
+    """Whether what is recorded of one pass is all it asks for: never the network, nor the pass's logits. Live scores
+    then take it from the validation step's own forward, where that shows it."""
 
     name: str | None = field(default=None, kw_only=True)
 

@@ -61,6 +61,7 @@ class GradCAMPlusPlus(LayerExplainer):
 
     method: ClassVar[str] = "gradcam_pp"
     label: ClassVar[str] = "Grad-CAM++"
+    one_pass: ClassVar[bool] = True
 
     normalise_alpha: bool = False
 

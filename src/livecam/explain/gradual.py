@@ -117,6 +117,11 @@ class GradualExtrapolation(Explainer):
         """Those of the base."""
         return self.base.outliers
 
+    @property
+    def one_pass(self) -> bool:
+        """As the base."""
+        return self.base.one_pass
+
     def captures(self, structure: Structure) -> list[Capture]:
         base = self.base.captures(structure)
         return [*base, *contributions_to(structure, base, self.layers, self.q)]

@@ -60,6 +60,12 @@ def merge(captures: Iterable[Capture]) -> list[Capture]:
     return sorted(kept, key=lambda capture: capture.post_relu)
 
 
+def reduced(value: Tensor, reduce: str) -> Tensor:
+    """One map ``(N, 1, h, w)`` of the channels of ``(N, C, h, w)``, see :class:`Capture`; detached."""
+    # In full precision: squares of half-precision activations overflow.
+    return _REDUCE[reduce](value.detach() if value.dtype == torch.float64 else value.detach().float())
+
+
 class Tap:
     """Keeps one capture during one forward.
 
@@ -111,9 +117,7 @@ class Tap:
             warnings.warn(f"Layer {capture.layer!r} runs several times per forward; its last run counts.", stacklevel=2)
         if not capture.gradient:
             if capture.reduce is not None:
-                # In full precision: squares of half-precision activations overflow.
-                whole = value.detach() if value.dtype == torch.float64 else value.detach().float()
-                self.tensor = _REDUCE[capture.reduce](whole)
+                self.tensor = reduced(value, capture.reduce)
                 return value
             if not capture.post_relu:
                 self.tensor = value.detach()

@@ -88,6 +88,11 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         if self.region and (self.subset is None or len(self.subset) != 2):
             raise ValueError(f"With region=True, subset is two corners (row, column), got {self.subset}.")
 
+    @property
+    def one_pass(self) -> bool:
+        """Without noise, as Grad-CAM++."""
+        return self.nsamples == 0
+
     def capture(self, structure: Structure) -> Capture:
         return replace(super().capture(structure), gradient=self.nsamples == 0)
 
