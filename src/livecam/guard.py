@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from livecam.sharded import whole
 
-
 _ours: ContextVar[bool] = ContextVar("ours", default=False)
 
 

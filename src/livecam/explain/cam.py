@@ -135,10 +135,9 @@ class XGradCAM(ChannelWeights):
     label: ClassVar[str] = "XGrad-CAM"
 
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        known, size = known or Channels(activations), activations[0, 0].numel()
-        low, high = known.bounds
+        known, size = known or Channels(activations), activations.shape[2:].numel()
         # Relative, so that the rule does not depend on the layer's scale.
-        dead = size * known.mean.abs() <= 1e-8 * torch.maximum(high, -low).amax(1, keepdim=True)
+        dead = size * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
         product = over_positions(gradients, activations, known.mean)
         return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
 

@@ -22,9 +22,14 @@ class Channels:
         return self._activations.mean((2, 3))
 
     @cached_property
-    def bounds(self) -> tuple[Tensor, Tensor]:
-        """Least and greatest value."""
-        return self._activations.flatten(2).aminmax(dim=2)
+    def low(self) -> Tensor:
+        """Least value."""
+        return self._activations.amin((2, 3))
+
+    @cached_property
+    def high(self) -> Tensor:
+        """Greatest value."""
+        return self._activations.amax((2, 3))
 
 
 def once(gradients: Tensor) -> Tensor:

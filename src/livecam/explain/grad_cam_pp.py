@@ -30,8 +30,8 @@ def plus_plus_alpha(
         alpha, of the shape of ``slope``, and per image ``(N,)`` how many positions it left out because their
         denominator vanishes, which only negative activations or noise can cause.
     """
-    known, size = known or Channels(activations), activations[0, 0].numel()
-    if bool((known.bounds[0] < 0).any()):
+    known, size = known or Channels(activations), activations.shape[2:].numel()
+    if bool((known.low < 0).any()):
         warnings.warn(
             "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
             "its ReLU, or pass post_relu=True where the ReLU is in-place.",
@@ -41,7 +41,7 @@ def plus_plus_alpha(
     singular = counted & (denominator <= 1e-3)
     used = counted & ~singular
     alpha = torch.where(used, 1 / denominator.masked_fill(~used, 1), 0)
-    return alpha, singular.sum((1, 2, 3)) * (size // slope[0, 0].numel())
+    return alpha, singular.sum((1, 2, 3)) * (size // slope.shape[2:].numel())
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class GradCAMPlusPlus(LayerExplainer):
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations, gradients = self.activations(recording), self.gradients(recording)
         alpha, singular = plus_plus_alpha(activations, gradients, gradients > 0, self.channels(recording))
-        size = activations[0, 0].numel()
+        size = activations.shape[2:].numel()
         if self.normalise_alpha:
             total = alpha.mean((2, 3), keepdim=True) * size
             alpha = alpha / total.masked_fill(total == 0, 1)

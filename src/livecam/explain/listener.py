@@ -95,7 +95,7 @@ class Listener:
         found = get_head(head, logits.shape[1])
         targets = found.predict(logits) if targets is None else targets.long()
         found.check_targets(targets, logits)
-        slope = (found.class_weights(weight, targets) / pooled[0, 0].numel())[:, :, None, None].expand_as(pooled)
+        slope = (found.class_weights(weight, targets) / pooled.shape[2:].numel())[:, :, None, None].expand_as(pooled)
         return Recording(
             images=as_input(self.model, images),
             targets=targets,

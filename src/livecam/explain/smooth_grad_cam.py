@@ -108,7 +108,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         alpha, singular = plus_plus_alpha(activations, slope, first > 0, self.channels(recording))
         if self.numerator == "first":
             alpha = torch.where(alpha != 0, alpha * ratio, 0)
-        weights = (alpha * first.relu()).mean((2, 3)) * activations[0, 0].numel()
+        weights = (alpha * first.relu()).mean((2, 3)) * activations.shape[2:].numel()
         details: dict[str, Any] = {"singular": singular}
         if self.per_filter:
             single = weights[:, filters, None, None] * activations[:, filters]

@@ -86,7 +86,8 @@ class ImageMetric(Metric):
             ValueError: When a category is out of range.
         """
         where = torch.zeros(len(maps), dtype=torch.long, device=values.device) if categories is None else categories
-        if len(where) and not 0 <= int(where.min()) <= int(where.max()) < self.sums.shape[1]:
+        # To look at values waits for the device.
+        if categories is not None and len(where) and not 0 <= int(where.min()) <= int(where.max()) < self.sums.shape[1]:
             raise ValueError(
                 f"Category {int(where.max())} is out of range: {type(self).__name__} was made for "
                 f"{self.sums.shape[1]} categories, give it a greater num_categories."
@@ -128,7 +129,8 @@ def totals(values: Tensor) -> tuple[Tensor, Tensor]:
 
 def has_no_contrast(maps: Tensor) -> Tensor:
     """Which maps ``(N, H, W)`` are constant up to rounding, ``(N,)`` bool."""
-    low, high = maps.flatten(1).aminmax(dim=1)
+    flat = maps.flatten(1)
+    low, high = flat.amin(1), flat.amax(1)
     return high - low <= 1e-5 * torch.maximum(high.abs(), low.abs())
 
 

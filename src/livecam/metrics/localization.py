@@ -30,10 +30,9 @@ def localization_score(energy: Tensor, mask: Tensor) -> Tensor:
         ValueError: When the shapes differ.
     """
     check_same_size(energy, mask)
-    # Scaled first: energies of 1e-5 per pixel and 50,000 pixels leave few digits in float32 otherwise.
-    scaled = energy.double() / energy.flatten(1).amax(1).clamp_min(torch.finfo(energy.dtype).tiny)[:, None, None]
-    inside = (scaled * mask).sum((1, 2))
-    return (inside / scaled.sum((1, 2))).masked_fill(~mask.flatten(1).any(1), torch.nan)
+    # In float64: of energies of 1e-5 per pixel, 50,000 pixels would leave few digits otherwise.
+    inside, total = (values.sum((1, 2), dtype=torch.float64) for values in (energy * mask, energy))
+    return (inside / total).masked_fill(~mask.flatten(1).any(1), torch.nan)
 
 
 class LocalizationScore(ImageMetric):
@@ -51,7 +50,7 @@ class LocalizationScore(ImageMetric):
     def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
         masks = object_mask(masks)
-        score, chance = localization_score(maps, masks), masks.double().mean((1, 2))
+        score, chance = localization_score(maps, masks), masks.sum((1, 2)).double() / masks.shape[1:].numel()
         shifted = localization_score(maps - maps.flatten(1).amin(1)[:, None, None], masks)
         # A constant map is uniform energy: shifting it leaves nothing, and what it stands for scores chance.
         return torch.stack([score, chance, torch.where(shifted.isnan(), chance, shifted)])
@@ -111,7 +110,7 @@ class EnergyInMask(ImageMetric):
     def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
         """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
         masks = object_mask(masks)
-        score, chance = localization_score(maps, masks), masks.double().mean((1, 2))
+        score, chance = localization_score(maps, masks), masks.sum((1, 2)).double() / masks.shape[1:].numel()
         large = chance >= self.small
         return torch.stack([score, chance, *(value.masked_fill(large, torch.nan) for value in (score, chance))])
 
