@@ -49,6 +49,8 @@ class Hardship(Callback):
                 os.kill(number, signal.SIGKILL)
                 print("killed W&B")
         if trainer.current_epoch == 2:
+            # What was logged meanwhile meets the full disk too.
+            trainer.loggers[0].flush()
             limit(resource.RLIMIT_FSIZE, None)
 
 

@@ -147,9 +147,9 @@ def test_a_logger_that_fails_at_pictures_leaves_the_others(
     with caplog.at_level(logging.WARNING):
         trainer.fit(foreign_module, foreign_loader(True), foreign_loader())
     assert len(told(caplog, "giving the gallery to Broken failed")) == 1
-    (shown,) = (HTMLLogger(picture_logger.save_dir, "page")._open().galleries).values()
+    (shown,) = (HTMLLogger(picture_logger.save_dir, "page")._open().data.galleries).values()
     assert [*shown] == [0, 3, 7] and all(len(entry) == 2 for entry in shown.values())
-    assert "explanations/gallery_table" in picture_logger._data.tables
+    assert "explanations/gallery_table" in picture_logger._page.data.tables
 
 
 def test_a_reference_that_fails_costs_only_itself(make_trainer, shapes_module, shapes_data, caplog):

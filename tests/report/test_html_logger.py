@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from livecam.report.html_logger import HTMLLogger
+from livecam.report.page import WRITER
 from livecam.report.page_data import PageData, config_tree
 from livecam.report.page_files import safe_name
 
@@ -27,7 +28,8 @@ def picture(value=0, height=8, width=24):
 
 
 def read(logger):
-    """An independent reader: the file is one assignment of strict JSON."""
+    """An independent reader of what has been asked to be written: the file is one assignment of strict JSON."""
+    WRITER.drain()
     text = Path(logger.log_dir, "data.js").read_text("ascii")
     body = re.fullmatch(r"window\.LIVECAM = (\{.*\});\n", text).group(1)
     return json.loads(body, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -87,6 +89,7 @@ def test_hostile_text_stays_text(tmp_path):
     logger.log_metrics({HOSTILE: 1.0}, step=0)
     logger.log_image(f"../../{HOSTILE}", [picture()], step=0, caption=[HOSTILE])
     logger.log_table(HOSTILE, [HOSTILE], [[HOSTILE]])
+    logger.flush()
     raw = Path(logger.log_dir, "data.js").read_text("ascii")
     assert not set("<>&") & set(raw) and raw.count("\n") == 1
     data = read(logger)
@@ -114,6 +117,7 @@ def test_file_names_never_collide():
 
 def test_nothing_comes_from_outside(logger):
     logger.log_image("g", [picture()], step=0)
+    logger.flush()
     for path in (logger.path, Path(logger.log_dir, "data.js")):
         text = Path(path).read_text("utf-8")
         assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttp|innerHTML|insertAdjacentHTML|eval\(", text)
@@ -150,7 +154,7 @@ def test_resume_continues_without_doubles(tmp_path):
 def test_unreadable_history_is_kept_beside_and_said(tmp_path, cut):
     first = HTMLLogger(str(tmp_path), name="run")
     first.log_metrics({"loss": 1.0}, 0)
-    first.save()
+    first.flush()
     file = Path(first.log_dir, "data.js")
     torn = file.read_bytes()[:cut]
     file.write_bytes(torn)
@@ -172,6 +176,7 @@ def test_foreign_history_is_a_value_error(text):
 @pytest.mark.parametrize("when", ["half written", "before the rename"])
 def test_a_crash_while_writing_leaves_the_old_page(logger, monkeypatch, when):
     logger.log_table("t", ["a"], [[1]])
+    logger.flush()
 
     def crash(*_args):
         raise KeyboardInterrupt
@@ -181,12 +186,13 @@ def test_a_crash_while_writing_leaves_the_old_page(logger, monkeypatch, when):
             stream.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="KeyboardInterrupt"):
         if when == "half written":
             patch.setattr(Path, "write_bytes", half)
         else:
             patch.setattr(os, "replace", crash)
         logger.log_table("t", ["a"], [[2]])
+        WRITER.drain()
     assert read(logger)["tables"][0]["rows"] == [[1]]
     assert not list(Path(logger.log_dir).rglob("*.part"))
     logger.finalize("failed")
@@ -195,6 +201,7 @@ def test_a_crash_while_writing_leaves_the_old_page(logger, monkeypatch, when):
 
 def test_a_full_disk_costs_the_page_not_the_training(logger, monkeypatch):
     logger.log_metrics({"loss": 1.0}, 0)
+    logger.flush()
 
     def full(*_args):
         raise OSError(28, "No space left on device")
@@ -203,9 +210,11 @@ def test_a_full_disk_costs_the_page_not_the_training(logger, monkeypatch):
         patch.setattr(os, "replace", full)
         with pytest.warns(UserWarning, match="No space left"):
             logger.log_image("g", [picture()], 1)
+            logger.flush()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             logger.log_image("g", [picture()], 2)
+            logger.flush()
     logger.finalize("success")
     assert [entry["step"] for entry in read(logger)["galleries"][0]["entries"]] == [1, 2]
 
@@ -221,6 +230,7 @@ def test_metrics_are_written_about_once_a_second(logger, monkeypatch):
         now[0] += 0.1
         logger.log_metrics({"loss": 0.0}, step)
         logger.save()
+        WRITER.drain()
     assert 9 <= writes.count("data.js") <= 12 and writes.count("index.html") == 1
     logger.log_metrics({"loss": 5.0}, 101)
     logger.after_save_checkpoint(None)

@@ -143,7 +143,7 @@ def test_the_page_forgets_what_is_never_reached_again(tmp_path):
 
     page = HTMLLogger(str(tmp_path), "page")
     fit(tmp_path, page, kill=14, callbacks=gallery())
-    assert max(page._data.metrics["train/loss"]) == 12
+    assert max(page._page.data.metrics["train/loss"]) == 12
     page = HTMLLogger(str(tmp_path), "page")
     fit(tmp_path, page, checkpoint=tmp_path / "last.ckpt", callbacks=gallery(), limit_train_batches=2)
     data = PageData.from_js(Path(page.log_dir, "data.js").read_text("ascii"))

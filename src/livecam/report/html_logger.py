@@ -1,31 +1,31 @@
 """A logger without account or server: one folder with a page that plays the explanations epoch by epoch.
 
 ``index.html`` opens from disk while the run is going and after it; it re-reads ``data.js`` beside it and shows the
-pictures of ``media/``.
+pictures of ``media/``. What is logged is checked at once; files are written in the background, in order, so that
+``data.js`` never names a picture that is not there.
 """
 
-import contextlib
 import secrets
 import time
-import zlib
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 
-from livecam.report.atomic import write_atomically
-from livecam.report.page_data import PageData, config_tree, plain_leaf
-from livecam.report.page_files import encode_picture, render_page, safe_name
+from livecam.report.page import Page
+from livecam.report.page_data import config_tree, plain_leaf
+from livecam.report.page_files import as_picture
 
 
 class HTMLLogger(Logger):
     """Writes ``<save_dir>/<name>[/<version>]/index.html`` with galleries, curves, a closing table and the settings.
 
     Only rank zero writes. A folder that already holds a run is continued: what is logged again at the same key and
-    step replaces the old entry. A disk that fills up costs the page, with a warning, never the training.
+    step replaces the old entry. A disk that fills up costs the page, with a warning, never the training. Nothing is
+    lost when the process ends, by an exception or otherwise; a kill loses what was still to be written.
 
     Args:
         save_dir: Folder of all runs; made when the run starts.
@@ -47,10 +47,7 @@ class HTMLLogger(Logger):
         self._name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(2)}" if name is None else str(name)
         self._version = version
         self._title = title
-        self._data: PageData | None = None
-        self._clock = 0.0
-        self._next_write = 0.0
-        self._warned = False
+        self._page: Page | None = None
 
     @property
     def name(self) -> str:
@@ -87,9 +84,9 @@ class HTMLLogger(Logger):
             args: Ignored; other loggers take metrics here.
             kwargs: Ignored.
         """
-        data = self._open()
+        data = self._open().data
         data.config = [list(pair) for pair in {**dict(data.config), **dict(config_tree(params))}.items()]
-        self._write()
+        self._page.write()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -102,7 +99,7 @@ class HTMLLogger(Logger):
         Raises:
             ValueError: When a value is not one number.
         """
-        data = self._open()
+        data = self._open().data
         data.step = data.step + 1 if step is None else int(step)
         for key, value in metrics.items():
             try:
@@ -130,18 +127,10 @@ class HTMLLogger(Logger):
         captions = [""] * len(images) if caption is None else [str(text) for text in caption]
         if len(captions) != len(images):
             raise ValueError(f"{key!r} has {len(images)} pictures but {len(captions)} captions: give one each.")
-        pictures = [encode_picture(image, f"Picture {index} of {key!r}") for index, image in enumerate(images)]
-        data = self._open()
+        pictures = [as_picture(image, f"Picture {index} of {key!r}") for index, image in enumerate(images)]
+        data = self._open().data
         data.step = max(data.step, 0) if step is None else int(step)
-        entries = []
-        for index, ((jpeg, width, height), text) in enumerate(zip(pictures, captions)):
-            file = f"media/{safe_name(str(key))}-{data.step}-{index}.jpg"
-            with self._spare_the_training():
-                write_atomically(Path(self.log_dir, file), jpeg)
-            check = zlib.crc32(jpeg)
-            entries.append({"file": file, "check": check, "caption": text, "width": width, "height": height})
-        data.galleries.setdefault(str(key), {})[data.step] = entries
-        self._write()
+        self._page.show(str(key), data.step, list(zip(pictures, captions)))
 
     @rank_zero_only
     def log_table(self, key: str, columns: Sequence[str], data: Sequence[Sequence[Any]]) -> None:
@@ -159,8 +148,9 @@ class HTMLLogger(Logger):
         for index, row in enumerate(rows):
             if len(row) != len(columns):
                 raise ValueError(f"Row {index} of table {key!r} has {len(row)} cells for {len(columns)} columns.")
-        self._open().tables[str(key)] = {"columns": [str(column) for column in columns], "rows": rows}
-        self._write()
+        table = {"columns": [str(column) for column in columns], "rows": rows}
+        self._open().data.tables[str(key)] = table
+        self._page.write()
 
     @rank_zero_only
     def wind_back(self, step: int) -> None:
@@ -170,76 +160,40 @@ class HTMLLogger(Logger):
             step: The step that is logged next.
         """
         self._open().wind_back(step)
-        self._write()
 
     @rank_zero_only
     def log_graph(self, model: Any, input_array: Any = None) -> None:
         """Draw nothing: Lightning calls this when a run starts, and the page says so."""
-        self._open().status = "running"
-        self._write()
+        self._open().data.status = "running"
+        self._page.write()
 
     @rank_zero_only
     def save(self) -> None:
         """Bring ``data.js`` up to date unless that happened within the last second; Lightning calls this often."""
-        if time.monotonic() >= self._next_write:
-            self._write()
+        if self._open().due:
+            self._page.write()
 
     @rank_zero_only
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
         """Keep page and checkpoint level, so that a resumed run finds no gap before its first step."""
-        self._write()
+        self._open().flush()
+
+    @rank_zero_only
+    def flush(self) -> None:
+        """Return when everything logged so far is on the disk."""
+        if self._page is not None:
+            self._page.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the page as finished (``success``) or failed (anything else)."""
-        if self._data is not None:
-            self._data.status = "finished" if status in ("success", "finished") else "failed"
-            self._write()
+        """Close the page as finished (``success``) or failed (anything else); returns when it is on the disk."""
+        if self._page is not None:
+            self._page.data.status = "finished" if status in ("success", "finished") else "failed"
+            self._page.flush()
 
-    def _open(self) -> PageData:
+    def _open(self) -> Page:
         """Make the folder and the page on first use, with the history that is there already."""
-        if self._data is None:
-            self._data = PageData(started=time.time())
-            with self._spare_the_training():
-                Path(self.log_dir, "media").mkdir(parents=True, exist_ok=True)
-                self._data = self._read_history() or self._data
-            self._data.status = "running"
-            self._data.title = self._title or self._data.title or self._name or Path(self.log_dir).name
-            self._clock = time.monotonic() - self._data.elapsed
-            with self._spare_the_training():
-                write_atomically(Path(self.path), render_page(self._data.title))
-            self._write()
-        return self._data
-
-    def _read_history(self) -> PageData | None:
-        file = Path(self.log_dir, "data.js")
-        if not file.exists():
-            return None
-        try:
-            return PageData.from_js(file.read_text("utf-8"))
-        except ValueError as error:
-            aside = file.with_name(f"data.unreadable-{time.strftime('%Y%m%d-%H%M%S')}.js")
-            file.replace(aside)
-            rank_zero_warn(f"The history in {file} is unreadable ({error}): the page starts anew, the old is {aside}.")
-            return None
-
-    def _write(self) -> None:
-        data = self._open()
-        start = time.monotonic()
-        data.updated, data.elapsed = time.time(), start - self._clock
-        with self._spare_the_training():
-            write_atomically(Path(self.log_dir, "data.js"), data.to_js().encode())
-        # A history of millions of points takes long to write: never more than a twentieth of the time goes there.
-        spent = time.monotonic() - start
-        self._next_write = start + max(1.0, 20 * spent) if data.status == "running" else start
-
-    @contextlib.contextmanager
-    def _spare_the_training(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if not self._warned:
-                rank_zero_warn(
-                    f"The page {self.path} cannot be written ({error}); training goes on, writing is retried."
-                )
-            self._warned = True
+        if self._page is None:
+            folder = Path(self.log_dir)
+            self._page = Page(folder, self._title, self._name or folder.name)
+        return self._page

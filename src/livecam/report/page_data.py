@@ -47,17 +47,19 @@ class PageData:
     config: list[list] = field(default_factory=list)
 
     def to_js(self) -> str:
-        """Write as one assignment in ASCII."""
+        """Write as one assignment in ASCII; points may be added meanwhile."""
+        # Copies, which no other thread can come between.
+        metrics = {key: dict(values) for key, values in list(self.metrics.items())}
         plain = {name: getattr(self, name) for name in ("title", "status", "started", "updated", "elapsed", "step")}
         plain["metrics"] = [
             {"key": key, "steps": sorted(values), "values": [_number(values[step]) for step in sorted(values)]}
-            for key, values in self.metrics.items()
+            for key, values in metrics.items()
         ]
         plain["galleries"] = [
             {"key": key, "entries": [{"step": step, "images": entries[step]} for step in sorted(entries)]}
-            for key, entries in self.galleries.items()
+            for key, entries in list(self.galleries.items())
         ]
-        plain["tables"] = [{"key": key, **table} for key, table in self.tables.items()]
+        plain["tables"] = [{"key": key, **table} for key, table in list(self.tables.items())]
         plain["config"] = self.config
         text = json.dumps(plain, allow_nan=False, separators=(",", ":"))
         for character in "<>&":

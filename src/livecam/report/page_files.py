@@ -32,11 +32,8 @@ def render_page(title: str) -> bytes:
     return page.encode("utf-8", "replace")
 
 
-def encode_picture(image: Any, name: str) -> tuple[bytes, int, int]:
-    """Encode one picture; returns the JPEG, its width and its height.
-
-    Quality 92 without chroma subsampling: on strips of photos this is far smaller and quicker than PNG, and the
-    colours of a heat map keep their edges.
+def as_picture(image: Any, name: str) -> Image.Image:
+    """Take a picture as RGB, with pixels of its own: whoever gave it may go on to change it.
 
     Args:
         image: uint8 array or tensor ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``, or a PIL image.
@@ -55,9 +52,18 @@ def encode_picture(image: Any, name: str) -> tuple[bytes, int, int]:
                 "scale values to 0..255 and put the channels last."
             )
         image = Image.fromarray(array)
+    return image.convert("RGB")
+
+
+def encode_jpeg(picture: Image.Image) -> bytes:
+    """Encode an RGB picture.
+
+    Quality 92 without chroma subsampling: on strips of photos this is far smaller and quicker than PNG
+    (``benchmarks/pictures.py``), and the colours of a heat map keep their edges.
+    """
     jpeg = io.BytesIO()
-    image.convert("RGB").save(jpeg, "JPEG", quality=92, subsampling=0)
-    return jpeg.getvalue(), image.width, image.height
+    picture.save(jpeg, "JPEG", quality=92, subsampling=0)
+    return jpeg.getvalue()
 
 
 def safe_name(key: str) -> str:
