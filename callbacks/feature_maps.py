@@ -10,7 +10,7 @@ from livecam.batch import Batch
 from livecam.callbacks.sample_gallery import SampleGallery
 from livecam.explain.feature_maps import Features, check_choice, feature_maps
 from livecam.normalisation import Normalisation
-from livecam.report.feature_grid import feature_grid
+from livecam.report.feature_grid import feature_grids
 from livecam.report.strips import samples_of
 
 
@@ -84,7 +84,7 @@ class FeatureMapGallery(SampleGallery):
             batch.truth,
             answer=features,
         )
-        return [(feature_grid(sample, features.layers, i), sample.caption) for i, sample in enumerate(samples)]
+        return list(zip(feature_grids(samples, features.layers), [sample.caption for sample in samples]))
 
     def _look(self, pl_module: LightningModule, batch: Batch) -> Features | None:
         def look(layers: Sequence[str] | None) -> Features:

@@ -16,7 +16,7 @@ from livecam.metrics import localization_score, object_mask
 from livecam.normalisation import Normalisation
 from livecam.options import check_count
 from livecam.report.media import log_table
-from livecam.report.strips import Sample, samples_of
+from livecam.report.strips import Sample, draw_strips, samples_of
 
 
 class ExplanationGallery(SampleGallery):
@@ -96,7 +96,7 @@ class ExplanationGallery(SampleGallery):
             batch.has_mask,
             inside,
         )
-        self._strips = [sample.strip(with_truth=known and bool(batch.has_mask.any())) for sample in self._last]
+        self._strips = draw_strips(self._last, with_truth=any(sample.mask is not None for sample in self._last))
         if costly:
             self._last_costly = self._last, self._strips
         return [(strip, sample.caption) for strip, sample in zip(self._strips, self._last)]

@@ -4,6 +4,8 @@ Both rise evenly in lightness (the diverging one on each side of zero), so that 
 grey keeps the order. Sampled at a few anchors and interpolated, so that no plotting library is needed.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,9 @@ _SEQUENTIAL = ("#000004", "#1b0c41", "#4a0c6b", "#781c6d", "#a52c60", "#cf4446",
 _DIVERGING = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
 
 
+@lru_cache
 def _table(anchors: tuple[str, ...], device: torch.device) -> Tensor:
+    # Kept, because to bring it to a device makes the host wait.
     return torch.tensor([[int(a[i : i + 2], 16) / 255 for i in (1, 3, 5)] for a in anchors], device=device)
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from livecam.report.colour import colourise
 from livecam.report.lettering import FAINT, INK, font, wrap
-from livecam.report.render import Panel, strip, to_uint8
+from livecam.report.render import Panel, Strip, strips, to_uint8
 from livecam.report.strips import Sample
+from livecam.report.transfer import to_host
 
 _PAPER, _BLANK, _LINE = (255, 255, 255), (240, 240, 238), (222, 222, 218)
 # 7, 14, 28, 56 and 112 px become 112 to 126 px by whole factors; 8, 16, 32 and 64 px fill the tile.
@@ -49,9 +50,37 @@ def feature_grid(sample: Sample, layers: Sequence[Layer], number: int) -> np.nda
     Returns:
         uint8 array ``(h, w, 3)``.
     """
+    return feature_grids([sample], layers, [number])[0]
+
+
+def feature_grids(
+    samples: Sequence[Sample], layers: Sequence[Layer], numbers: Sequence[int] | None = None
+) -> list[np.ndarray]:
+    """Draw several images as :func:`feature_grid` does; what they need comes from the device in one go.
+
+    Args:
+        samples: The images, of one size.
+        layers: At least one, for a batch of images.
+        numbers: Which images of that batch the samples are; None for all in their order.
+    """
+    numbers = range(len(samples)) if numbers is None else numbers
+    host = to_host([*(layer.maps for layer in layers), *(layer.channels for layer in layers)])
+    rows = list(zip(layers, host, host[len(layers) :]))
+    inputs = [_fit(sample.pixels, _INPUT) for sample in samples]
+    # Already of their size.
+    heads = strips([Strip([Panel("input", each)], correct=s.correct) for each, s in zip(inputs, samples)], height=1)
     columns = min(max(_LEAST, *(layer.maps.shape[1] for layer in layers)), _COLUMNS)
     width = _GUTTER + columns * (_TILE + _GAP)
-    parts = [_head(sample, width), *(_row(layer, number, columns, width) for layer in layers)]
+    grids = []
+    for sample, number, head, pixels in zip(samples, numbers, heads, inputs):
+        parts = [_head(sample, width, Image.fromarray(head), pixels.shape[2])]
+        for layer, maps, channels in rows:
+            parts.append(_row(layer, maps[number].float(), channels[number].tolist(), columns, width))
+        grids.append(_stacked(parts, width))
+    return grids
+
+
+def _stacked(parts: Sequence[Image.Image], width: int) -> np.ndarray:
     height = sum(part.height for part in parts) + _MARGIN * (len(parts) + 1)
     canvas = Image.new("RGB", (width + 2 * _MARGIN, height), _PAPER)
     top = _MARGIN
@@ -63,28 +92,25 @@ def feature_grid(sample: Sample, layers: Sequence[Layer], number: int) -> np.nda
     return np.asarray(canvas)
 
 
-def _head(sample: Sample, width: int) -> Image.Image:
-    """The input, with what is known of it on the right."""
-    pixels = _fit(sample.pixels, _INPUT)
-    panel = Image.fromarray(strip([Panel("input", pixels)], correct=sample.correct, height=pixels.shape[1]))
+def _head(sample: Sample, width: int, panel: Image.Image, wide: int) -> Image.Image:
+    """The input, ``wide`` without the paper beside it, and on the right what is known of it."""
     true = [] if sample.label is None else [f"true {sample.label}"]
-    beside = pixels.shape[2] + 2 * _GAP
+    beside = wide + 2 * _GAP
     name = wrap(sample.name, width - beside, 18)
     known = [line for text in [*true, *sample.answers] for line in wrap(text, width - beside, 15)]
     picture = Image.new("RGB", (width, max(panel.height, _TITLE + _height(name, 18) + _height(known, 15))), _PAPER)
     # The strip centres its picture; here the picture's edge is in line with the rows below, or its title whole.
-    picture.paste(panel, (-min(panel.width - pixels.shape[2], 2 * _GAP) // 2, 0))
+    picture.paste(panel, (-min(panel.width - wide, 2 * _GAP) // 2, 0))
     draw = ImageDraw.Draw(picture)
     _write(draw, beside, _write(draw, beside, _TITLE, name, 18, INK), known, 15, FAINT)
     return picture
 
 
-def _row(layer: Layer, number: int, columns: int, width: int) -> Image.Image:
-    """Name, size and colour scale of a layer, and its tiles."""
-    maps = layer.maps[number].float().cpu()
+def _row(layer: Layer, maps: Tensor, channels: Sequence[int], columns: int, width: int) -> Image.Image:
+    """Name, size and colour scale of a layer, and the tiles of one image."""
     sound = maps[maps.isfinite().all((1, 2))].abs()
     peak, end = float(sound.max()) if len(sound) else 0.0, _end(sound)
-    cells = [_cell(one, channel, end, layer.signed) for one, channel in zip(maps, layer.channels[number].tolist())]
+    cells = [_cell(one, channel, end, layer.signed) for one, channel in zip(maps, channels)]
     # Long names break before a dot.
     words = wrap(layer.layer.replace(".", " ."), _GUTTER - 2 * _GAP, 15)
     name = [line.replace(" .", ".") for line in words]

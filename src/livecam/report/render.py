@@ -3,15 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from livecam.report.colour import colourise
 from livecam.report.lettering import FAINT, INK, fit, font, width_of
+from livecam.report.transfer import to_host
 
 _PAPER = (255, 255, 255)
 GOOD, BAD = (46, 125, 80), (196, 56, 48)
@@ -27,13 +28,28 @@ class Panel:
 
     Args:
         title: Short label above it.
-        pixels: RGB ``(3, H, W)`` in [0, 1].
+        pixels: RGB ``(3, H, W)``, uint8 or in [0, 1].
         note: A word or two below it; empty for none.
     """
 
     title: str
     pixels: Tensor
     note: str = ""
+
+
+@dataclass
+class Strip:
+    """Pictures side by side under their titles.
+
+    Args:
+        panels: Pictures of one size.
+        caption: Line below the pictures; cut with an ellipsis if the strip is too narrow.
+        correct: Frame the first picture green (True), red (False) or not at all (None).
+    """
+
+    panels: Sequence[Panel]
+    caption: str = ""
+    correct: bool | None = None
 
 
 def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
@@ -51,48 +67,76 @@ def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
         RGB ``(N, 3, H, W)`` in [0, 1].
     """
     maps = maps.nan_to_num(0.5 if signed else 0.0)
-    weights = pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-    grey = (pixels.clamp(0, 1) * weights).sum(1, keepdim=True).expand_as(pixels)
+    grey = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True).expand_as(pixels)
     strength = (maps - 0.5).abs() * 2 if signed else maps
     cover = 0.35 + 0.5 * strength[:, None]
     return grey * 0.9 * (1 - cover) + colourise(maps, signed) * cover
 
 
+@lru_cache
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept, because to bring it to a device makes the host wait.
+    return torch.tensor([0.299, 0.587, 0.114], dtype=dtype, device=device)[:, None, None]
+
+
 def outline(pixels: Tensor, mask: Tensor) -> Tensor:
-    """Show ground truth: the image, dimmed outside of the mask ``(H, W)`` (bool, or float in [0, 1])."""
+    """Show ground truth: the image, dimmed outside of the mask (bool, or float in [0, 1]).
+
+    Args:
+        pixels: RGB ``(..., 3, H, W)`` in [0, 1].
+        mask: ``(H, W)``, or ``(..., 1, H, W)``.
+    """
     weight = mask.to(pixels.dtype)
     return pixels.clamp(0, 1) * (0.25 + 0.75 * weight)
 
 
+def quantised(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] as uint8; those that are uint8 stay as they are."""
+    if pixels.dtype == torch.uint8:
+        return pixels
+    return (pixels.detach().nan_to_num(0).clamp(0, 1) * 255).round().byte()
+
+
 def to_uint8(pixels: Tensor) -> np.ndarray:
-    """RGB ``(3, H, W)`` in [0, 1] as a uint8 array ``(H, W, 3)``; floats would come out black in W&B."""
-    return (pixels.detach().nan_to_num(0).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    """RGB ``(3, H, W)``, uint8 or in [0, 1], as a uint8 array ``(H, W, 3)``; floats would come out black in W&B."""
+    return quantised(pixels).permute(1, 2, 0).cpu().numpy()
 
 
 def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = None, height: int = 168) -> np.ndarray:
-    """Lay panels side by side under their titles.
+    """Draw one :class:`Strip`, as :func:`strips` does."""
+    return strips([Strip(panels, caption, correct)], height)[0]
+
+
+def strips(wanted: Sequence[Strip], height: int = 168) -> list[np.ndarray]:
+    """Lay panels side by side; the pixels of all strips come from the device in one go.
 
     Args:
-        panels: Pictures of one size.
-        caption: Line below the pictures; cut with an ellipsis if the strip is too narrow.
-        correct: Frame the first picture green (True), red (False) or not at all (None).
+        wanted: What to draw.
         height: Least height of a picture in pixels; small ones are enlarged by a whole factor, pixels kept square.
 
     Returns:
-        uint8 array ``(h, w, 3)``.
+        uint8 array ``(h, w, 3)`` of each.
     """
-    pictures = [_enlarge(panel.pixels, height) for panel in panels]
+    pixels = [panel.pixels for each in wanted for panel in each.panels]
+    whole = [quantised(each if each.dtype == torch.uint8 else each.float()).permute(1, 2, 0) for each in pixels]
+    pictures = (_enlarge(picture.numpy(), height) for picture in to_host(whole))
+    return [_draw(each, [next(pictures) for _ in each.panels]) for each in wanted]
+
+
+def _draw(wanted: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    panels, caption, correct = wanted.panels, wanted.caption, wanted.correct
     tall, wide = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
     # At least wide enough for the titles, which name the methods.
     cell = max(wide, *(width_of(panel.title, 15) + 8 for panel in panels))
     head, foot = 24, (20 if any(panel.note for panel in panels) else 4)
     below = 26 if caption else 0
-    canvas = Image.new("RGB", (_GAP + (cell + _GAP) * len(panels), head + tall + foot + below + _GAP), _PAPER)
+    titles = _titles(tuple(panel.title for panel in panels), cell, head)
+    canvas = Image.new("RGB", (titles.width, head + tall + foot + below + _GAP), _PAPER)
+    canvas.paste(titles)
     draw = ImageDraw.Draw(canvas)
     for column, (panel, picture) in enumerate(zip(panels, pictures)):
         left = _GAP + column * (cell + _GAP)
         middle = left + cell // 2
-        draw.text((middle, head // 2 + 1), panel.title, INK, font(15), anchor="mm")
         x = left + (cell - picture.shape[1]) // 2
         canvas.paste(Image.fromarray(picture), (x, head))
         if column == 0 and correct is not None:
@@ -107,9 +151,20 @@ def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = Non
     return np.asarray(canvas)
 
 
-def _enlarge(pixels: Tensor, height: int) -> np.ndarray:
-    factor = max(1, round(height / pixels.shape[1]))
-    return to_uint8(F.interpolate(pixels[None].float(), scale_factor=factor, mode="nearest")[0])
+@lru_cache(maxsize=16)
+def _titles(titles: tuple[str, ...], cell: int, height: int) -> Image.Image:
+    """What all strips of a gallery begin with."""
+    picture = Image.new("RGB", (_GAP + (cell + _GAP) * len(titles), height), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for column, title in enumerate(titles):
+        middle = _GAP + column * (cell + _GAP) + cell // 2
+        draw.text((middle, height // 2 + 1), title, INK, font(15), anchor="mm")
+    return picture
+
+
+def _enlarge(picture: np.ndarray, height: int) -> np.ndarray:
+    factor = max(1, round(height / picture.shape[0]))
+    return picture if factor == 1 else picture.repeat(factor, 0).repeat(factor, 1)
 
 
 def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -8,7 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livecam.report.render import Panel, outline, overlay, signed_display, strip, unsigned_display
+from livecam.report.render import (
+    Panel,
+    Strip,
+    outline,
+    overlay,
+    quantised,
+    signed_display,
+    strips,
+    unsigned_display,
+)
+from livecam.report.transfer import to_host
 
 
 class Answered(Protocol):
@@ -46,7 +56,7 @@ class Sample:
         predicted: Predicted class, in words.
         explained: Explained class, in words.
         probability: Probability of the explained class.
-        overlays: Picture ``(3, H, W)`` of each method, by printed name.
+        overlays: Picture ``(3, H, W)`` of each method, uint8 or in [0, 1], by printed name.
         notes: Remark on each method, by printed name.
         label: True class, or all of several, in words; None when unknown.
         mask: Ground truth ``(H, W)``; None when this image has none.
@@ -86,19 +96,35 @@ class Sample:
         return " · ".join([self.name, *true, *self.answers])
 
     def strip(self, with_truth: bool, with_caption: bool = False) -> np.ndarray:
-        """Draw the strip, uint8 ``(h, w, 3)``; mistakes are framed red.
+        """Draw the strip alone, as :func:`draw_strips` does."""
+        return draw_strips([self], with_truth, with_caption)[0]
 
-        Args:
-            with_truth: Whether there is a column for ground truth; galleries have it in every strip or in none.
-            with_caption: Whether the caption is drawn too, for pictures that travel alone.
-        """
-        panels = [Panel("input", self.pixels)]
-        if with_truth and self.mask is not None:
-            panels.append(Panel("ground truth", outline(self.pixels, self.mask)))
-        elif with_truth:
-            panels.append(Panel("ground truth", torch.full_like(self.pixels, 0.94), "not annotated"))
-        panels += [Panel(name, picture, self.notes[name]) for name, picture in self.overlays.items()]
-        return strip(panels, self.caption if with_caption else "", self.correct)
+
+def draw_strips(samples: Sequence[Sample], with_truth: bool, with_caption: bool = False) -> list[np.ndarray]:
+    """Draw strips, uint8 ``(h, w, 3)``; mistakes are framed red.
+
+    Args:
+        samples: Of one batch.
+        with_truth: Whether there is a column for ground truth; galleries have it in every strip or in none.
+        with_caption: Whether the caption is drawn too, for pictures that travel alone.
+    """
+    inputs = quantised(torch.stack([sample.pixels for sample in samples]).float())
+    truths = _truths(samples) if with_truth else [[] for _ in samples]
+    wanted = []
+    for sample, pixels, truth in zip(samples, inputs, truths):
+        found = [Panel(name, picture, sample.notes[name]) for name, picture in sample.overlays.items()]
+        caption = sample.caption if with_caption else ""
+        wanted.append(Strip([Panel("input", pixels), *truth, *found], caption, sample.correct))
+    return strips(wanted)
+
+
+def _truths(samples: Sequence[Sample]) -> list[list[Panel]]:
+    known = [sample for sample in samples if sample.mask is not None]
+    if known:
+        pixels, masks = (torch.stack([getattr(sample, name) for sample in known]) for name in ("pixels", "mask"))
+        shown = iter(quantised(outline(pixels, masks[:, None]).float()))
+    blank = Panel("ground truth", torch.full_like(samples[0].pixels, 0.94), "not annotated")
+    return [[blank if sample.mask is None else Panel("ground truth", next(shown))] for sample in samples]
 
 
 def printed_names(methods: Sequence[Method]) -> dict[str, str]:
@@ -153,39 +179,46 @@ def samples_of(
         answer: What the network answered; needed only where there may be no explanation to take it from.
         printed: What a person reads for each method; by default what tells those apart that are explained.
     """
+    columns = [m for m in methods if m.name in explanations]
+    printed = printed or printed_names(columns)
+    answer = answer or explanations[columns[0].name]
+    facts = {"target": answer.target, "predicted": answer.predicted, "probability": answer.probability}
+    facts |= {"label": labels} if labels is not None else {}
+    facts |= {"has_mask": has_mask} if masks is not None else {}
+    facts |= {("inside", m.name): inside[m.name] for m in columns if masks is not None and inside}
+    facts |= {("degenerate", m.name): explanations[m.name].degenerate for m in columns}
+    told = dict(zip(facts, (values.tolist() for values in to_host([*facts.values()]))))
+    drawn = {m.name: quantised(overlay(pixels, shown(explanations[m.name], m), m.signed)) for m in columns}
 
-    def word(index: Tensor | int) -> str:
-        known = class_names is not None and int(index) < len(class_names)
-        return str(class_names[int(index)]) if known else f"class {int(index)}"
+    def word(index: int) -> str:
+        return str(class_names[index]) if class_names is not None and index < len(class_names) else f"class {index}"
 
     def true(i: int) -> dict[str, Any]:
         if labels is None:
             return {}
         if labels.ndim == 1:
-            return {"label": word(labels[i])}
+            return {"label": word(told["label"][i])}
         # Of the classes that are there, that which is explained comes first.
-        there, explained = (labels[i] >= 0.5).nonzero()[:, 0].tolist(), int(answer.target[i])
+        explained = told["target"][i]
+        there = [c for c, value in enumerate(told["label"][i]) if value >= 0.5]
         words = [word(c) for c in sorted(there, key=lambda c: c != explained)]
         # Of several at once, each is seen or not.
-        right = (float(answer.probability[i]) >= 0.5) == (explained in there)
+        right = (told["probability"][i] >= 0.5) == (explained in there)
         return {"label": ", ".join(words) or "none of the classes", "right": right}
 
-    columns = [m for m in methods if m.name in explanations]
-    printed = printed or printed_names(columns)
-    drawn = {m.name: overlay(pixels, shown(explanations[m.name], m), m.signed) for m in columns}
-    answer = answer or explanations[columns[0].name]
     samples = []
     for i, name in enumerate(names):
-        annotated = masks is not None and bool(has_mask[i])
-        shares = {m.name: float(inside[m.name][i]) for m in columns} if annotated and inside else {}
-        notes = {m.name: _note(explanations[m.name], i, shares.get(m.name)) for m in columns}
+        annotated = masks is not None and bool(told["has_mask"][i])
+        shares = {m.name: told["inside", m.name][i] for m in columns} if annotated and inside else {}
+        remarks = {m.name: note_of(getattr(explanations[m.name], "details", {}), i) for m in columns}
+        notes = {name: _note(told["degenerate", name][i], shares.get(name), text) for name, text in remarks.items()}
         samples.append(
             Sample(
                 name=name,
                 pixels=pixels[i],
-                predicted=word(answer.predicted[i]),
-                explained=word(answer.target[i]),
-                probability=float(answer.probability[i]),
+                predicted=word(told["predicted"][i]),
+                explained=word(told["target"][i]),
+                probability=told["probability"][i],
                 overlays={printed[m.name]: drawn[m.name][i] for m in columns},
                 notes={printed[m.name]: notes[m.name] for m in columns},
                 mask=masks[i] if annotated else None,
@@ -196,12 +229,11 @@ def samples_of(
     return samples
 
 
-def _note(explanation: Explained, number: int, share: float | None) -> str:
+def _note(degenerate: bool, share: float | None, remark: str) -> str:
     """What is said below one map: that it is empty, or how much of it lies inside the truth and the method's remark."""
-    if bool(explanation.degenerate[number]):
+    if degenerate:
         return "no evidence"
     inside = "" if share is None or share != share else f"{share:.0%} inside"
-    remark = note_of(getattr(explanation, "details", {}), number)
     return ", ".join(part for part in (inside, remark) if part)
 
 
