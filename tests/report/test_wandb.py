@@ -15,6 +15,7 @@ from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapG
 from livecam.classifier import Classifier
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM
+from livecam.report.media import log_images, log_table
 from livecam.report.wandb_logger import RunFolderWandbLogger
 
 pytestmark = pytest.mark.usefixtures("nobody_logged_in")
@@ -72,6 +73,29 @@ def test_one_row_per_validation_holds_galleries_and_scores(tmp_path):
     (table,) = (files / "media" / "table").rglob("gallery_table*.json")
     content = json.loads(table.read_text())
     assert content["columns"][:3] == ["picture", "sample", "label"] and len(content["data"]) == 3
+
+
+@pytest.mark.slow
+def test_pictures_are_there_when_the_call_returns_and_keep_their_colours(tmp_path):
+    import wandb
+
+    logger = RunFolderWandbLogger(str(tmp_path), "run")
+    # Edges between colours of equal lightness, as between a frame and a map.
+    edges = np.zeros((64, 96, 3), np.uint8)
+    edges[:, ::7], edges[:, 1::7] = (196, 56, 48), (40, 110, 120)
+    given = [edges, edges[::-1, ::-1].copy()]
+    log_images(logger, "explanations/gallery", given, ["one", "two"], 7)
+    (folder,) = tmp_path.glob("run/wandb/offline-run-*/files/media/images/explanations")
+    shown = {file.name: np.asarray(Image.open(file)).astype(int) for file in folder.iterdir()}
+    assert len(shown) == 2 and all(name.endswith(".jpg") for name in shown)
+    for picture in given:
+        assert min(np.abs(found - picture).max() for found in shown.values()) < 25
+    log_table(logger, "table", ["a"], [[1], [2]], given)
+    wandb.finish()
+    (row,) = (row for row in history(tmp_path / "run") if "explanations/gallery._type" in row)
+    assert row["explanations/gallery.captions"] == ["one", "two"] and row["trainer/global_step"] == 7
+    (table,) = tmp_path.glob("run/wandb/offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["columns"] == ["picture", "a"]
 
 
 def test_a_run_resumes_under_its_own_id(tmp_path):

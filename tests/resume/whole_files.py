@@ -19,7 +19,7 @@ def check(folder: Path) -> dict[str, int]:
     """
     counts: dict[str, int] = {}
     for file in sorted(folder.rglob("*")):
-        own = "wandb" not in file.parts or file.suffix in (".png", ".json")
+        own = "wandb" not in file.parts or file.suffix in (".jpg", ".json")
         if file.is_file() and own and not (file.name.startswith(".") and file.name.endswith(".part")):
             READERS[file.suffix](file)
             counts[file.suffix] = counts.get(file.suffix, 0) + 1
@@ -47,7 +47,6 @@ def _table(file: Path) -> None:
 
 READERS = {
     ".jpg": _picture,
-    ".png": _picture,
     ".html": _page,
     ".js": lambda file: PageData.from_js(file.read_text("ascii")),
     ".json": lambda file: json.loads(file.read_text("utf-8")),

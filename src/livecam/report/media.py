@@ -1,11 +1,17 @@
 """Pictures and tables to whatever loggers a trainer has; the only place that knows W&B."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from PIL import Image
+
+from livecam.report.page_files import encode_jpeg
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -27,10 +33,8 @@ def log_images(
         global_step: The step that Lightning's scalars of this moment carry.
     """
     if isinstance(logger, WandbLogger):
-        import wandb
-
-        pictures = [wandb.Image(image, caption=caption) for image, caption in zip(images, captions)]
-        logger.experiment.log({key: pictures, "trainer/global_step": global_step}, commit=False)
+        with _jpegs(images, captions) as pictures:
+            logger.experiment.log({key: pictures, "trainer/global_step": global_step}, commit=False)
     elif isinstance(logger, TensorBoardLogger):
         for number, image in enumerate(images):
             logger.experiment.add_image(f"{key}/{number}", image, global_step, dataformats="HWC")
@@ -49,9 +53,27 @@ def log_table(
     if isinstance(logger, WandbLogger):
         import wandb
 
-        if images:
-            columns = ["picture", *columns]
-            rows = [[wandb.Image(image), *row] for image, row in zip(images, rows)]
-        logger.experiment.log({key: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+        with _jpegs(images, [None] * len(images)) as pictures:
+            if pictures:
+                columns = ["picture", *columns]
+                rows = [[picture, *row] for picture, row in zip(pictures, rows)]
+            logger.experiment.log({key: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
     elif hasattr(logger, "log_table"):
         logger.log_table(key, list(columns), [list(row) for row in rows])
+
+
+@contextmanager
+def _jpegs(images: Sequence[np.ndarray], captions: Sequence[str | None]) -> Iterator[list[Any]]:
+    """W&B's images of JPEG files, which it takes a copy of when they are logged.
+
+    The hook waits for them: its own PNGs would take many times as long, and its own JPEGs blur the edges of colours.
+    """
+    import wandb
+
+    with TemporaryDirectory() as folder:
+        pictures = []
+        for number, (image, caption) in enumerate(zip(images, captions)):
+            file = Path(folder, f"{number}.jpg")
+            file.write_bytes(encode_jpeg(Image.fromarray(image)))
+            pictures.append(wandb.Image(str(file), caption=caption))
+        yield pictures
