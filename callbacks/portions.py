@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 
 from livecam.explain import Explainer
+from livecam.memory import MOST_ON_CPU
 
 # What the allocators of torch say on CPUs and GPUs, and its libraries where they allocate by themselves.
 _REFUSED = re.compile(
@@ -30,7 +32,7 @@ def halved(explainer: Explainer, times: int) -> Explainer:
         if isinstance(value, Explainer):
             smaller[each.name] = halved(value, times)
         elif each.name == "chunk":
-            smaller[each.name] = max(1, value >> times)
+            smaller[each.name] = max(1, chunk_of(explainer) >> times)
     return replace(explainer, **smaller) if smaller else explainer
 
 
@@ -42,8 +44,17 @@ def largest_chunk(explainer: Explainer) -> int:
         if isinstance(value, Explainer):
             largest = max(largest, largest_chunk(value))
         elif each.name == "chunk":
-            largest = max(largest, value)
+            largest = max(largest, chunk_of(explainer))
     return largest
+
+
+def chunk_of(holder: Any) -> int:
+    """The ``chunk`` of a method or metric; 1 where it has none.
+
+    One that was left to free memory, which told wrong, counts as the smaller of the greatest that would be chosen.
+    """
+    chunk = getattr(holder, "chunk", 1)
+    return MOST_ON_CPU if chunk is None else chunk
 
 
 class Portions:

@@ -21,7 +21,7 @@ class May(NamedTuple):
 
 
 # What methods and metrics both stand on.
-GROUND = "fills guard heads normalisation options progress sharded"
+GROUND = "fills guard heads memory normalisation options precision progress sharded"
 EVERYTHING_BELOW = (
     f"{GROUND} batch messages plain_yaml runs resuming explain metrics models data report classifier checkpoint "
     "reference scoring"
@@ -44,6 +44,8 @@ RULES = {
     "guard": May("sharded", "torch numpy"),
     "sharded": May("", "torch"),
     "heads": May("", "torch"),
+    "memory": May("guard", "torch"),
+    "precision": May("heads", "torch"),
     "options": May(),
     "progress": May("", "", "rich"),
     "normalisation": May("", "torch"),

@@ -112,6 +112,16 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed is a whole number below 2^63, got {seed}.")
 
 
+def check_chunk(chunk: int | None) -> None:
+    """Refuse a number of inputs per pass that is neither None, which leaves it to free memory, nor positive.
+
+    Raises:
+        ValueError: With the number.
+    """
+    if chunk is not None:
+        check_count("chunk", chunk)
+
+
 def check_count(option: str, value: int, least: int = 1) -> None:
     """Refuse what is no whole number, or one below ``least``.
 

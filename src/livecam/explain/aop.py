@@ -17,6 +17,7 @@ from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
 from livecam.fills import Fill, as_fill, filled
 from livecam.options import check_count, check_number, fill_in
+from livecam.precision import Precision
 
 # A map that loses more of its contrast on the way to the mask has none that the mask could show.
 _LEFT = 1e-3
@@ -44,6 +45,7 @@ class AOP(Explainer):
         size: Side m of the masks; None takes the optimiser's.
         warmup: First iterations under another blank; 0 for none.
         warmup_blur: That blank, see :func:`livecam.fills.filled`; the paper does not give its blur.
+        precision: What the optimiser's passes run in, see :mod:`livecam.precision`; None takes the optimiser's.
         name: Key of the method; None makes it ``<optimiser>_<base>``.
 
     Raises:
@@ -57,6 +59,7 @@ class AOP(Explainer):
     size: int | None = None
     warmup: int = 5
     warmup_blur: Fill = (11, 5.0)
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         from livecam.explain.names import by_name
@@ -66,8 +69,9 @@ class AOP(Explainer):
                 object.__setattr__(self, part, by_name(getattr(self, part)))
         if not isinstance(self.optimiser, MaskOptimiser):
             raise ValueError(f"{self.optimiser.name!r} optimises no mask: optimiser is igos or emp.")
-        if self.size is not None:
-            object.__setattr__(self, "optimiser", replace(self.optimiser, size=self.size))
+        given = {option: getattr(self, option) for option in ("size", "precision") if getattr(self, option) is not None}
+        if given:
+            object.__setattr__(self, "optimiser", replace(self.optimiser, **given))
         if self.name is None:
             object.__setattr__(self, "name", self.own_name)
         super().__post_init__()
@@ -145,6 +149,7 @@ class SIGCAM(AOP):
         size: See :class:`AOP`.
         warmup: See :class:`AOP`.
         warmup_blur: See :class:`AOP`.
+        precision: See :class:`AOP`.
         preset: The paper's theta and lam: 0.7 and 0.15 for ``imagenet``, 0.6 and 0.25 for ``coco``.
         name: See :class:`Explainer`.
     """

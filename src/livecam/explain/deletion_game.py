@@ -1,5 +1,6 @@
 """The deletion game: a small mask over an image, what it leaves to see, and what that costs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from livecam.explain.maps import resize
 from livecam.explain.noise import Noise
 from livecam.explain.recording import Recording, cut_off
 from livecam.fills import gaussian_blur
+from livecam.precision import Precision
 
 
 def sparsity(masks: Tensor) -> Tensor:
@@ -42,7 +44,8 @@ class DeletionGame:
         noise: Added to what is shown; None for none.
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask; 0 for none.
         jitter: What is shown is cut out of an image so many pixels larger, at one of ``jitter`` places per axis.
-        chunk: Masked images per pass; bounds memory.
+        precision: What the network runs in; masks and what they show stay as they are.
+        chunk: Masked images per pass; None takes what fits into free memory.
     """
 
     recording: Recording
@@ -53,7 +56,8 @@ class DeletionGame:
     noise: Noise | None = None
     mask_blur: float = 0.0
     jitter: int = 0
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     @property
     def everyone(self) -> Tensor:
@@ -75,7 +79,7 @@ class DeletionGame:
             masks: ``(M, m, m)``, one for each input.
             owner: LongTensor ``(M,)``: the game each belongs to.
             share: What the enlarged masks are multiplied by, ``(M,)``; None for 1.
-            sample: Numbers ``(M,)`` of the noise; None adds none.
+            sample: Numbers ``(M,)`` of the noise, on the CPU; None adds none.
             at: Place of the cut, ``row * jitter + column``; only where there is jitter.
         """
         image, blank = self._wide(self.recording.images[owner]), self._wide(self.blank[owner])
@@ -111,17 +115,16 @@ class DeletionGame:
         Costs a forward for each mask.
         """
         middle = (self.jitter // 2) * (self.jitter + 1)
-        parts = zip(masks.split(self.chunk), owner.split(self.chunk))
-        found = [self.recording.probability(self.shown(mask, own, at=middle), own) for mask, own in parts]
-        return torch.cat(found).to(masks)
+        size = self.recording.fitting(self.chunk)
+        parts = zip(masks.split(size), owner.split(size))
+        return torch.cat([self._probability(self.shown(mask, own, at=middle), own) for mask, own in parts]).to(masks)
 
     def mean_probability(self, masks: Tensor, owner: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
         """Mean of p_c over noisy shares of masks ``(M, m, m)``, ``(M,)``; costs a forward for each share of each."""
         found = masks.new_empty(len(shares) * len(masks))
-        for part in torch.arange(len(found), device=masks.device).split(self.chunk):
-            point, mask = part.div(len(masks), rounding_mode="floor"), part % len(masks)
-            seen = self.shown(masks[mask], owner[mask], shares[point], samples[point])
-            found[part] = self.recording.probability(seen, owner[mask]).to(found)
+        for part, share, sample, mask in self._terms(len(masks), shares, samples, self.recording.fitting(self.chunk)):
+            seen = self.shown(masks[mask], owner[mask], share, sample)
+            found[part] = self._probability(seen, owner[mask]).to(found)
         return found.view(len(shares), -1).mean(0)
 
     def slope(self, masks: Tensor, shares: Tensor, samples: Tensor, at: int = 0) -> tuple[Tensor, Tensor]:
@@ -133,7 +136,7 @@ class DeletionGame:
         Args:
             masks: ``(N, m, m)``.
             shares: ``(P,)`` in (0, 1].
-            samples: LongTensor ``(P,)``, the noise of each.
+            samples: LongTensor ``(P,)`` on the CPU, the noise of each.
             at: See :meth:`shown`.
 
         Raises:
@@ -141,12 +144,12 @@ class DeletionGame:
         """
         count = len(shares) * len(masks)
         scores, slopes = masks.new_empty(count), masks.new_empty(count, *masks.shape[1:])
-        for part in torch.arange(count, device=masks.device).split(self.chunk):
-            point, owner = part.div(len(masks), rounding_mode="floor"), part % len(masks)
+        size = self.recording.fitting(self.chunk, backward=True)
+        for part, share, sample, owner in self._terms(len(masks), shares, samples, size):
             with torch.enable_grad():
                 leaf = masks[owner].requires_grad_(True)
-                seen = self.shown(leaf, owner, shares[point], samples[point], at)
-                found = self.recording.probability(seen, owner)
+                seen = self.shown(leaf, owner, share, sample, at)
+                found = self._probability(seen, owner)
                 linked = found.requires_grad
                 slope = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if linked else None
                 if slope is None:
@@ -154,3 +157,20 @@ class DeletionGame:
             slopes[part] = slope
             scores[part] = found.detach().to(scores)
         return scores.view(len(shares), -1).mean(0), slopes.view(len(shares), *masks.shape).mean(0)
+
+    def _probability(self, seen: Tensor, owner: Tensor) -> Tensor:
+        return self.recording.probability(seen, owner, self.precision)
+
+    @staticmethod
+    def _terms(
+        masks: int, shares: Tensor, samples: Tensor, size: int
+    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Chunks of all shares of so many masks, share by share: place, shares, samples and numbers of the masks."""
+        count = len(shares) * masks
+        for start in range(0, count, size):
+            part = slice(start, min(start + size, count))
+            number = torch.arange(part.start, part.stop)
+            # The same once more on the device, to which nothing is then copied.
+            place = torch.arange(part.start, part.stop, device=shares.device)
+            point = place.div(masks, rounding_mode="floor")
+            yield part, shares[point], samples[number // masks], place % masks

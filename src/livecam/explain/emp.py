@@ -11,6 +11,7 @@ from livecam.explain.mask_optimiser import History, MaskOptimiser, Warmup
 from livecam.explain.recording import Recording
 from livecam.fills import Fill
 from livecam.options import check_count, check_number, fill_in
+from livecam.precision import Precision
 from livecam.progress import chunks
 
 # The weights of fv2017 are those of its sums over 28 x 28 masks, 1e-4 and 1e-2, for means.
@@ -43,7 +44,8 @@ class EMP(MaskOptimiser):
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask.
         baseline: The blank, see :func:`livecam.fills.filled`.
         seed: Of noise and jitter.
-        chunk: Masked images per pass; bounds memory.
+        precision: Of the masked images' passes, see :mod:`livecam.precision`; masks stay in at least float32.
+        chunk: Masked images per pass; None takes what fits into free memory, see :mod:`livecam.memory`.
         name: See :class:`Explainer`.
 
     Raises:
@@ -65,7 +67,8 @@ class EMP(MaskOptimiser):
     mask_blur: float | None = None
     baseline: Fill | None = None
     seed: int = 0
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         fill_in(self, self.preset, PRESETS)
@@ -89,7 +92,7 @@ class EMP(MaskOptimiser):
         for part in chunks(label, self.iterations, 1):
             step = part.start
             game.blank = warm if warmup and step < warmup.iterations else blank
-            score, slope = game.slope(masks, whole, torch.tensor([step], device=masks.device), places[step])
+            score, slope = game.slope(masks, whole, torch.tensor([step]), places[step])
             history.add(masks, score)
             history.moved(length, always)
             masks.grad = slope + game.penalty_slope(masks)

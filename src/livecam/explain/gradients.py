@@ -6,6 +6,7 @@ All maps have the size of the image. ``details["gradient"]`` keeps what the chan
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,7 +18,7 @@ from livecam.explain.noise import NOISES, Noise
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
 from livecam.fills import Fill, as_fill, filled, gaussian_blur
-from livecam.options import check_count, check_number, check_option, check_seed
+from livecam.options import check_chunk, check_count, check_number, check_option, check_seed
 from livecam.progress import chunks
 
 Reduce = Literal["max", "sum", "l2"]
@@ -103,7 +104,7 @@ class InputXGradient(Explainer):
 
 
 def gradients_at(
-    recording: Recording, label: str, count: int, chunk: int, inputs: Callable[[Tensor, Tensor], Tensor]
+    recording: Recording, label: str, count: int, chunk: int | None, inputs: Callable[[slice], Tensor]
 ) -> Iterator[Tensor]:
     """Gradients of the class score at ``count`` variants of every image, in chunks of whole variants.
 
@@ -111,20 +112,19 @@ def gradients_at(
         recording: The shared pass.
         label: What is being done, for people.
         count: Variants per image.
-        chunk: Most images per pass; at least one variant of every image is run.
-        inputs: Makes model input ``(M, 3, H, W)`` from variant numbers and owners, both ``(M,)``.
+        chunk: Most images per pass, None for what fits into free memory; at least one variant of every image is run.
+        inputs: Makes model input ``(S, N, 3, H, W)`` of the variants of these numbers.
 
     Yields:
-        ``(variants, N, 3, H, W)``.
+        ``(S, N, 3, H, W)``.
     """
     images = recording.images
     # Whole variants, so that sums over them need no scattering, which is not repeatable on a GPU.
-    for part in chunks(label, count, max(1, chunk // len(images))):
-        variants = torch.arange(part.start, part.stop, device=images.device)
-        variant = variants.repeat_interleave(len(images))
+    for part in chunks(label, count, max(1, recording.fitting(chunk, backward=True) // len(images))):
+        variants = inputs(part)
         owner = torch.arange(len(images), device=images.device).repeat(len(variants))
-        found = recording.again(inputs(variant, owner), owner, input_gradient=True).input_gradient
-        yield found.unflatten(0, (len(variants), len(images)))
+        found = recording.again(variants.flatten(0, 1), owner, input_gradient=True).input_gradient
+        yield found.view_as(variants)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ class IntegratedGradients(Explainer):
         steps: Parts of the way.
         baseline: Where the way begins, see :func:`livecam.fills.filled`; several in a tuple are averaged.
         reduce: ``sum`` over channels, or their signed ``max`` as in PAIR's XRAI.
-        chunk: Images per pass; bounds memory. A pass has at least one variant of every image.
+        chunk: Images per pass; None takes what fits into free memory, see :mod:`livecam.memory`. A pass has at least
+            one variant of every image.
         name: See :class:`Explainer`.
 
     Raises:
@@ -156,12 +157,12 @@ class IntegratedGradients(Explainer):
     steps: int = 50
     baseline: Fill | tuple[Fill, ...] = "zero_normalised"
     reduce: Literal["sum", "max"] = "sum"
-    chunk: int = 32
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("steps", self.steps)
-        check_count("chunk", self.chunk)
+        check_chunk(self.chunk)
         check_option("reduce", self.reduce, ("sum", "max"))
         if self.baseline in ((), []):
             raise ValueError("baseline names none: leave it away for 'zero_normalised'.")
@@ -172,18 +173,11 @@ class IntegratedGradients(Explainer):
         images, baselines = recording.images, self._baselines()
         starts = torch.stack([filled(images, baseline, recording.normalisation) for baseline in baselines])
 
-        def inputs(variant: Tensor, owner: Tensor) -> Tensor:
-            share = (variant % self.steps + 0.5).to(images) / self.steps
-            start = starts[variant.div(self.steps, rounding_mode="floor"), owner]
-            return start + share[:, None, None, None] * (images[owner] - start)
-
         # Sums need more digits than half-precision networks have.
         mean = torch.zeros_like(starts, dtype=torch.promote_types(starts.dtype, torch.float32))
-        done = 0
-        for found in gradients_at(recording, self.label, len(baselines) * self.steps, self.chunk, inputs):
-            for gradient in found:
-                mean[done // self.steps] += gradient.to(mean) / self.steps
-                done += 1
+        for start, total in zip(starts, mean):
+            for found in gradients_at(recording, self.label, self.steps, self.chunk, partial(self._way, images, start)):
+                total += found.to(total).sum(0) / self.steps
         attribution = ((images - starts) * mean).mean(0)
         owner = torch.arange(len(images), device=images.device)
         score = recording.head.score(recording.logits, recording.targets)
@@ -191,6 +185,11 @@ class IntegratedGradients(Explainer):
         maps = attribution.sum(1) if self.reduce == "sum" else attribution.amax(1)
         delta = attribution.sum((1, 2, 3)) - gained.to(attribution)
         return maps, {"convergence_delta": delta, "attribution": attribution}
+
+    def _way(self, images: Tensor, start: Tensor, part: slice) -> Tensor:
+        """Images ``(S, N, 3, H, W)`` at these parts of the way from ``start``."""
+        share = (torch.arange(part.start, part.stop, device=images.device) + 0.5).to(images) / self.steps
+        return start + share[:, None, None, None, None] * (images - start)
 
     def _baselines(self) -> tuple[Fill, ...]:
         several = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
@@ -208,7 +207,8 @@ class NoisyGradient(PixelGradient):
         std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
         noise: ``range`` reads ``std_dev`` so, ``absolute`` in units of the model's input.
         seed: Seed of the noise.
-        chunk: Images per pass; bounds memory. A pass has at least one variant of every image.
+        chunk: Images per pass; None takes what fits into free memory, see :mod:`livecam.memory`. A pass has at least
+            one variant of every image.
         name: See :class:`Explainer`.
     """
 
@@ -216,21 +216,20 @@ class NoisyGradient(PixelGradient):
     std_dev: float = 0.15
     noise: Literal["range", "absolute"] = "range"
     seed: int = 0
-    chunk: int = 32
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("nsamples", self.nsamples)
-        check_count("chunk", self.chunk)
+        check_chunk(self.chunk)
         check_option("noise", self.noise, NOISES)
         check_number("std_dev", self.std_dev, 0)
         check_seed(self.seed)
 
     def samples(self, recording: Recording) -> Iterator[Tensor]:
-        """The gradient ``(N, 3, H, W)`` at each noisy copy, one after the other."""
+        """Gradients ``(S, N, 3, H, W)`` at noisy copies, in chunks."""
         noise = Noise(recording.images, self.nsamples, self.std_dev, self.noise, self.seed)
-        for found in gradients_at(recording, self.label, self.nsamples, self.chunk, noise.added):
-            yield from found
+        return gradients_at(recording, self.label, self.nsamples, self.chunk, noise.variants)
 
 
 @dataclass(frozen=True)
@@ -253,7 +252,7 @@ class SmoothGrad(NoisyGradient):
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         read = {"signed": lambda g: g, "square": torch.square, "abs": torch.abs}[self.average]
-        return sum(read(gradient) for gradient in self.samples(recording)) / self.nsamples, {}
+        return sum(read(found).sum(0) for found in self.samples(recording)) / self.nsamples, {}
 
 
 @dataclass(frozen=True)
@@ -267,10 +266,10 @@ class VarGrad(NoisyGradient):
     label: ClassVar[str] = "VarGrad"
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        mean = squares = 0
-        for number, gradient in enumerate(self.samples(recording)):
-            # Welford: a difference of large squares would leave nothing but rounding.
-            step = gradient - mean
-            mean = mean + step / (number + 1)
-            squares = squares + step * (gradient - mean)
-        return squares / self.nsamples, {}
+        first, total, squares = None, 0, 0
+        for found in self.samples(recording):
+            # About the first sample: of gradients themselves, a difference of large squares would leave rounding only.
+            first = found[0] if first is None else first
+            off = found - first
+            total, squares = total + off.sum(0), squares + off.square().sum(0)
+        return (squares / self.nsamples - (total / self.nsamples).square()).clamp(min=0), {}

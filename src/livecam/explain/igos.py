@@ -10,6 +10,7 @@ from livecam.explain.deletion_game import DeletionGame
 from livecam.explain.mask_optimiser import History, MaskOptimiser, Warmup
 from livecam.fills import Fill
 from livecam.options import check_count, check_number, check_option
+from livecam.precision import Precision
 from livecam.progress import chunks
 
 _ARMIJO = 1e-4
@@ -47,7 +48,8 @@ class IGOS(MaskOptimiser):
         noise: Standard deviation, in units of the model's input.
         baseline: The blank, see :func:`livecam.fills.filled`.
         seed: Of the noise.
-        chunk: Masked images per pass; bounds memory.
+        precision: Of the masked images' passes, see :mod:`livecam.precision`; masks stay in at least float32.
+        chunk: Masked images per pass; None takes what fits into free memory, see :mod:`livecam.memory`.
         name: See :class:`Explainer`.
 
     Raises:
@@ -71,7 +73,8 @@ class IGOS(MaskOptimiser):
     noise: float = 0.2
     baseline: Fill = "blur51"
     seed: int = 0
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +98,7 @@ class IGOS(MaskOptimiser):
                 game.blank, score, since = wanted, None, part.start
             if score is None and self.line_search == "masked":
                 score = game.probability(masks, game.everyone)
-            samples = part.start * self.points + torch.arange(self.points, device=masks.device)
+            samples = part.start * self.points + torch.arange(self.points)
             mean, slope = game.slope(masks, shares, samples)
             if self.line_search == "integrated":
                 score = mean
@@ -135,6 +138,7 @@ class IGOS(MaskOptimiser):
                 value = game.mean_probability(tried, waiting, shares, samples)
             good = value + game.penalty(tried, waiting) <= least[waiting] - step * gain[waiting]
             found[waiting], scores[waiting], accepted[waiting] = tried, value, good
+            # The one wait for the device of each try: which games need another. Without it all would, twelve times.
             waiting = waiting[~good & (step >= self.least_step)]
             length[waiting] *= self.decay
         history.moved(length, accepted)

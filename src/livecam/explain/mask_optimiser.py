@@ -12,7 +12,8 @@ from livecam.explain.explainer import Explainer
 from livecam.explain.noise import Noise
 from livecam.explain.recording import Recording
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count, check_number, check_seed
+from livecam.options import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.precision import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,15 @@ class MaskOptimiser(Explainer):
     noise: float
     baseline: Fill
     seed: int
-    chunk: int
+    precision: Precision
+    chunk: int | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("iterations", self.iterations, 0)
         check_count("size", self.size, 2)
-        check_count("chunk", self.chunk)
+        check_option("precision", self.precision, PRECISIONS)
+        check_chunk(self.chunk)
         check_seed(self.seed)
         for option in ("l1", "tv", "noise"):
             check_number(option, getattr(self, option), 0)
@@ -141,5 +144,6 @@ class MaskOptimiser(Explainer):
             self.tv,
             self.beta,
             Noise(images, self.draws, self.noise, "absolute", self.seed) if self.noise else None,
+            precision=self.precision,
             chunk=self.chunk,
         )

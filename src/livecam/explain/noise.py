@@ -30,15 +30,28 @@ class Noise:
         # A seed per sample: what a sample draws depends on no chunk, and runs with other seeds share nothing.
         self.seeds = torch.randint(2**62, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
-    def added(self, sample: Tensor, owner: Tensor) -> Tensor:
-        """Images ``owner`` ``(M,)``, each with the noise of the ``sample`` ``(M,)`` of this number."""
-        return self.images[owner] + self.drawn(sample, owner)
+    def variants(self, part: slice) -> Tensor:
+        """All images with the noise of each of these samples, ``(S, N, C, H, W)``."""
+        normal = self._normal(list(range(part.start, part.stop)))
+        return self.images + self.spread * normal[:, None]
 
     def drawn(self, sample: Tensor, owner: Tensor) -> Tensor:
-        """The noise alone, ``(M, C, H, W)``."""
-        numbers = sample.tolist()
-        each = {
-            number: torch.randn(self.images.shape[1:], generator=torch.Generator().manual_seed(self.seeds[number]))
-            for number in dict.fromkeys(numbers)
-        }
-        return self.spread[owner] * torch.stack([each[number] for number in numbers]).to(self.images)
+        """The noise alone, ``(M, C, H, W)``.
+
+        Args:
+            sample: Numbers of the samples, LongTensor ``(M,)`` on the CPU, so that nobody waits for a device to tell.
+            owner: LongTensor ``(M,)``: the image whose range scales each.
+        """
+        numbers, place = sample.unique(return_inverse=True)
+        return self.spread[owner] * self._normal(numbers.tolist())[on_device(place, self.images.device)]
+
+    def _normal(self, numbers: list[int]) -> Tensor:
+        """Standard normal noise ``(S, C, H, W)`` of these samples, of the type and on the device of the images."""
+        generators = [torch.Generator().manual_seed(self.seeds[number]) for number in numbers]
+        drawn = torch.stack([torch.randn(self.images.shape[1:], generator=each) for each in generators])
+        return on_device(drawn, self.images.device).to(self.images.dtype)
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU's tensor on ``device``, without waiting until work that was given to it before is done."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -9,7 +9,8 @@ from torch import Tensor
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording import Recording
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count, check_option
+from livecam.options import check_chunk, check_option
+from livecam.precision import PRECISIONS, Precision
 from livecam.progress import chunks
 
 
@@ -37,7 +38,9 @@ class Occlusion(Explainer):
         score: Hidden and clean images are compared by the class's ``probability`` or by its ``logit``.
         show: ``drop`` as above; ``probability`` is the mean score under the windows themselves, low where the class
             needs the pixel (Midha and Garg draw it).
-        chunk: Occluded images per pass; bounds memory.
+        precision: Of the occluded images' forwards, see :mod:`livecam.precision`; with ``bf16`` the image itself goes
+            through one more of its own, so that rounding they share cancels.
+        chunk: Occluded images per forward; None takes what fits into free memory, see :mod:`livecam.memory`.
         name: See :class:`Explainer`.
 
     Raises:
@@ -53,7 +56,8 @@ class Occlusion(Explainer):
     fill: Fill = "zero_normalised"
     score: Literal["probability", "logit"] = "probability"
     show: Literal["drop", "probability"] = "drop"
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +70,8 @@ class Occlusion(Explainer):
         object.__setattr__(self, "fill", as_fill("fill", self.fill))
         check_option("score", self.score, ("probability", "logit"))
         check_option("show", self.show, ("drop", "probability"))
-        check_count("chunk", self.chunk)
+        check_option("precision", self.precision, PRECISIONS)
+        check_chunk(self.chunk)
 
     @property
     def signed(self) -> bool:
@@ -106,23 +111,29 @@ class Occlusion(Explainer):
         return covers[0], covers[1]
 
     def _clean(self, recording: Recording) -> Tensor:
-        """Score ``(N,)`` of the images themselves, from the recorded pass."""
+        """Score ``(N,)`` of the images themselves; the recorded pass has it in full precision."""
+        if self.precision != "full":
+            owner = torch.arange(len(recording.images), device=recording.images.device)
+            return self._score(recording, recording.images, owner)
         read = recording.head.probability if self.score == "probability" else recording.head.score
         return read(recording.logits, recording.targets)
+
+    def _score(self, recording: Recording, images: Tensor, owner: Tensor) -> Tensor:
+        score = recording.probability if self.score == "probability" else recording.score
+        return score(images, owner, self.precision)
 
     def _grid(self, recording: Recording, rows: Tensor, columns: Tensor) -> Tensor:
         """Score ``(N, ny, nx)`` under each window."""
         images = recording.images
         blank = filled(images, self.fill, recording.normalisation)
-        score = recording.probability if self.score == "probability" else recording.score
         grid = rows.new_empty(len(images), len(rows), len(columns))
         flat = grid.view(-1)
-        for part in chunks(self.label, len(flat), self.chunk):
+        for part in chunks(self.label, len(flat), recording.fitting(self.chunk)):
             window = torch.arange(part.start, part.stop, device=images.device)
             owner = window // grid[0].numel()
             row, column = rows[window // len(columns) % len(rows)], columns[window % len(columns)]
             hidden = (row[:, :, None] * column[:, None, :]).bool()[:, None]
-            flat[part] = score(torch.where(hidden, blank[owner], images[owner]), owner).to(flat)
+            flat[part] = self._score(recording, torch.where(hidden, blank[owner], images[owner]), owner).to(flat)
         return grid
 
 

@@ -13,7 +13,9 @@ from livecam.explain.hooks import IMAGES, Capture, Tap, merge
 from livecam.explain.structure import Structure, named_layers, structure_of
 from livecam.guard import as_input, check_images, ordinary, undisturbed
 from livecam.heads import Head, as_logits, get_head
+from livecam.memory import chunk_for
 from livecam.normalisation import Normalisation
+from livecam.precision import Precision, laid_out, logits_of, running_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,25 +62,34 @@ class Recording:
             self._channels[capture] = Channels(self.activations[capture])
         return self._channels[capture]
 
-    def score(self, images: Tensor, owner: Tensor) -> Tensor:
+    def fitting(self, chunk: int | None, backward: bool = False) -> int:
+        """``chunk``, or where it is None as many further inputs as fit into half of the free memory.
+
+        Args:
+            chunk: Inputs per pass, where somebody has said how many.
+            backward: Whether a backward follows each forward.
+        """
+        return chunk_for(self.model, self.images, backward) if chunk is None else chunk
+
+    def score(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
         """Target logit of M further inputs; differentiable when grad mode is on.
 
         Args:
             images: Model input ``(M, 3, H, W)``; a single one is scored for every owner, from one forward.
             owner: LongTensor ``(M,)``: the sample of this recording whose target each input is scored for.
+            precision: What the network runs in, see :func:`livecam.precision.running_in`.
 
         Returns:
-            Scores ``(M,)``.
+            Scores ``(M,)``, at least float32.
         """
-        return self.head.score(self._logits(images, owner), self.targets[owner])
+        return self.head.score(self._logits(images, owner, precision), self.targets[owner])
 
-    def probability(self, images: Tensor, owner: Tensor) -> Tensor:
+    def probability(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
         """Target probability in [0, 1] of M further inputs; see :meth:`score`."""
-        return self.head.probability(self._logits(images, owner), self.targets[owner])
+        return self.head.probability(self._logits(images, owner, precision), self.targets[owner])
 
-    def _logits(self, images: Tensor, owner: Tensor) -> Tensor:
-        # In half precision, probabilities near 1 would be all alike.
-        return _at_least_float(as_logits(self.model(images))).expand(len(owner), -1)
+    def _logits(self, images: Tensor, owner: Tensor, precision: Precision) -> Tensor:
+        return logits_of(self.model, images, precision).expand(len(owner), -1)
 
     def again(
         self,
@@ -87,6 +98,7 @@ class Recording:
         captures: Sequence[Capture] = (),
         input_gradient: bool = False,
         context: AbstractContextManager | None = None,
+        precision: Precision = "full",
     ) -> "Recording":
         """Record other inputs of the same samples, possibly under another backward rule.
 
@@ -96,18 +108,21 @@ class Recording:
             captures: What to keep.
             input_gradient: Whether to take the gradient with respect to ``images`` too.
             context: Entered around forward and backward (a TorchFunctionMode that swaps rectifiers, say).
+            precision: What the network runs in, see :func:`livecam.precision.running_in`.
         """
-        return _record(
-            self.model,
-            images,
-            self.targets[owner],
-            captures,
-            self.head,
-            self.normalisation,
-            self.structure,
-            input_gradient,
-            context or nullcontext(),
-        )
+        with running_in(precision, images.device):
+            return _record(
+                self.model,
+                laid_out(images, precision),
+                self.targets[owner],
+                captures,
+                self.head,
+                self.normalisation,
+                self.structure,
+                input_gradient,
+                context or nullcontext(),
+                checked=True,
+            )
 
 
 def record(
@@ -156,6 +171,7 @@ def _record(
     structure: Structure,
     input_gradient: bool,
     context: AbstractContextManager,
+    checked: bool = False,
 ) -> Recording:
     images = as_input(model, images).detach()
     layers = named_layers(model)
@@ -167,7 +183,8 @@ def _record(
         leaf = images.detach().requires_grad_(True) if input_gradient else images
         logits = forward(model, leaf, taps, grad=input_gradient)
         head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
-        goal = _as_targets(targets, logits, head)
+        # Checked again, they would make every further pass wait for the device.
+        goal = targets if checked else _as_targets(targets, logits, head)
         kept = {tap.capture: tap.result() for tap in taps}
         found = _gradients(head, logits, goal, taps, leaf) if wants_gradient else []
         if any(gradient is None for gradient in found):

@@ -11,7 +11,8 @@ from torch import Tensor
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording import Recording
 from livecam.fills import Fill, as_fill, filled
-from livecam.options import check_count, check_option, check_seed
+from livecam.options import check_chunk, check_count, check_option, check_seed
+from livecam.precision import PRECISIONS, Precision
 from livecam.progress import chunks
 
 
@@ -36,7 +37,9 @@ class RISE(Explainer):
         upsampling: ``bilinear`` masks fade from cell to cell, ``nearest`` ones do not.
         fill: What shows through where a mask is 0, see :func:`livecam.fills.filled`.
         seed: Seed of the masks.
-        chunk: Masked images per pass; bounds memory. A pass has at least one mask of every image.
+        precision: Of the masked images' forwards, see :mod:`livecam.precision`; sums stay in at least float32.
+        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.memory`. A forward
+            has at least one mask of every image.
         name: See :class:`Explainer`.
 
     Raises:
@@ -53,12 +56,15 @@ class RISE(Explainer):
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
     fill: Fill = "zero_normalised"
     seed: int = 0
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in ("masks", "cells", "chunk"):
-            check_count(option, getattr(self, option))
+        check_count("masks", self.masks)
+        check_count("cells", self.cells)
+        check_chunk(self.chunk)
+        check_option("precision", self.precision, PRECISIONS)
         check_seed(self.seed)
         if not 0 < self.keep < 1:
             raise ValueError(f"keep is the probability that a cell is seen, between 0 and 1, got {self.keep}.")
@@ -69,16 +75,16 @@ class RISE(Explainer):
         images = recording.images
         blank = filled(images, self.fill, recording.normalisation)
         # Drawn at once, before any pass: what a mask is depends on no chunk.
-        masks = _Masks(self, tuple(images.shape[-2:]))
+        masks = _Masks(self, tuple(images.shape[-2:]), images.device)
         # Sums in at least single precision, whatever the network computes in.
         maps = torch.zeros_like(images[:, 0], dtype=torch.promote_types(images.dtype, torch.float32))
         total = maps.new_zeros(len(images), 1, 1)
-        for part in chunks(self.label, self.masks, max(1, self.chunk // len(images))):
+        for part in chunks(self.label, self.masks, max(1, recording.fitting(self.chunk) // len(images))):
             mask = masks.made(part, maps)
             seen = mask[:, None, None].to(images)
             owner = torch.arange(len(images), device=images.device).repeat(len(mask))
             shown = (images * seen + blank * (1 - seen)).flatten(0, 1)
-            score = recording.probability(shown, owner).view(len(mask), len(images)).to(maps)
+            score = recording.probability(shown, owner, self.precision).view(len(mask), len(images)).to(maps)
             # Around the masks' mean: what all pixels have in common would grow until it rounds their differences off.
             maps += torch.einsum("mn,mhw->nhw", score, mask - self.keep)
             total += score.sum(0)[:, None, None]
@@ -91,9 +97,10 @@ class _Masks:
     Args:
         rise: Their settings.
         size: Height and width of the images.
+        device: Where grids and places are put, all at once: what is copied in a loop makes it wait for the device.
     """
 
-    def __init__(self, rise: RISE, size: tuple[int, int]) -> None:
+    def __init__(self, rise: RISE, size: tuple[int, int], device: torch.device) -> None:
         generator = torch.Generator().manual_seed(rise.seed)
         self.mode, self.size = rise.upsampling, size
         self.grids = (torch.rand(rise.masks, rise.cells, rise.cells, generator=generator) < rise.keep).float()
@@ -105,13 +112,13 @@ class _Masks:
             # Not a cell more: nothing is cut at its upper left, and a cell is a cell of the image.
             self.large = tuple(rise.cells * side for side in cell)
             self.starts = [torch.zeros(rise.masks, dtype=torch.long)] * 2
+        self.grids, self.starts = self.grids.to(device), [start.to(device) for start in self.starts]
 
     def made(self, part: slice, like: Tensor) -> Tensor:
-        """Masks ``(M, H, W)`` of these numbers, of the type and on the device of ``like``."""
+        """Masks ``(M, H, W)`` of these numbers, of the type of ``like``."""
         large = F.interpolate(self.grids[part, None].to(like), self.large, mode=self.mode)[:, 0]
         rows, columns = (
-            start[part, None].to(like.device) + torch.arange(side, device=like.device)
-            for start, side in zip(self.starts, self.size)
+            start[part, None] + torch.arange(side, device=like.device) for start, side in zip(self.starts, self.size)
         )
         number = torch.arange(len(large), device=like.device)
         return large[number[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -9,12 +9,12 @@ from torch import Tensor
 from livecam.explain.cam import LayerExplainer, weighted_sum
 from livecam.explain.maps import is_degenerate, minmax, resize
 from livecam.explain.recording import Recording
-from livecam.options import check_count, check_option
+from livecam.options import check_chunk, check_option
+from livecam.precision import PRECISIONS, Precision
 from livecam.progress import chunks
 
 _WEIGHTINGS = ("softmax_logit", "prob", "logit_diff")
 _ORDERS = ("resize_first", "scale_first")
-_PRECISIONS = ("full", "bf16")
 # Expected error of a map's scale that nobody sees; the largest error of any pixel is a few times that.
 _UNSEEN = 0.003
 
@@ -39,9 +39,9 @@ class ScoreCAM(LayerExplainer):
         mask_order: ``resize_first`` resizes a channel, then scales it to [0, 1] (the paper); ``scale_first`` the other
             way round (torchcam).
         align_corners: How masks are resized; True as in pytorch_grad_cam.
-        precision: ``full`` runs masked images as the network is; ``bf16`` under autocast and channels-last, and for
-            ``softmax_logit`` the few channels that weigh most once more in full precision.
-        chunk: Masked images per forward; bounds memory whatever the layer's width.
+        precision: Of the masked images' forwards, see :mod:`livecam.precision`; with ``bf16`` and ``softmax_logit`` the
+            few channels that weigh most are run once more in full precision.
+        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.memory`.
         name: See :class:`Explainer`.
 
     Raises:
@@ -55,15 +55,15 @@ class ScoreCAM(LayerExplainer):
     weighting: Literal["softmax_logit", "prob", "logit_diff"] = "softmax_logit"
     mask_order: Literal["resize_first", "scale_first"] = "resize_first"
     align_corners: bool = False
-    precision: Literal["full", "bf16"] = "full"
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option("weighting", self.weighting, _WEIGHTINGS)
         check_option("mask_order", self.mask_order, _ORDERS)
-        check_option("precision", self.precision, _PRECISIONS)
-        check_count("chunk", self.chunk)
+        check_option("precision", self.precision, PRECISIONS)
+        check_chunk(self.chunk)
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations = self.activations(recording)
@@ -88,11 +88,11 @@ class ScoreCAM(LayerExplainer):
         }
         return weighted_sum(weights, activations).relu(), details
 
-    def _scores(self, recording: Recording, activations: Tensor, chosen: Tensor, precision: str) -> Tensor:
+    def _scores(self, recording: Recording, activations: Tensor, chosen: Tensor, precision: Precision) -> Tensor:
         """Score of the images under the masks that ``chosen`` ``(N, K)`` names; zero elsewhere."""
         scores = torch.zeros_like(activations[:, :, 0, 0])
         owners, channels = chosen.nonzero(as_tuple=True)
-        for part in chunks(self.label, len(owners), self.chunk):
+        for part in chunks(self.label, len(owners), recording.fitting(self.chunk)):
             owner, channel = owners[part], channels[part]
             images = recording.images[owner]
             masks = self._masks(activations[owner, channel], tuple(images.shape[-2:]))
@@ -100,12 +100,9 @@ class ScoreCAM(LayerExplainer):
             scores[owner, channel] = self._run(recording, masked, owner, precision).to(scores)
         return scores
 
-    def _run(self, recording: Recording, images: Tensor, owner: Tensor, precision: str) -> Tensor:
+    def _run(self, recording: Recording, images: Tensor, owner: Tensor, precision: Precision) -> Tensor:
         score = recording.probability if self.weighting == "prob" else recording.score
-        if precision == "full":
-            return score(images, owner)
-        with torch.autocast(images.device.type, torch.bfloat16):
-            return score(images.contiguous(memory_format=torch.channels_last), owner)
+        return score(images, owner, precision)
 
     def _refined(self, recording: Recording, activations: Tensor, live: Tensor, scores: Tensor) -> Tensor:
         """Scores of half precision, where those that matter most are replaced by scores of full precision.

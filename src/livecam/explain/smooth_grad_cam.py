@@ -13,7 +13,8 @@ from livecam.explain.hooks import Capture
 from livecam.explain.noise import NOISES, Noise
 from livecam.explain.recording import Recording
 from livecam.explain.structure import Structure
-from livecam.options import check_count, check_number, check_option, check_seed
+from livecam.options import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.precision import PRECISIONS, Precision
 from livecam.progress import chunks
 
 
@@ -46,7 +47,9 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         weighting: ``mean`` averages powers of g; ``exp`` weighs each noisy image by exp(score), which the derivatives
             of exp(score) carry and which cancels for one image only.
         seed: Seed of the noise.
-        chunk: Noisy images per pass; bounds memory.
+        precision: Of the noisy images' passes, see :mod:`livecam.precision`; sums stay in at least float32.
+        chunk: Noisy images per pass; None takes what fits into free memory, see :mod:`livecam.memory`. A pass has at
+            least one sample of every image.
         name: See :class:`Explainer`.
 
     Raises:
@@ -66,12 +69,14 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
     noise: Literal["range", "absolute"] = "range"
     weighting: Literal["mean", "exp"] = "mean"
     seed: int = 0
-    chunk: int = 32
+    precision: Precision = "full"
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("nsamples", self.nsamples, 0)
-        check_count("chunk", self.chunk)
+        check_chunk(self.chunk)
+        check_option("precision", self.precision, PRECISIONS)
         check_option("numerator", self.numerator, ("second", "first"))
         check_option("noise", self.noise, NOISES)
         check_option("weighting", self.weighting, ("mean", "exp"))
@@ -123,22 +128,26 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         # In units of 1/Z, or cubes of gradients at full resolution would leave float32's range.
         unit = shape[2] * shape[3]
         sums = torch.zeros(3, *shape, dtype=self.activations(recording).dtype, device=images.device)
-        top = torch.full_like(recording.logits[:, 0], -torch.inf)
-        for part in chunks(self.label, self.nsamples * len(images), self.chunk):
-            index = torch.arange(part.start, part.stop, device=images.device)
-            sample, owner = index // len(images), index % len(images)
-            found = recording.again(noise.added(sample, owner), owner, [capture])
-            g = found.gradients[capture] * unit
-            gain = torch.ones(len(owner), device=g.device)
+        top = torch.full_like(recording.logits[:, 0], -torch.inf, dtype=sums.dtype)
+        # Whole samples, so that sums over them need no scattering, which is not repeatable on a GPU; and elementwise:
+        # in a matrix product, what is not finite in one image would reach all.
+        count = len(images)
+        at_once = max(count, recording.fitting(self.chunk, backward=True) // count * count)
+        for part in chunks(self.label, self.nsamples * count, at_once):
+            noisy = noise.variants(slice(part.start // count, part.stop // count))
+            owner = torch.arange(count, device=images.device).repeat(len(noisy))
+            found = recording.again(noisy.flatten(0, 1), owner, [capture], precision=self.precision)
+            g = found.gradients[capture].view(-1, *shape) * unit
+            power = g
             if self.weighting == "exp":
-                scores = found.head.score(found.logits, found.targets)
+                scores = found.head.score(found.logits, found.targets).view(-1, count).to(sums)
                 # Relative to the highest score so far, as exp(score) leaves any float; a common factor means nothing.
-                highest = top.scatter_reduce(0, owner, scores, "amax")
-                sums *= torch.where(top == highest, 1, (top - highest).exp())[:, None, None, None].to(sums)
-                gain, top = (scores - highest[owner]).exp(), highest
-            # One by one: in a matrix product, what is not finite in one image would reach all.
-            for i, n in enumerate(owner.tolist()):
-                sums[:, n] += gain[i].to(g) * torch.stack([g[i], g[i] ** 2, g[i] ** 3])
+                highest = torch.maximum(top, scores.amax(0))
+                sums *= torch.where(top == highest, 1, (top - highest).exp())[:, None, None, None]
+                power, top = g * (scores - highest).exp()[:, :, None, None, None], highest
+            for total in sums:
+                total += power.sum(0)
+                power = power * g
         first, second, third = sums
         some = second > 0
         safe = second.masked_fill(~some, 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from livecam.explain.naming import clean, resolve_layer
 from livecam.guard import as_input, check_images, undisturbed
 from livecam.heads import as_logits
+from livecam.memory import measuring
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)
 _PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -111,8 +112,9 @@ def structure_of(model: nn.Module, images: Tensor) -> Structure:
     if key not in sizes:
         if len(sizes) >= _CACHED_SIZES:
             sizes.pop(next(iter(sizes)))
-        with undisturbed(model, images.device):
-            sizes[key] = _DryRun(model).run(as_input(model, images[:1]))
+        image = as_input(model, images[:1])
+        with undisturbed(model, images.device), measuring(model, image):
+            sizes[key] = _DryRun(model).run(image)
     return sizes[key]
 
 

@@ -1,10 +1,10 @@
 """Asking a network what it makes of images, wherever a metric is updated."""
 
-import torch
 from torch import Tensor, nn
 
 from livecam.guard import as_input, undisturbed
-from livecam.heads import as_logits, get_head
+from livecam.heads import get_head
+from livecam.precision import Precision, logits_of
 
 
 def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None) -> Tensor:
@@ -20,13 +20,29 @@ def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets:
         ValueError: When a target is out of range.
     """
     with undisturbed(model, images.device):
-        logits = as_logits(model(as_input(model, images)))
-        # In half precision, probabilities near 1 would be all alike.
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        known = get_head(head, logits.shape[1])
-        if targets is not None:
-            known.check_targets(targets, logits)
-        return known.probabilities(logits)
+        return answers(model, images, head, targets)
+
+
+def answers(
+    model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None, precision: Precision = "full"
+) -> Tensor:
+    """As :func:`probabilities`, for a caller that asks again and again and keeps the network undisturbed by itself.
+
+    Args:
+        model: Classifier.
+        images: Model input ``(M, 3, H, W)``.
+        head: Name of its head.
+        targets: Classes to check, any number; None where they have been: that waits for the device.
+        precision: What the network runs in.
+
+    Raises:
+        ValueError: When a target is out of range.
+    """
+    logits = logits_of(model, as_input(model, images), precision)
+    known = get_head(head, logits.shape[1])
+    if targets is not None:
+        known.check_targets(targets, logits)
+    return known.probabilities(logits)
 
 
 def class_probability(model: nn.Module, images: Tensor, targets: Tensor, head: str = "auto") -> Tensor:

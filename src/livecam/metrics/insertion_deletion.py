@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from livecam.fills import Fill
-from livecam.metrics.asking import class_probability
+from livecam.guard import undisturbed
+from livecam.memory import chunk_for
+from livecam.metrics.asking import answers
 from livecam.metrics.image_metric import ImageMetric, check_fit
 from livecam.metrics.substrates import as_substrate, substrate_of
 from livecam.normalisation import Normalisation
-from livecam.options import check_count, check_option, check_seed
+from livecam.options import check_chunk, check_count, check_option, check_seed
+from livecam.precision import PRECISIONS, Precision
 from livecam.progress import chunks
 
 TIES = ("random", "row_major", "numpy")
@@ -76,7 +79,8 @@ def perturbation_curves(
     ties: Tensor,
     step: int,
     head: str = "auto",
-    chunk: int = 32,
+    precision: Precision = "full",
+    chunk: int | None = None,
 ) -> Curves:
     """Delete pixels in descending order of a map, and insert them in the same order; see :class:`InsertionDeletion`.
 
@@ -91,7 +95,8 @@ def perturbation_curves(
             groups of equal pixels that do not fit into one step, else the first alone is taken.
         step: Pixels per step.
         head: Name of the network's head.
-        chunk: Masked images per forward; bounds memory.
+        precision: Of the forwards, see :mod:`livecam.precision`.
+        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.memory`.
 
     Raises:
         ValueError: When maps and images differ in size.
@@ -109,14 +114,17 @@ def perturbation_curves(
 
     sources = torch.stack([images, deleted] if inserted is None else [images, deleted, inserted])
     jobs = _jobs(count, len(owner), len(sources), pixels[1:-1])
-    answers = torch.empty(len(jobs), dtype=torch.float64, device=device)
-    for part in chunks("insertion and deletion", len(jobs), chunk):
-        row, first, rest, taken = jobs[part].T
-        is_first = (rank[row] < taken[:, None]).view(-1, 1, *images.shape[2:])
-        shown = torch.where(is_first, sources[first, owner[row]], sources[rest, owner[row]])
-        answers[part] = class_probability(model, shown, targets[owner[row]], head).double()
+    # Once, and not for every chunk: it takes time, and targets are checked on the device.
+    with undisturbed(model, device):
+        found = torch.empty(len(jobs), dtype=torch.float64, device=device)
+        for part in chunks("insertion and deletion", len(jobs), chunk or chunk_for(model, images)):
+            row, first, rest, taken = jobs[part].T
+            is_first = (rank[row] < taken[:, None]).view(-1, 1, *images.shape[2:])
+            shown = torch.where(is_first, sources[first, owner[row]], sources[rest, owner[row]])
+            answer = answers(model, shown, head, None if part.start else targets, precision)
+            found[part] = answer.gather(1, targets[owner[row], None])[:, 0].double()
 
-    ends, inner = answers.split([len(sources) * count, 2 * len(owner) * (len(pixels) - 2)])
+    ends, inner = found.split([len(sources) * count, 2 * len(owner) * (len(pixels) - 2)])
     ends, inner = ends.view(len(sources), count, 1), inner.view(2, len(owner), len(pixels) - 2)
     # Laid out before they are added up: scattered sums would depend on which came first.
     laid_out = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
@@ -178,9 +186,10 @@ class InsertionDeletion(ImageMetric):
         insertion_substrate: What insertion starts from, where that is something else.
         step: Pixels per step; None takes about 112 steps, which are 448 pixels at 224 px.
         ties: Order of equal pixels: ``random``, ``row_major`` or ``numpy``, see :func:`tie_orders`.
-        chunk: Masked images per forward; bounds memory.
+        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.memory`.
         seed: Of the random orders.
         curves: Whether points of the curves are reported.
+        precision: Of the forwards, see :mod:`livecam.precision`.
         name: See :class:`ImageMetric`.
 
     Raises:
@@ -199,9 +208,10 @@ class InsertionDeletion(ImageMetric):
         insertion_substrate: Fill | None = None,
         step: int | None = None,
         ties: str = "random",
-        chunk: int = 32,
+        chunk: int | None = None,
         seed: int = 0,
         curves: bool = False,
+        precision: Precision = "full",
         *,
         name: str | None = None,
     ) -> None:
@@ -212,12 +222,14 @@ class InsertionDeletion(ImageMetric):
         super().__init__(name=name)
         check_option("ties", ties, TIES)
         check_count("step", 1 if step is None else step)
-        check_count("chunk", chunk)
+        check_chunk(chunk)
+        check_option("precision", precision, PRECISIONS)
         check_seed(seed)
         start = substrate if insertion_substrate is None else insertion_substrate
         self.substrate = as_substrate("substrate", substrate)
         self.insertion_substrate = as_substrate("insertion_substrate", start)
-        self.step, self.ties, self.chunk, self.seed, self.curves = step, ties, chunk, seed, curves
+        self.step, self.ties, self.seed, self.curves = step, ties, seed, curves
+        self.chunk, self.precision = chunk, precision
 
     def measure(
         self,
@@ -234,7 +246,16 @@ class InsertionDeletion(ImageMetric):
         size = images.shape[2] * images.shape[3]
         step, ties = self.step or ceil(size / 112), tie_orders(self.ties, size, self.seed)
         found = perturbation_curves(
-            model, images, targets, maps, *blanks, ties=ties, step=step, head=head, chunk=self.chunk
+            model,
+            images,
+            targets,
+            maps,
+            *blanks,
+            ties=ties,
+            step=step,
+            head=head,
+            precision=self.precision,
+            chunk=self.chunk,
         )
         insertion, deletion = auc(found.insertion), auc(found.deletion)
         values = [insertion - deletion, insertion, deletion, tied_share(maps).to(insertion.device)]
