@@ -93,16 +93,22 @@ class Explained:
 
         Args:
             metric: Its arguments' names say what it reads (see :class:`livecam.metrics.ImageMetric`).
-            rows: Which images, ``(N,)`` bool or their positions; a metric that reads ``masks`` can only be given
-                annotated ones.
+            rows: Which images, ``(N,)`` bool or their ascending positions; a metric that reads ``masks`` can only be
+                given annotated ones.
         """
+        # Ascending positions: so many of them are all, which need no copy.
+        every = rows.dtype != torch.bool and len(rows) == len(self.batch)
+
+        def some(values: Tensor) -> Tensor:
+            return values if every else values[rows]
+
         offered: dict[str, Callable[[], Any]] = {
-            "maps": lambda: getattr(self.explanation, metric.uses)[rows],
-            "masks": lambda: self.batch.mask[rows],
-            "reference": lambda: self.reference[rows],
-            "categories": lambda: self.explanation.target[rows],
-            "targets": lambda: self.explanation.target[rows],
-            "images": lambda: self.batch.image[rows],
+            "maps": lambda: some(getattr(self.explanation, metric.uses)),
+            "masks": lambda: some(self.batch.mask),
+            "reference": lambda: some(self.reference),
+            "categories": lambda: some(self.explanation.target),
+            "targets": lambda: some(self.explanation.target),
+            "images": lambda: some(self.batch.image),
             "model": lambda: self.model,
             "head": lambda: self.head,
             "normalisation": lambda: self.normalisation,

@@ -93,7 +93,7 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
     size = tuple(recording.images.shape[-2:])
     return Explanation(
         map=minmax(resize(raw, size)).float(),
-        energy=resize(raw.relu(), size).float().masked_fill(~is_finite(raw)[:, None, None], 0),
+        energy=resize(raw.relu(), size).float().masked_fill_(~is_finite(raw)[:, None, None], 0),
         raw=raw,
         target=recording.targets,
         predicted=recording.head.predict(recording.logits),
