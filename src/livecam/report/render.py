@@ -67,7 +67,7 @@ def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
         RGB ``(N, 3, H, W)`` in [0, 1].
     """
     maps = maps.nan_to_num(0.5 if signed else 0.0)
-    grey = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True).expand_as(pixels)
+    grey = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True)
     strength = (maps - 0.5).abs() * 2 if signed else maps
     cover = 0.35 + 0.5 * strength[:, None]
     return grey * 0.9 * (1 - cover) + colourise(maps, signed) * cover
