@@ -16,6 +16,7 @@ from livecam.batch import Batch
 from livecam.callbacks.explaining import Explaining
 from livecam.callbacks.failures import Failures, tell_anew
 from livecam.callbacks.own_forward import Heard
+from livecam.callbacks.spending import Spending
 from livecam.explain import Explainer, Explanation, by_names
 from livecam.explain.explanation import check_names
 from livecam.guard import untouched_rng
@@ -69,7 +70,8 @@ class LiveExplanation(Callback):
         self.head = head
         self.normalisation = normalisation
         self._validations = 0
-        self._seconds = 0.0
+        self._spending = Spending()
+        self._began: float | None = None
         # What the validation step's own forward showed of the images that are explained next.
         self._heard: Heard | None = None
         self._failed = Failures(strict)
@@ -88,6 +90,20 @@ class LiveExplanation(Callback):
             )
         tell_anew()
         trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: not isinstance(callback, LiveExplanation))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the time that explanations take of this run."""
+        self._spending, self._began = Spending(), time.perf_counter()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Say, at the end of a training, what all explanations took of it."""
+        live = [callback for callback in trainer.callbacks if isinstance(callback, LiveExplanation)]
+        if stage != TrainerFn.FITTING or self is not live[-1] or self._began is None or not trainer.is_global_zero:
+            return
+        for callback in live:
+            callback._spending.latest()
+        spent, whole_run = sum(callback._spending.total for callback in live), time.perf_counter() - self._began
+        print(f"Explanations took {spent / whole_run:.1%} of this run ({spent:.1f} s of {whole_run:.0f} s).")
 
     def state_dict(self) -> dict[str, Any]:
         """How many validations there were, so that a resumed run picks the same ones."""
@@ -146,12 +162,13 @@ class LiveExplanation(Callback):
             what: What is done inside.
             model: The network that is run inside, if any. On all ranks, but each as often as it needs to.
         """
-        start = time.perf_counter()
-        try:
-            with whole(model) if model is not None else nullcontext(), self.spared(what), untouched_rng():
-                yield
-        finally:
-            self._seconds += time.perf_counter() - start
+        with (
+            self._spending.stretch(),
+            whole(model) if model is not None else nullcontext(),
+            self.spared(what),
+            untouched_rng(),
+        ):
+            yield
 
     def spared(self, what: str) -> AbstractContextManager[None]:
         """Keep any failure inside from reaching the training; raise it when strict."""
@@ -160,9 +177,8 @@ class LiveExplanation(Callback):
     def log_seconds(self, pl_module: LightningModule) -> None:
         """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""
         # Several callbacks log this key in one hook; their times add up, and so do those of all ranks.
-        spent = torch.tensor(self._seconds, device=pl_module.device)
+        spent = torch.tensor(self._spending.latest(), device=pl_module.device)
         pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=True)
-        self._seconds = 0.0
 
     def head_of(self, pl_module: LightningModule, batch: Batch) -> str:
         """Name of the head: the callback's, else the module's own, else what the labels tell, else ``auto``."""
