@@ -45,7 +45,7 @@ class DeletionGame:
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask; 0 for none.
         jitter: What is shown is cut out of an image so many pixels larger, at one of ``jitter`` places per axis.
         precision: What the network runs in; masks and what they show stay as they are.
-        chunk: Masked images per pass; None takes what fits into free memory.
+        chunk: Masked images per pass.
     """
 
     recording: Recording
@@ -57,7 +57,7 @@ class DeletionGame:
     mask_blur: float = 0.0
     jitter: int = 0
     precision: Precision = "full"
-    chunk: int | None = None
+    chunk: int = 32
 
     @property
     def everyone(self) -> Tensor:
@@ -115,14 +115,13 @@ class DeletionGame:
         Costs a forward for each mask.
         """
         middle = (self.jitter // 2) * (self.jitter + 1)
-        size = self.recording.fitting(self.chunk)
-        parts = zip(masks.split(size), owner.split(size))
+        parts = zip(masks.split(self.chunk), owner.split(self.chunk))
         return torch.cat([self._probability(self.shown(mask, own, at=middle), own) for mask, own in parts]).to(masks)
 
     def mean_probability(self, masks: Tensor, owner: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
         """Mean of p_c over noisy shares of masks ``(M, m, m)``, ``(M,)``; costs a forward for each share of each."""
         found = masks.new_empty(len(shares) * len(masks))
-        for part, share, sample, mask in self._terms(len(masks), shares, samples, self.recording.fitting(self.chunk)):
+        for part, share, sample, mask in self._terms(len(masks), shares, samples):
             seen = self.shown(masks[mask], owner[mask], share, sample)
             found[part] = self._probability(seen, owner[mask]).to(found)
         return found.view(len(shares), -1).mean(0)
@@ -144,8 +143,7 @@ class DeletionGame:
         """
         count = len(shares) * len(masks)
         scores, slopes = masks.new_empty(count), masks.new_empty(count, *masks.shape[1:])
-        size = self.recording.fitting(self.chunk, backward=True)
-        for part, share, sample, owner in self._terms(len(masks), shares, samples, size):
+        for part, share, sample, owner in self._terms(len(masks), shares, samples):
             with torch.enable_grad():
                 leaf = masks[owner].requires_grad_(True)
                 seen = self.shown(leaf, owner, share, sample, at)
@@ -161,14 +159,11 @@ class DeletionGame:
     def _probability(self, seen: Tensor, owner: Tensor) -> Tensor:
         return self.recording.probability(seen, owner, self.precision)
 
-    @staticmethod
-    def _terms(
-        masks: int, shares: Tensor, samples: Tensor, size: int
-    ) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+    def _terms(self, masks: int, shares: Tensor, samples: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Chunks of all shares of so many masks, share by share: place, shares, samples and numbers of the masks."""
         count = len(shares) * masks
-        for start in range(0, count, size):
-            part = slice(start, min(start + size, count))
+        for start in range(0, count, self.chunk):
+            part = slice(start, min(start + self.chunk, count))
             number = torch.arange(part.start, part.stop)
             # The same once more on the device, to which nothing is then copied.
             place = torch.arange(part.start, part.stop, device=shares.device)
