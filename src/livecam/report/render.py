@@ -70,7 +70,8 @@ def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
     grey = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True)
     strength = (maps - 0.5).abs() * 2 if signed else maps
     cover = 0.35 + 0.5 * strength[:, None]
-    return grey * 0.9 * (1 - cover) + colourise(maps, signed) * cover
+    # In place, because new memory costs a CPU more than the sum.
+    return colourise(maps, signed).mul_(cover).add_(grey * 0.9 * (1 - cover))
 
 
 @lru_cache
@@ -94,7 +95,7 @@ def quantised(pixels: Tensor) -> Tensor:
     """Pixels in [0, 1] as uint8; those that are uint8 stay as they are."""
     if pixels.dtype == torch.uint8:
         return pixels
-    return (pixels.detach().nan_to_num(0).clamp(0, 1) * 255).round().byte()
+    return pixels.detach().nan_to_num(0).clamp_(0, 1).mul_(255).round_().byte()
 
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
