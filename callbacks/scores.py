@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from livecam.batch import Batch, read_batch
 from livecam.callbacks.failures import tell
+from livecam.callbacks.left_out import LeftOut
 from livecam.callbacks.live import LiveExplanation, Target, genuine
 from livecam.callbacks.own_forward import OwnForward
 from livecam.callbacks.portions import free_memory, out_of_memory
@@ -25,14 +26,7 @@ from livecam.normalisation import Normalisation
 from livecam.options import check_number
 from livecam.progress import quietly
 from livecam.report.tables import log_scores, print_scores
-from livecam.scoring import Explained, asked_of, check_metrics, reads
-
-
-class MaskSource(Protocol):
-    """Anything that gives a map to compare with, such as :class:`livecam.reference.ReferenceMask`."""
-
-    def masks(self, batch: Batch, normalisation: Normalisation) -> Tensor:
-        """Reference maps ``(N, H, W)`` in [0, 1] of a batch normalised with ``normalisation``."""
+from livecam.scoring import Explained, MaskSource, asked_of, check_metrics, reads
 
 
 class ExplanationScores(LiveExplanation):
@@ -88,8 +82,7 @@ class ExplanationScores(LiveExplanation):
         self._baseline = own if baseline and own.name not in taken else None
         self._running: dict[str, list[ImageMetric]] = {}
         self._position = 0
-        self._unannotated = self._unsure = 0
-        self._maps_failed = torch.zeros(())
+        self._left_out = LeftOut.nothing(torch.device("cpu"))
         self._unit = "images"
         # Rows of a pass: images of the largest batch so far.
         self._size = 1
@@ -109,8 +102,8 @@ class ExplanationScores(LiveExplanation):
         for metrics in self._running.values():
             for metric in metrics:
                 metric.reset()
-        self._position = self._unannotated = self._unsure = 0
-        self._maps_failed = torch.zeros((), device=pl_module.device)
+        self._position = 0
+        self._left_out = LeftOut.nothing(pl_module.device)
         self._own_forward.begin()
 
     def on_validation_batch_start(
@@ -166,7 +159,7 @@ class ExplanationScores(LiveExplanation):
         keep = keep[asked.owner]
         if asked.probability is not None:
             sure = asked.probability >= self.min_probability
-            self._unsure += int((keep & ~sure).sum())
+            self._left_out.unsure += (keep & ~sure).sum()
             asked, keep = asked.rows(sure), keep[sure]
         if asked.batch.present is not None:
             self._unit = "pairs of image and category"
@@ -179,12 +172,11 @@ class ExplanationScores(LiveExplanation):
         explanations = self.explain(trainer, pl_module, batch)
         for explainer in self.explainers:
             found = explanations.get(explainer.name)
-            # No sum of Python's, which would wait for the device at every batch.
-            self._maps_failed += (keep if found is None else keep & ~is_finite(found.raw)).sum()
+            self._left_out.failed += (keep if found is None else keep & ~is_finite(found.raw)).sum()
         if explanations:
             batch = batch.about(next(iter(explanations.values())).target)
         annotated = keep & batch.has_mask if batch.mask is not None else torch.zeros_like(keep)
-        self._unannotated += int((keep & ~annotated).sum())
+        self._left_out.unannotated += (keep & ~annotated).sum()
         normalisation = self.normalisation_of(trainer)
         reference = None
         if self.reference and explanations:
@@ -196,8 +188,7 @@ class ExplanationScores(LiveExplanation):
         if self._baseline and explanations:
             methods[self._baseline.name] = self._baseline
             explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
-        # Positions, found once: to look for them waits for the device.
-        known, whole = annotated.nonzero()[:, 0], keep.nonzero()[:, 0]
+        known, whole = _positions(annotated, keep)
         for name, explanation in explanations.items():
             seen = Explained(
                 batch, methods[name], explanation, pl_module, self.head_of(pl_module, batch), normalisation, reference
@@ -260,12 +251,12 @@ class ExplanationScores(LiveExplanation):
     def _log_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log how many images had no mask or could not be read; of several callbacks one does, or they would add up."""
         # Callbacks with other methods add theirs under the same key.
-        counts = {"val/failed_maps": self._maps_failed}
+        counts: dict[str, Tensor | int] = {"val/failed_maps": self._left_out.failed}
         if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
-            counts["val/images_without_mask"] = self._unannotated
+            counts["val/images_without_mask"] = self._left_out.unannotated
         least = self.min_probability
         if least > 0 and self is _first(trainer, lambda callback: callback.min_probability == least):
-            counts[f"val/below_probability_{least:g}"] = self._unsure
+            counts[f"val/below_probability_{least:g}"] = self._left_out.unsure
         unreadable = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
         if isinstance(unreadable, int) and self is _first(trainer, lambda callback: True):
             counts["val/unreadable_images"] = unreadable
@@ -292,6 +283,12 @@ class ExplanationScores(LiveExplanation):
                 for logger in trainer.loggers:
                     with self.spared(f"giving the scores to {type(logger).__name__}"):
                         log_scores(self.results, methods, logger)
+
+
+def _positions(*chosen: Tensor) -> list[Tensor]:
+    """Where each of several ``(N,)`` bool tensors holds; one wait for the device, however many they are."""
+    found = torch.stack(chosen).cpu()
+    return [each.nonzero()[:, 0].to(chosen[0].device) for each in found]
 
 
 def _compares(metric: ImageMetric) -> bool:

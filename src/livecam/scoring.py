@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,13 @@ from livecam.guard import as_input, undisturbed
 from livecam.heads import as_logits, get_head
 from livecam.metrics import ImageMetric
 from livecam.normalisation import Normalisation
+
+
+class MaskSource(Protocol):
+    """Anything that gives a map to compare with, such as :class:`livecam.reference.ReferenceMask`."""
+
+    def masks(self, batch: Batch, normalisation: Normalisation) -> Tensor:
+        """Reference maps ``(N, H, W)`` in [0, 1] of a batch normalised with ``normalisation``."""
 
 
 @dataclass
