@@ -97,7 +97,8 @@ class ExplanationScores(LiveExplanation):
         """Begin with empty metrics."""
         asked = {explainer.name: self.metrics for explainer in self.explainers}
         if self._baseline:
-            asked[self._baseline.name] = [metric for metric in self.metrics if _compares(metric)]
+            # A map of no network can be judged for nothing by what compares with ground truth.
+            asked[self._baseline.name] = [metric for metric in self.metrics if {"masks", "reference"} & reads(metric)]
         self._running = {name: [m.clone().to(pl_module.device) for m in metrics] for name, metrics in asked.items()}
         for metrics in self._running.values():
             for metric in metrics:
@@ -289,11 +290,6 @@ def _positions(*chosen: Tensor) -> list[Tensor]:
     """Where each of several ``(N,)`` bool tensors holds; one wait for the device, however many they are."""
     found = torch.stack(chosen).cpu()
     return [each.nonzero()[:, 0].to(chosen[0].device) for each in found]
-
-
-def _compares(metric: ImageMetric) -> bool:
-    """Whether a metric compares with ground truth, so that a map of no network can be judged by it for nothing."""
-    return bool({"masks", "reference"} & reads(metric))
 
 
 def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> ExplanationScores | None:
