@@ -47,8 +47,12 @@ def checked(contest: Contest) -> dict[str, dict]:
 
 
 def _check(contest: Contest, peer: Peer) -> Check:
-    convention = peer.like or contest.ours
-    apart = difference(contest.comparable(convention()), contest.comparable(peer.run()))
+    ours = contest.comparable((peer.like or contest.ours)())
+    try:
+        theirs = contest.comparable(peer.run())
+    except Exception as error:
+        return Check(None, None, f"fails in double precision with {type(error).__name__}")
+    apart = difference(ours, theirs)
     if peer.like is None:
         return Check(None, apart, peer.why)
     if not apart <= TOLERANCE:

@@ -20,7 +20,8 @@ class Results:
 
     def __init__(self, file: Path, settings: dict[str, Any], resume: bool = False) -> None:
         self.file = file
-        self.data: dict[str, Any] = {"settings": settings, "checks": {}, "cells": {}, "left_out": {}, "curves": {}}
+        parts = ("checks", "cells", "left_out", "curves", "live")
+        self.data: dict[str, Any] = {"settings": settings, **{part: {} for part in parts}}
         if resume and file.exists():
             before = json.loads(file.read_text())
             if changed := [key for key in settings if before["settings"].get(key) != settings[key]]:

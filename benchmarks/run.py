@@ -1,6 +1,6 @@
 """Measure livecam against torchcam, pytorch_grad_cam, captum and the bare passes: one process, everybody in turns.
 
-uv run --group bench python benchmarks/run.py [--quick] [--only REGEX] [--budget MINUTES] [--resume] [--write-docs]
+uv run --group bench python benchmarks/run.py [--quick] [--only REGEX] [--budget MINUTES] [--live] [--resume] [--write-docs]
 
 Cells are called net/method/batch/precision/size, such as resnet50/gradcam/8/fp32/224. Results are written after each;
 what does not fit into the budget is named in them.
@@ -32,16 +32,21 @@ PAGE = HERE.parent / "docs" / "performance.md"
 CHECKED_AT = 64
 THEIR_PRICE = 2.0
 """What other libraries are expected to take over the bare passes, where a budget is spent."""
+PREPARING = 3.0
+"""Seconds that building and checking is expected to take per cell."""
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="REGEX", help="cells and curves whose name contains a match")
+    parser.add_argument("--only", default="", metavar="REGEX", help="what is called so: cells, curve/NAME, live/NET")
     parser.add_argument("--quick", action="store_true", help="ResNet18 at 64 px, one image, one repeat, no curves")
-    parser.add_argument("--budget", type=float, default=25, metavar="MINUTES", help="for the cells; curves come on top")
+    parser.add_argument(
+        "--budget", type=float, default=25, metavar="MINUTES", help="for the cells; curves and live on top"
+    )
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--live", action="store_true", help="validations of 1024 images with and without explanations")
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
@@ -76,7 +81,7 @@ class Costs:
         passes = unit * cell.batch * (one.forwards + 3 * one.gradients)
         bare = 1 if cell.precision == "fp32" else 3
         first = passes * (bare + 1 + THEIR_PRICE * len(one.peers))
-        return first * (1 if first > COSTLY else 1 + self.repeats)
+        return PREPARING + first * (1 if first > COSTLY else 1 + self.repeats)
 
     def _bare(self, cell: Cell) -> tuple[Subject, float]:
         key = cell.net, cell.precision
@@ -138,13 +143,33 @@ def run_cells(args: argparse.Namespace, results: Results) -> None:
             result = measured(cell, args.repeats)
             said = "  ".join(f"{name} {run['ratio']:.2f}" for name, run in result["runs"].items() if name != "bare")
             said = f"bare {result['runs']['bare']['ms']:.1f} ms  {said}  {'  '.join(result['failed'].values())}"
-        except Disagreement as error:
-            result = {"refused": str(error)}
-            said = f"refused: {error}"
+        except (Disagreement, torch.OutOfMemoryError) as error:
+            result = {"refused": str(error).partition("\n")[0]}
+            said = f"refused: {result['refused']}"
         results.put("cells", cell.key, result)
         done += cost
         rest = (time.monotonic() - start) / done * (total - done)
         print(f"[{number}/{len(chosen)}] {cell.key}  {said}  ({rest / 60:.1f} min left)", flush=True)
+
+
+def run_curves(args: argparse.Namespace, results: Results) -> None:
+    """How cost grows; each curve takes a minute or so."""
+    for name, curve in CURVES.items():
+        if re.search(args.only, f"curve/{name}") and name not in results.data["curves"]:
+            results.put("curves", name, curve(DEVICE, args.repeats))
+            print(f"curve/{name}  {results.data['curves'][name]['lines']}", flush=True)
+
+
+def run_live(args: argparse.Namespace, results: Results) -> None:
+    """What live scores and a gallery add to a validation."""
+    # Lightning takes seconds to import, which single cells need not wait for.
+    import live_validation
+
+    for net in live_validation.NETS:
+        if re.search(args.only, f"live/{net}") and net not in results.data["live"]:
+            rows = list(live_validation.rows((net,), images=1024, batch=32, size=args.size, repeats=3))
+            results.put("live", net, rows)
+            print(f"live/{net}", *(f"  {row['kind']} {row['ratio']:.3f}" for row in rows), flush=True)
 
 
 def main() -> int:
@@ -155,10 +180,10 @@ def main() -> int:
     print("; ".join(f"{key} {value}" for key, value in results.data["settings"].items()), flush=True)
     with quietly():
         run_cells(args, results)
-        for name, curve in CURVES.items():
-            if not args.quick and re.search(args.only, f"curve/{name}") and name not in results.data["curves"]:
-                results.put("curves", name, curve(DEVICE, args.repeats))
-                print(f"curve/{name}  {results.data['curves'][name]['lines']}", flush=True)
+        if not args.quick:
+            run_curves(args, results)
+        if args.live:
+            run_live(args, results)
     if args.write_docs:
         put_between(PAGE, args.out.name, page_part(results.data))
         draw(results.data["curves"], PAGE.parent, args.out.stem)

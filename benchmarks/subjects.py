@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -65,12 +66,7 @@ def subject(
         device: Where both live.
         **options: Arguments of the network, such as a U-Net's ``width``.
     """
-    torch.manual_seed(0)
-    net = _calibrated(build_model(NETS[name], CLASSES, **options))
-    linear = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
-    with torch.no_grad():
-        net.get_submodule(linear).weight.mul_(SPREAD / net(_noise(1, 64)).std())
-    net = net.to(device, dtype)
+    net, linear = _network(name, dtype, device, **options)
     images = _noise(batch, size).to(device, dtype)
     structure = structure_of(net, images)
     layer = LAYERS.get(name) or structure.resolve(None)
@@ -84,6 +80,17 @@ def subject(
 
 def _noise(batch: int, size: int) -> Tensor:
     return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@cache
+def _network(name: str, dtype: torch.dtype, device: str, **options: int) -> tuple[nn.Module, str]:
+    """The same weights whatever the type, and the name of the last linear layer; kept, since nobody changes it."""
+    torch.manual_seed(0)
+    net = _calibrated(build_model(NETS[name], CLASSES, **options))
+    linear = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
+    with torch.no_grad():
+        net.get_submodule(linear).weight.mul_(SPREAD / net(_noise(1, 64)).std())
+    return net.to(device, dtype), linear
 
 
 def _calibrated(net: nn.Module) -> nn.Module:

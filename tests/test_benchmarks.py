@@ -38,6 +38,9 @@ def data():
         },
         "left_out": {"unet/scorecam/32/fp32/224": "over the budget: about 90.0 min"},
         "curves": {},
+        "live": {
+            "unet": [{"kind": "plain", "ratio": 1.0, "images": 64}, {"kind": "scores and gallery", "ratio": 1.07}]
+        },
     }
 
 
@@ -87,6 +90,8 @@ def test_targets_divide_by_the_unit_that_they_name_and_stay_open_where_nothing_w
     # 0.96 of bare forwards in bf16, which are a quarter of those in fp32.
     assert "| ≤ 0.25 | 0.24 | 0.40 torchcam |" in lines["| Score-CAM in bf16, over bare forwards in fp32"]
     assert "not measured here" in lines["| RISE, over its passes"]
+    live = "| live scores of the family and a gallery, unet, 64 images, over plain validation"
+    assert "| ≤ 1.10 | 1.07 |" in lines[live]
 
 
 def test_notes_say_who_differs_who_failed_and_how_much_was_left_out(data):
@@ -190,6 +195,7 @@ def test_a_library_that_differs_is_refused():
         return Contest(lambda: ours, [Peer("other", lambda: theirs, **options)], lambda: None, 1)
 
     assert checked(contest(ours, like=lambda: ours))["other"]["agrees"] is True
+    assert "TypeError" in checked(contest(None, like=lambda: ours))["other"]["why"]
     assert checked(contest(ours + 1, why="bug"))["other"] == {"agrees": None, "difference": 0.5, "why": "bug"}
     with pytest.raises(Disagreement, match="other and livecam differ by 1"):
         checked(contest(ours + 2e-5, like=lambda: ours))
