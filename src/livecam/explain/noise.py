@@ -42,8 +42,10 @@ class Noise:
             sample: Numbers of the samples, LongTensor ``(M,)`` on the CPU, so that nobody waits for a device to tell.
             owner: LongTensor ``(M,)``: the image whose range scales each.
         """
-        numbers, place = sample.unique(return_inverse=True)
-        return self.spread[owner] * self._normal(numbers.tolist())[on_device(place, self.images.device)]
+        numbers = sample.tolist()
+        each = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
+        place = on_device(torch.tensor([each[number] for number in numbers]), self.images.device)
+        return self.spread[owner] * self._normal(list(each))[place]
 
     def _normal(self, numbers: list[int]) -> Tensor:
         """Standard normal noise ``(S, C, H, W)`` of these samples, of the type and on the device of the images."""
