@@ -156,7 +156,8 @@ class ExplanationScores(LiveExplanation):
         keep = genuine(trainer, batch, position)
         head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
         heard = self._own_forward.heard(self.explainers, head=head, normalisation=normalisation)
-        asked = asked_of(batch, self.target, pl_module, head, self.min_probability)
+        logits = heard.listener.logits() if heard and self.min_probability else None
+        asked = asked_of(batch, self.target, pl_module, head, self.min_probability, logits)
         keep = keep[asked.owner]
         if asked.probability is not None:
             sure = asked.probability >= self.min_probability

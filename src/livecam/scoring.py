@@ -49,7 +49,9 @@ class Asked:
         return [self.rows(part) for part in places.split(size)] if len(places) else []
 
 
-def asked_of(batch: Batch, target: str, model: nn.Module, head: str, least: float = 0.0) -> Asked:
+def asked_of(
+    batch: Batch, target: str, model: nn.Module, head: str, least: float = 0.0, logits: Tensor | None = None
+) -> Asked:
     """Take the questions out of a batch.
 
     Args:
@@ -58,14 +60,16 @@ def asked_of(batch: Batch, target: str, model: nn.Module, head: str, least: floa
         model: The network; asked for probabilities where ``least`` is above 0, at one forward of the batch.
         head: Name of its head.
         least: Least probability that rows will be kept for.
+        logits: Of the batch ``(N, K)``, where they are known; they spare that forward.
     """
     if target == "label" and batch.several:
         asked = Asked(batch.by_category(), batch.known_pairs.image)
     else:
         asked = Asked(batch, torch.arange(len(batch), device=batch.image.device))
     if least > 0 and len(asked.owner):
-        with undisturbed(model, batch.image.device):
-            logits = as_logits(model(as_input(model, batch.image))).float()
+        if logits is None:
+            with undisturbed(model, batch.image.device):
+                logits = as_logits(model(as_input(model, batch.image))).float()
         found = get_head(head, logits.shape[1])
         targets = asked.batch.label if target == "label" else found.predict(logits)
         found.check_targets(targets, logits)

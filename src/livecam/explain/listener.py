@@ -64,6 +64,10 @@ class Listener:
         for ear in self._ears:
             ear.handle.remove()
 
+    def logits(self) -> Tensor:
+        """Logits ``(N, K)`` of all images; for what is raised see :meth:`recording`."""
+        return self._classified(self._heard()[self._pooled].mean((2, 3)))[0]
+
     def recording(
         self,
         rows: Tensor | slice | None,
@@ -83,15 +87,12 @@ class Listener:
             UnheardError: When the forward did not show it: a layer ran not exactly once, or saw other images.
             ValueError: When a target is out of range.
         """
-        activations = {ear.capture: ear.heard(len(self.images)) for ear in self._ears}
-        images = self.images
+        images, activations = self.images, self._heard()
         if rows is not None:
             images, activations = images[rows], {capture: value[rows] for capture, value in activations.items()}
         pooled = activations[self._pooled]
         channels = Channels(pooled)
-        linear = self._layers[self.structure.linear]
-        weight = linear.weight.detach().to(pooled.dtype)
-        logits = F.linear(channels.mean, weight, None if linear.bias is None else linear.bias.detach().to(pooled.dtype))
+        logits, weight = self._classified(channels.mean)
         found = get_head(head, logits.shape[1])
         targets = found.predict(logits) if targets is None else targets.long()
         found.check_targets(targets, logits)
@@ -110,6 +111,15 @@ class Listener:
             _layers=self._layers,
             _channels={self._pooled: channels},
         )
+
+    def _heard(self) -> dict[Capture, Tensor]:
+        return {ear.capture: ear.heard(len(self.images)) for ear in self._ears}
+
+    def _classified(self, means: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of pooled activations ``(M, K)``, and the weight of the layer that gives them."""
+        linear = self._layers[self.structure.linear]
+        weight = linear.weight.detach().to(means.dtype)
+        return F.linear(means, weight, None if linear.bias is None else linear.bias.detach().to(means.dtype)), weight
 
 
 class _Ear:
