@@ -1,6 +1,6 @@
 """Measure livecam against torchcam, pytorch_grad_cam, captum and the bare passes: one process, everybody in turns.
 
-uv run --group bench python benchmarks/run.py [--quick] [--only REGEX] [--budget MINUTES] [--live] [--resume] [--write-docs]
+uv run --group bench python benchmarks/run.py [--quick] [--only REGEX] [--budget MINUTES] [--live] [--resume]
 
 Cells are called net/method/batch/precision/size, such as resnet50/gradcam/8/fp32/224. Results are written after each;
 what does not fit into the budget is named in them.
