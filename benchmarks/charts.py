@@ -22,11 +22,10 @@ def nice_step(span: float, most: int = 5) -> float:
 
 
 def spread(places: Sequence[float], apart: float) -> list[float]:
-    """The same places in the same order, moved downwards until neighbours are so far apart."""
-    order = sorted(range(len(places)), key=places.__getitem__)
-    moved, last = list(places), float("-inf")
-    for index in order:
-        last = moved[index] = max(places[index], last + apart)
+    """The same places in the same order, moved upwards, off the axis, until neighbours are so far apart."""
+    moved, last = list(places), float("inf")
+    for index in sorted(range(len(places)), key=places.__getitem__, reverse=True):
+        last = moved[index] = min(places[index], last - apart)
     return moved
 
 

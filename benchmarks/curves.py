@@ -18,9 +18,11 @@ Actions = dict[str, Callable[[], object]]
 
 
 def _everybody(made: Subject) -> Actions:
-    """Bare pass, livecam and the others at the whole family."""
+    """Bare pass, livecam and torchcam at the whole family."""
     whole = contest("family", made)
-    return {"bare": whole.bare, "livecam": whole.ours, **{peer.library: peer.run for peer in whole.peers}}
+    # pytorch_grad_cam would press the others onto the axis; the tables have it.
+    others = {peer.library: peer.run for peer in whole.peers if peer.library != "grad-cam"}
+    return {"bare": whole.bare, "livecam": whole.ours, **others}
 
 
 def _curve(

@@ -185,7 +185,7 @@ def main() -> int:
         if args.live:
             run_live(args, results)
     if args.write_docs:
-        put_between(PAGE, args.out.name, page_part(results.data))
+        put_between(PAGE, args.out.name, page_part(results.data, args.out.stem))
         draw(results.data["curves"], PAGE.parent, args.out.stem)
     print(f"Written to {args.out}")
     return int(any("refused" in result for result in results.data["cells"].values()))

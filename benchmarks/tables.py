@@ -116,11 +116,13 @@ def targets_table(data: dict[str, Any]) -> str:
     return table(rows)
 
 
-def page_part(data: dict[str, Any]) -> str:
-    """Everything that a page shows of one file of results, but the charts."""
+def page_part(data: dict[str, Any], stem: str) -> str:
+    """Everything that a page shows of one file of results; charts lie beside it as ``performance_<stem>_<name>.svg``."""
     settings = data["settings"]
     line = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "size")
-    return "\n\n".join([f"{line}; {settings['size']} px.", targets_table(data), cells_table(data), notes(data)])
+    charts = [f"![{curve['title']}](performance_{stem}_{name}.svg)" for name, curve in data["curves"].items()]
+    parts = [f"{line}; {settings['size']} px.", targets_table(data), cells_table(data), notes(data), "\n".join(charts)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def put_between(page: Path, name: str, text: str) -> None:

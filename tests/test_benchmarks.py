@@ -116,6 +116,16 @@ def test_the_page_keeps_what_stands_around_the_markers(tmp_path):
         put_between(page, "cuda.json", "new")
 
 
+def test_a_page_shows_tables_notes_and_every_chart(data):
+    from tables import cells_table, notes, page_part, targets_table
+
+    data["curves"]["batch"] = {"title": "Family [over] batches"}
+    text = page_part(data, "cpu")
+    assert text.startswith("device CPU; 224 px.")
+    assert all(part in text for part in (cells_table(data), notes(data), targets_table(data)))
+    assert "![Family [over] batches](performance_cpu_batch.svg)" in text
+
+
 def test_the_page_of_the_repository_has_a_place_for_both_devices():
     text = (ROOT / "docs" / "performance.md").read_text()
     for name in ("cpu.json", "cuda.json"):
@@ -180,7 +190,7 @@ def test_a_chart_is_whole_and_its_names_do_not_overlap():
     chart = ElementTree.fromstring(line_chart("A & B", "pixels", "ms", [64, 128], lines))
     words = [each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")]
     assert words[:3] == ["A & B", "ms", "pixels"] and words[-3:] == ["bare", "livecam", "torch<cam"]
-    assert spread([10, 10, 0], 5) == [10, 15, 0]
+    assert spread([10, 10, 0, 7], 5) == [5, 10, -5, 0]
 
 
 @pytest.mark.oracle
