@@ -14,6 +14,7 @@ from conditions import conditions, seconds
 from torch import nn
 
 from livecam.explain import EMP, IGOS, SIGCAM, Explainer, explain, structure_of
+from livecam.memory import chunk_for
 
 
 def bare(net: nn.Module, images: torch.Tensor, forwards: int, both: int, chunk: int) -> None:
@@ -57,7 +58,7 @@ def main() -> None:
             tries = 1 + (history["step"] / few.step).log() / torch.tensor(few.decay).log()
             count += round(float(tries.sum()))
         # Adam's steps come one after the other.
-        chunk = args.batch if isinstance(explainer, EMP) else few.chunk
+        chunk = args.batch if isinstance(explainer, EMP) else chunk_for(net, images, backward=True)
 
         def passes(count: int = count, both: int = both, chunk: int = chunk) -> None:
             bare(net, images, count, both * args.batch, chunk)

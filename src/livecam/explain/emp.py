@@ -44,7 +44,8 @@ class EMP(MaskOptimiser):
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask.
         baseline: The blank, see :func:`livecam.fills.filled`.
         seed: Of noise and jitter.
-        precision: Of the masked images' passes, see :mod:`livecam.precision`; masks stay in at least float32.
+        precision: Of the masked images' passes, see :mod:`livecam.precision`; masks stay in at least float32. Each step
+            builds on the last, so ``bf16`` may end at another mask: it is for a first look.
         chunk: Masked images per pass; None takes what fits into free memory, see :mod:`livecam.memory`.
         name: See :class:`Explainer`.
 

@@ -48,7 +48,8 @@ class IGOS(MaskOptimiser):
         noise: Standard deviation, in units of the model's input.
         baseline: The blank, see :func:`livecam.fills.filled`.
         seed: Of the noise.
-        precision: Of the masked images' passes, see :mod:`livecam.precision`; masks stay in at least float32.
+        precision: Of the masked images' passes, see :mod:`livecam.precision`; masks stay in at least float32. Each step
+            builds on the last, so ``bf16`` may end at another mask: it is for a first look.
         chunk: Masked images per pass; None takes what fits into free memory, see :mod:`livecam.memory`.
         name: See :class:`Explainer`.
 
