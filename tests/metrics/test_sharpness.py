@@ -79,3 +79,31 @@ def test_maps_without_contrast_are_left_out_of_the_mean():
     alone, with_flat = values(one), values(torch.cat([one, torch.full((1, 5, 8), 0.3)]))
     assert with_flat["sharpness"] == alone["sharpness"]
     assert (with_flat["n"], with_flat["undefined"], with_flat["degenerate"]) == (1, 1, 1)
+
+
+MAPS = {
+    "noise": lambda g: torch.rand(2, 40, 50, generator=g),
+    "as fine as a layer": lambda g: torch.nn.functional.interpolate(
+        torch.randn(2, 1, 7, 7, generator=g).relu(), (56, 56)
+    )[:, 0],
+    "smooth": lambda g: torch.nn.functional.interpolate(torch.rand(2, 1, 7, 7, generator=g), (56, 56), mode="bilinear")[
+        :, 0
+    ],
+    "nearly uniform": lambda g: 1 + 1e-3 * torch.rand(2, 40, 50, generator=g),
+    "heavy tails": lambda g: torch.randn(2, 40, 50, generator=g).mul(4).exp(),
+    "one pixel above dust": lambda g: torch.cat([torch.ones(2, 1, 50), 1e-6 * torch.rand(2, 39, 50, generator=g)], 1),
+    "few values": lambda g: torch.randint(0, 4, (2, 40, 50), generator=g).float(),
+    "tiny": lambda g: 1e-30 * torch.rand(2, 40, 50, generator=g),
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_of_a_histogram_are_as_good_as_sorting(kind, seed):
+    maps = MAPS[kind](torch.Generator().manual_seed(seed))
+    flat = maps.flatten(1).double().sort(1).values
+    size = flat.shape[1]
+    rank = torch.arange(1, size + 1, dtype=torch.float64)
+    expected = ((2 * rank - size - 1) * flat).sum(1) / (size * flat.sum(1))
+    torch.testing.assert_close(gini(maps), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(gini(maps.double()), expected, atol=1e-5, rtol=0)

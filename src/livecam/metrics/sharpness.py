@@ -16,7 +16,7 @@ def gini(energy: Tensor) -> Tensor:
 
     sum_i (2 r_i - n - 1) x_i / (n sum x) with r_i the rank of x_i. Ranks come from a histogram instead of a sort, which
     would take longer than a network's forward: between bins they are exact, and within a bin the sum follows from the
-    values' number and variance as if they were evenly spaced. Within 1e-6 of sorting, and exact for few values.
+    values' number and variance as if they were evenly spaced. Within 1e-5 of sorting.
     """
     flat = energy.flatten(1)
     images, size = flat.shape
