@@ -117,7 +117,7 @@ def targets_table(data: dict[str, Any]) -> str:
 
 
 def page_part(data: dict[str, Any], stem: str) -> str:
-    """Everything that a page shows of one file of results; charts lie beside it as ``performance_<stem>_<name>.svg``."""
+    """All that a page shows of one file of results; charts lie beside it as ``performance_<stem>_<name>.svg``."""
     settings = data["settings"]
     line = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "size")
     charts = [f"![{curve['title']}](performance_{stem}_{name}.svg)" for name, curve in data["curves"].items()]

