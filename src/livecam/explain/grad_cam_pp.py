@@ -37,10 +37,10 @@ def plus_plus_alpha(
             "its ReLU, or pass post_relu=True where the ReLU is in-place.",
             stacklevel=3,
         )
-    denominator = 2 + size * known.mean[:, :, None, None] * slope
-    singular = counted & (denominator <= 1e-3)
-    used = counted & ~singular
-    alpha = torch.where(used, 1 / denominator.masked_fill(~used, 1), 0)
+    # In place, because at full resolution new memory costs a CPU more than the arithmetic.
+    denominator = (slope * (size * known.mean[:, :, None, None])).add_(2)
+    singular = (denominator <= 1e-3).logical_and_(counted)
+    alpha = denominator.reciprocal_().masked_fill_(singular | ~counted, 0)
     return alpha, singular.sum((1, 2, 3)) * (size // slope.shape[2:].numel())
 
 
@@ -72,5 +72,6 @@ class GradCAMPlusPlus(LayerExplainer):
         if self.normalise_alpha:
             total = alpha.mean((2, 3), keepdim=True) * size
             alpha = alpha / total.masked_fill(total == 0, 1)
-        weights = (alpha * gradients.relu()).mean((2, 3)) * size
+        # alpha is 0 where g is not positive.
+        weights = alpha.mul_(gradients).mean((2, 3)) * size
         return weighted_sum(weights, activations).relu(), {"singular": singular}
