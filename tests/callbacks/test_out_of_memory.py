@@ -8,12 +8,12 @@ import torch
 from lightning import seed_everything
 
 from livecam.callbacks import ExplanationScores
-from livecam.callbacks.portions import Portions, halved, largest_chunk, out_of_memory
+from livecam.callbacks.portions import Portions, chunk_of, halved, largest_chunk, out_of_memory
 from livecam.data import PlantedShapesData
-from livecam.explain import AOP, CAM, EMP, GradCAM, LayerCAM, ScoreCAM, by_names
+from livecam.explain import AOP, CAM, EMP, RISE, GradCAM, LayerCAM, ScoreCAM, by_names
 from livecam.explain.explainer import Explainer
 from livecam.guard import is_ours
-from livecam.metrics import Sharpness
+from livecam.metrics import InsertionDeletion, Sharpness
 
 
 def refuse(needed: int, there: int) -> None:
@@ -166,6 +166,11 @@ def test_methods_within_methods_are_halved():
     assert halved(ScoreCAM(chunk=3), 5).chunk == 1
     assert halved(CAM(), 3) == CAM() and largest_chunk(CAM()) == 1
     assert halved(whole, 0) is whole
+
+
+def test_a_chunk_that_free_memory_chose_is_halved_to_a_number():
+    assert halved(RISE(), 1).chunk == 16 and halved(RISE(), 9).chunk == 1
+    assert [chunk_of(InsertionDeletion(chunk=chunk)) for chunk in (None, 8)] == [32, 8] and chunk_of(Sharpness()) == 1
 
 
 def test_portions_end():
