@@ -133,7 +133,9 @@ def run_cells(args: argparse.Namespace, results: Results) -> None:
     wanted = matrix(args.nets, METHODS, args.batches, args.precisions, args.size)
     wanted = [cell for cell in wanted if re.search(args.only, cell.key) and cell.key not in results.data["cells"]]
     chosen, left_out = within(wanted, Costs(args.repeats), 60 * args.budget)
-    results.data["left_out"] = {cell.key: why for cell, why in left_out.items()}
+    # A resumed run of a few cells does not forget what others were left out.
+    before = {key: why for key, why in results.data["left_out"].items() if key not in {cell.key for cell in chosen}}
+    results.data["left_out"] = before | {cell.key: why for cell, why in left_out.items()}
     results.write()
     total, done, start = sum(chosen.values()), 0.0, time.monotonic()
     print(f"{len(chosen)} cells, {len(left_out)} over the budget; about {total / 60:.0f} min", flush=True)
