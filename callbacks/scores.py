@@ -17,7 +17,7 @@ from livecam.callbacks.failures import tell
 from livecam.callbacks.left_out import LeftOut
 from livecam.callbacks.live import LiveExplanation, Target, genuine
 from livecam.callbacks.own_forward import OwnForward
-from livecam.callbacks.portions import free_memory, out_of_memory
+from livecam.callbacks.portions import chunk_of, free_memory, out_of_memory
 from livecam.explain import Explainer, Explanation
 from livecam.explain.baselines import CentredGaussian
 from livecam.explain.maps import is_finite, minmax
@@ -208,7 +208,7 @@ class ExplanationScores(LiveExplanation):
                 metric.update(**seen.evidence(metric, rows))
             return
         except Exception as error:
-            chunk = getattr(metric, "chunk", 1)
+            chunk = chunk_of(metric)
             if not out_of_memory(error) or max(chunk, len(rows)) == 1:
                 # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
                 self._failed(f"Metric {metric.name!r} failed for {method!r}, images are left out; training goes on.")

@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from livecam.explain.cam import LayerExplainer, weighted_sum
