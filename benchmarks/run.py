@@ -167,9 +167,9 @@ def run_live(args: argparse.Namespace, results: Results) -> None:
     # Lightning takes seconds to import, which single cells need not wait for.
     import live_validation
 
-    for net in live_validation.NETS:
+    for net, size in live_validation.NETS.items():
         if re.search(args.only, f"live/{net}") and net not in results.data["live"]:
-            rows = list(live_validation.rows((net,), images=1024, batch=32, size=args.size, repeats=3))
+            rows = list(live_validation.rows({net: size}, images=1024, batch=32, repeats=args.repeats))
             results.put("live", net, rows)
             print(f"live/{net}", *(f"  {row['kind']} {row['ratio']:.3f}" for row in rows), flush=True)
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from livecam.sharded import whole
 
-_ours: ContextVar[bool] = ContextVar("ours", default=False)
+# The network that is being explained just now.
+_ours: ContextVar[nn.Module | None] = ContextVar("ours", default=None)
 
 
 @contextmanager
@@ -68,36 +69,42 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     Raises:
         RuntimeError: When the parameters were created in inference mode and can take no part in autograd.
     """
+    with ExitStack() as after:
+        if _ours.get() is not model:
+            _enter(after, model, device)
+        after.enter_context(torch.inference_mode(False))
+        after.enter_context(torch.no_grad())
+        after.enter_context(torch.autocast(device.type, enabled=False))
+        yield
+
+
+def _enter(after: ExitStack, model: nn.Module, device: torch.device) -> None:
+    """What takes a look at every module, and is done already where explanations are nested."""
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise RuntimeError(
             "The model's parameters were created inside torch.inference_mode(), so no gradient can pass through them: "
             "build the model outside of it."
         )
-    modes = [(module, module.training) for module in model.modules()]
-    eager = torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
-    token = _ours.set(True)
-    try:
-        for module, _ in modes:
-            # Not .eval(): a LightningModule or a frozen backbone may override train().
-            module.training = False
-        with (
-            whole(model),
-            untouched_rng(device),
-            torch.inference_mode(False),
-            torch.no_grad(),
-            torch.autocast(device.type, enabled=False),
-            eager,
-        ):
-            yield
-    finally:
-        _ours.reset(token)
-        for module, training in modes:
-            module.training = training
+    token = _ours.set(model)
+    after.callback(_ours.reset, token)
+    training = [module for module in model.modules() if module.training]
+    after.callback(_set_training, training, True)
+    # Not .eval(): a LightningModule or a frozen backbone may override train().
+    _set_training(training, False)
+    after.enter_context(whole(model))
+    after.enter_context(untouched_rng(device))
+    if is_compiled(model):
+        after.enter_context(torch.compiler.set_stance("force_eager"))
+
+
+def _set_training(modules: list[nn.Module], mode: bool) -> None:
+    for module in modules:
+        module.training = mode
 
 
 def is_ours() -> bool:
     """Whether passes are run for explanations just now, :func:`undisturbed`, and not by the training."""
-    return _ours.get()
+    return _ours.get() is not None
 
 
 def is_compiled(model: nn.Module) -> bool:
