@@ -103,7 +103,8 @@ def targets_table(data: dict[str, Any]) -> str:
     size = data["settings"]["size"]
     for net, live in data["live"].items():
         ratio = next(each["ratio"] for each in live if each["kind"] == "scores and gallery")
-        what = f"live scores of the family and a gallery, {net}, {live[0]['images']} images of {live[0]['size']} px, over plain validation"
+        set_of = f"{live[0]['images']} images of {live[0]['size']} px"
+        what = f"live scores of the family and a gallery, {net}, {set_of}, over plain validation"
         rows.append([what, "≤ 1.10", f"{ratio:.2f}", NOBODY, f"`run.py --live --only 'live/{net}$'`"])
     row(f"Grad-CAM, ResNet50, {size} px, batch 8, over a bare forward", 1.03, f"resnet50/gradcam/8/fp32/{size}")
     row("the whole family, the same", 1.08, f"resnet50/family/8/fp32/{size}")

@@ -66,6 +66,8 @@ class Explaining:
                 else:
                     wanted = [capture for e in group for capture in captures[e.name]]
                     recording = record(model, images[rows], goals, wanted, structure=structure, **options)
+                # One answer for all: near a tie, two passes might predict different classes.
+                goals = recording.targets
                 with undisturbed(model, images.device), quietly():
                     for e in group:
                         made[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))

@@ -109,7 +109,10 @@ def is_ours() -> bool:
 
 def is_compiled(model: nn.Module) -> bool:
     """Whether any part of the network was given to ``torch.compile``."""
-    return any(hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules())
+    # Lightning unwraps what torch.compile returns, and keeps what it found under a name of its own.
+    return getattr(model, "_compiler_ctx", None) is not None or any(
+        hasattr(module, "_orig_mod") or module._compiled_call_impl for module in model.modules()
+    )
 
 
 def check_images(images: Tensor) -> None:

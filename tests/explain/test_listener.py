@@ -23,6 +23,7 @@ from livecam.explain import (
     structure_of,
 )
 from livecam.explain.explanation import explain_recording
+from livecam.explain.hooks import Capture
 from livecam.explain.listener import Listener, UnheardError, in_closed_form
 
 FAMILY = (
@@ -129,6 +130,13 @@ def test_listening_changes_nothing_and_leaves_nothing():
         during = net(images)
     assert same(before, during)
     listener.stop()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+def test_a_layer_that_does_not_exist_leaves_no_hook():
+    net, images = build(GapNet), pictures(2)
+    with pytest.raises(KeyError, match="nowhere"):
+        Listener(net, images, [*GradCAM().captures(structure_of(net, images)), Capture("nowhere")])
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 

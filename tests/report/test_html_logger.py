@@ -216,7 +216,12 @@ def test_a_full_disk_costs_the_page_not_the_training(logger, monkeypatch):
             logger.log_image("g", [picture()], 2)
             logger.flush()
     logger.finalize("success")
-    assert [entry["step"] for entry in read(logger)["galleries"][0]["entries"]] == [1, 2]
+    galleries = read(logger)["galleries"]
+    named = [image["file"] for gallery in galleries for entry in gallery["entries"] for image in entry["images"]]
+    assert all(Path(logger.log_dir, file).exists() for file in named)
+    logger.log_image("g", [picture()], 3)
+    logger.finalize("success")
+    assert read(logger)["galleries"][0]["entries"][-1]["step"] == 3
 
 
 def test_metrics_are_written_about_once_a_second(logger, monkeypatch):

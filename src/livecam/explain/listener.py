@@ -49,10 +49,9 @@ class Listener:
         self.model, self.images, self.structure = model, images, structure_of(model, images)
         self._layers = named_layers(model)
         self._pooled = _pooled(self.structure)
-        self._ears = [
-            _Ear(self._layers[self.structure.resolve(capture.layer)], capture)
-            for capture in merge([*captures, self._pooled])
-        ]
+        # All found before the first hook is placed: a layer that does not exist must leave none behind.
+        found = [(self._layers[self.structure.resolve(c.layer)], c) for c in merge([*captures, self._pooled])]
+        self._ears = [_Ear(layer, capture) for layer, capture in found]
 
     @property
     def in_half(self) -> bool:
@@ -63,6 +62,14 @@ class Listener:
         """Take the hooks away."""
         for ear in self._ears:
             ear.handle.remove()
+
+    def check(self) -> None:
+        """See whether everything was heard.
+
+        Raises:
+            UnheardError: See :meth:`recording`.
+        """
+        self._heard()
 
     def logits(self) -> Tensor:
         """Logits ``(N, K)`` of all images; for what is raised see :meth:`recording`."""

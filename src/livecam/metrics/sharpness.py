@@ -23,13 +23,12 @@ def gini(energy: Tensor) -> Tensor:
     bins = _OCTAVES << (23 - _SHIFT)
     # From the maximum downwards; in place, because new memory costs a CPU more than the arithmetic.
     place = flat.float().abs().view(torch.int32)
-    place.sub_(place.amax(1, keepdim=True)).neg_().bitwise_right_shift_(_SHIFT).clamp_(max=bins - 1)
-    place = place.add_(bins * torch.arange(images, dtype=torch.int32, device=flat.device)[:, None]).flatten()
+    place = place.sub_(place.amax(1, keepdim=True)).neg_().bitwise_right_shift_(_SHIFT).clamp_(max=bins - 1).long()
 
     def total(values: Tensor) -> Tensor:
-        return values.new_zeros(images * bins).index_add_(0, place, values).view(images, bins)
+        return values.new_zeros(images, bins).scatter_add_(1, place, values)
 
-    values = flat.flatten().to(torch.float64, copy=True)
+    values = flat.to(torch.float64, copy=True)
     count, sums = total(values.new_ones(()).expand_as(values)), total(values)
     squares = total(values.square_())
     mean = sums / count.clamp(min=1)

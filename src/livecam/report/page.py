@@ -111,8 +111,8 @@ class Page:
     def _write_picture(self, file: str, picture: Image.Image, caption: str, entries: list[dict]) -> None:
         jpeg = encode_jpeg(picture)
         about = {"caption": caption, "width": picture.width, "height": picture.height}
-        entries.append({"file": file, "check": zlib.crc32(jpeg), **about})
         write_atomically(self._folder / file, jpeg)
+        entries.append({"file": file, "check": zlib.crc32(jpeg), **about})
 
     def _later(self, job: Callable[[], object]) -> None:
         self._owner = self._owner or os.getpid()

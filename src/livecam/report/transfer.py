@@ -21,7 +21,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     # As bytes, the widest types first: then each begins at a multiple of its own width.
     there.sort(key=lambda index: -tensors[index].element_size())
     device = tensors[there[0]].device
-    parts = [tensors[index].detach().to(device).flatten().view(torch.uint8) for index in there]
+    parts = [tensors[index].detach().to(device).contiguous().flatten().view(torch.uint8) for index in there]
     host = torch.cat(parts).cpu().split([len(part) for part in parts])
     found = list(tensors)
     for index, part in zip(there, host):
