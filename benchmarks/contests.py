@@ -8,7 +8,7 @@ from typing import Any
 
 import peers
 import torch
-from peers import CHUNK, shown
+from peers import shown
 from subjects import Subject
 from torch import Tensor
 
@@ -85,13 +85,14 @@ def precise(precision: str, device: str) -> Any:
 def passes(subject: Subject, forwards: int, gradients: int = 0) -> None:
     """So many forwards, and forwards and backwards, of every image, in full chunks or as one batch."""
     images = subject.images
+    chunk = subject.chunk
     if forwards > 1:
-        images = images[torch.arange(max(CHUNK, len(images))) % len(images)]
+        images = images[torch.arange(chunk) % len(images)]
     with torch.inference_mode():
         for start in range(0, forwards * len(subject.images), len(images)):
             subject.net(images[: forwards * len(subject.images) - start])
-    for start in range(0, gradients * len(subject.images), CHUNK):
-        count = min(CHUNK, gradients * len(subject.images) - start)
+    for start in range(0, gradients * len(subject.images), chunk):
+        count = min(chunk, gradients * len(subject.images) - start)
         leaf = subject.images[torch.arange(count) % len(subject.images)].requires_grad_(True)
         torch.autograd.grad(subject.net(leaf)[:, 0].float().sum(), leaf)
 
@@ -166,12 +167,12 @@ def _family(subject: Subject, ours: Callable) -> Contest:
 
 def _scorecam(subject: Subject, ours: Callable) -> Contest:
     def run(**convention: Any) -> Tensor:
-        return ours([ScoreCAM(subject.layer, chunk=CHUNK, **convention)])
+        return ours([ScoreCAM(subject.layer, **convention)])
 
     others = [
         Peer(
             "torchcam",
-            partial(peers.torchcam_map, subject, "ScoreCAM", batch_size=CHUNK),
+            partial(peers.torchcam_map, subject, "ScoreCAM", batch_size=subject.chunk),
             partial(run, mask_order="scale_first"),
         ),
         Peer("grad-cam", partial(peers.grad_cam_map, subject, "ScoreCAM"), partial(run, align_corners=True)),
@@ -181,14 +182,14 @@ def _scorecam(subject: Subject, ours: Callable) -> Contest:
 
 def _smooth(subject: Subject, ours: Callable) -> Contest:
     # Backwards end at the layer, and so cost no more than the head does.
-    run = partial(ours, [SmoothGradCAMPlusPlus(subject.layer, nsamples=NOISY, chunk=CHUNK)])
+    run = partial(ours, [SmoothGradCAMPlusPlus(subject.layer, nsamples=NOISY)])
     theirs = partial(peers.torchcam_map, subject, "SmoothGradCAMpp", num_samples=NOISY)
     return _of_maps(subject, run, [Peer("torchcam", theirs, why=STIRRED)], 1 + NOISY)
 
 
 def _occlusion(subject: Subject, ours: Callable) -> Contest:
     window = subject.images.shape[-1] // WINDOWS
-    run = partial(ours, [Occlusion(window, window, chunk=CHUNK)])
+    run = partial(ours, [Occlusion(window, window)])
     others = [Peer("captum", partial(peers.captum_occlusion, subject, window), run)]
     forwards = 1 + WINDOWS**2
     return Contest(run, others, partial(passes, subject, forwards), forwards)
@@ -196,11 +197,11 @@ def _occlusion(subject: Subject, ours: Callable) -> Contest:
 
 def _rise(subject: Subject, ours: Callable) -> Contest:
     forwards = 1 + MASKS
-    return Contest(partial(ours, [RISE(MASKS, chunk=CHUNK)]), [], partial(passes, subject, forwards), forwards)
+    return Contest(partial(ours, [RISE(MASKS)]), [], partial(passes, subject, forwards), forwards)
 
 
 def _integrated_gradients(subject: Subject, ours: Callable) -> Contest:
-    run = partial(ours, [IntegratedGradients(STEPS, chunk=CHUNK)], key="attribution")
+    run = partial(ours, [IntegratedGradients(STEPS)], key="attribution")
     others = [Peer("captum", partial(peers.captum_integrated_gradients, subject, STEPS), run)]
     # The image and the baseline are asked too, for the convergence delta.
     return Contest(run, others, partial(passes, subject, 2, STEPS), 2, STEPS)
@@ -212,7 +213,7 @@ def _insertion_deletion(subject: Subject, ours: Callable) -> Contest:
     steps = height // 2
     orders = [torch.randperm(height * width, generator=torch.Generator().manual_seed(i)) for i in range(count)]
     maps = torch.stack(orders).view(count, height, width).to(subject.images) / (height * width)
-    metric = InsertionDeletion(step=height * width // steps, chunk=CHUNK)
+    metric = InsertionDeletion(step=height * width // steps)
     if hasattr(metric, "precision") and ours.args[1] == "bf16":
         metric.precision = "bf16"
 
@@ -226,7 +227,7 @@ def _insertion_deletion(subject: Subject, ours: Callable) -> Contest:
 
 def _igos(subject: Subject, ours: Callable) -> Contest:
     iterations, points = 3, 8
-    run = partial(ours, [IGOS(iterations=iterations, points=points, chunk=CHUNK)])
+    run = partial(ours, [IGOS(iterations=iterations, points=points)])
 
     @cache
     def made() -> list[tuple[int, bool]]:

@@ -19,8 +19,6 @@ from torchcam.metrics import DeletionInsertionMetric
 from livecam.explain.maps import minmax, resize
 from livecam.metrics.substrates import substrate_of
 
-CHUNK = 32
-
 
 def shown(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps ``(N, h, w)`` as people see them, whatever scale and size a library gives them: ``(N, H, W)`` in [0, 1]."""
@@ -58,7 +56,7 @@ def grad_cam_map(subject: Subject, method: str) -> Tensor:
     """One method of pytorch_grad_cam: ``(N, H, W)`` in [0, 1]; it hands over numpy arrays."""
     layers = [subject.net.get_submodule(subject.layer)]
     with getattr(pytorch_grad_cam, method)(subject.net, layers) as extractor:
-        extractor.batch_size = CHUNK
+        extractor.batch_size = subject.chunk
         targets = [ClassifierOutputTarget(target) for target in subject.classes]
         return torch.from_numpy(extractor(subject.images, targets)).to(subject.images.device)
 
@@ -78,7 +76,7 @@ def captum_occlusion(subject: Subject, window: int) -> Tensor:
             tall,
             tall,
             target=subject.targets,
-            perturbations_per_eval=max(1, CHUNK // len(subject.images)),
+            perturbations_per_eval=max(1, subject.chunk // len(subject.images)),
         )
     return found[:, 0]
 
@@ -86,7 +84,11 @@ def captum_occlusion(subject: Subject, window: int) -> Tensor:
 def captum_integrated_gradients(subject: Subject, steps: int) -> Tensor:
     """Integrated gradients of captum at midpoints: ``(N, 3, H, W)``."""
     found = captum.attr.IntegratedGradients(subject.net).attribute(
-        subject.images, target=subject.targets, n_steps=steps, method="riemann_middle", internal_batch_size=CHUNK
+        subject.images,
+        target=subject.targets,
+        n_steps=steps,
+        method="riemann_middle",
+        internal_batch_size=subject.chunk,
     )
     return found.detach()
 
@@ -114,7 +116,7 @@ def torchcam_areas(subject: Subject, maps: Tensor, steps: int) -> Tensor:
         lambda logits: logits.softmax(1),
         steps=steps,
         baseline=lambda images: substrate_of(images, "blur51"),
-        batch_size=CHUNK,
+        batch_size=subject.chunk,
     )
     metric.update(subject.images, subject.classes)
     found = metric.summary()

@@ -7,12 +7,14 @@ what does not fit into the budget is named in them.
 """
 
 import argparse
+import hashlib
 import os
 import re
 import time
 import warnings
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -64,7 +66,14 @@ def settings(args: argparse.Namespace) -> dict[str, object]:
     """What figures depend on, so that a resumed run does not mix two machines."""
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     libraries = {name: version(name) for name in ("torch", "torchcam", "grad-cam", "captum")}
-    return {"device": device, "size": args.size, "repeats": args.repeats, **libraries}
+    return {"device": device, "size": args.size, "repeats": args.repeats, "livecam": code(), **libraries}
+
+
+def code() -> str:
+    """A digest of what is measured: figures of two states of livecam do not belong on one page."""
+    folders = [find_spec(name).submodule_search_locations[0] for name in ("livecam", "livecam.callbacks")]
+    files = sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 class Costs:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from livecam.explain import structure_of
+from livecam.memory import chunk_for
 from livecam.models import build_model
 
 NETS = {
@@ -46,6 +47,11 @@ class Subject:
     linear: str
     pooled: bool
     channels: int
+
+    @property
+    def chunk(self) -> int:
+        """How many images bare passes and peers are given at a time: as many as livecam takes by itself."""
+        return chunk_for(self.net, self.images)
 
     @property
     def classes(self) -> Sequence[int]:
