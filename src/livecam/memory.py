@@ -16,7 +16,7 @@ MOST = 256
 """More inputs at a time do not make accelerators faster."""
 MOST_ON_CPU = 32
 # Above this, the C library fetches every tensor from the system anew: each page is a fault and is zeroed once more,
-# which took half of a forward's time (MobileNetV2 at 224 px: 57 ms an image by 32 inputs, 32 ms by 4).
+# which takes up to half of a forward's time (benchmarks/chunks.py).
 _RECYCLED_ON_CPU = 32 * 2**20
 # Input, mask, what is masked and what is blended with it, and one to spare.
 _COPIES = 5
