@@ -39,7 +39,10 @@ def data():
         "left_out": {"unet/scorecam/32/fp32/224": "over the budget: about 90.0 min"},
         "curves": {},
         "live": {
-            "unet": [{"kind": "plain", "ratio": 1.0, "images": 64}, {"kind": "scores and gallery", "ratio": 1.07}]
+            "unet": [
+                {"kind": "plain", "ratio": 1.0, "images": 64, "size": 112},
+                {"kind": "scores and gallery", "ratio": 1.07},
+            ]
         },
     }
 
@@ -90,7 +93,7 @@ def test_targets_divide_by_the_unit_that_they_name_and_stay_open_where_nothing_w
     # 0.96 of bare forwards in bf16, which are a quarter of those in fp32.
     assert "| ≤ 0.25 | 0.24 | 0.40 torchcam |" in lines["| Score-CAM in bf16, over bare forwards in fp32"]
     assert "not measured here" in lines["| RISE, over its passes"]
-    live = "| live scores of the family and a gallery, unet, 64 images, over plain validation"
+    live = "| live scores of the family and a gallery, unet, 64 images of 112 px, over plain validation"
     assert "| ≤ 1.10 | 1.07 |" in lines[live]
 
 
