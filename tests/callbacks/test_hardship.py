@@ -29,15 +29,16 @@ def test_a_training_outlives_memory_wandb_and_disk(tmp_path):
     assert told.stdout.count("killed W&B") == 1
     for sentence in (
         "Explainer 'rise' ran out of memory and is tried again in smaller portions.",
-        "W&B takes nothing any more (Connection lost); training goes on.",
+        # Lost, or reset, as the moment has it.
+        "W&B takes nothing any more (",
         "cannot be written ([Errno 27] File too large",
     ):
         assert told.stderr.count(sentence) == 1, sentence
     page = PageData.from_js((tmp_path / "run" / "data.js").read_text())
     assert page.status == "finished"
     (shown,) = page.galleries.values()
-    # The untrained network and four validations; the pictures of the third did not fit on the disk.
+    # The untrained network and four validations; the pictures of the third did not fit on the disk, and are not named.
     there = {step: [(tmp_path / "run" / each["file"]).exists() for each in entries] for step, entries in shown.items()}
-    assert there == {0: [True, True], 1: [True, True], 2: [False, False], 3: [True, True]}
+    assert there == {0: [True, True], 1: [True, True], 2: [], 3: [True, True]}
     assert not list(tmp_path.rglob("*.part"))
     assert page.metrics["val/sharpness/rise"].keys() == {0, 1, 2, 3}
