@@ -1,5 +1,7 @@
 """What is heard of another's forward equals what a recorded pass, with autograd, shows."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 import torchvision
@@ -22,6 +24,7 @@ from livecam.explain import (
     record,
     structure_of,
 )
+from livecam.explain.cam import LayerExplainer
 from livecam.explain.explanation import explain_recording
 from livecam.explain.hooks import Capture
 from livecam.explain.listener import Listener, UnheardError, in_closed_form
@@ -108,6 +111,21 @@ def test_by_hand():
     assert slope.stride()[2:] == (0, 0), "a view, which takes no memory"
     torch.testing.assert_close(GradCAMPlusPlus().explain(heard)[0], images[:, 0] / 3)
     torch.testing.assert_close(WGradCAM().explain(heard), images[:, 0])
+
+
+@dataclass(frozen=True)
+class Summed(LayerExplainer):
+    """Somebody's own method, which knows nothing of closed forms: channels by the sum of their gradients."""
+
+    method, label, one_pass = "summed", "Summed", True
+
+    def explain(self, recording):
+        weights = self.gradients(recording).sum((2, 3))
+        return (weights[:, :, None, None] * self.activations(recording)).sum(1)
+
+
+def test_a_method_of_ones_own_need_not_know():
+    check(build(GapNet), pictures(3), torch.tensor([0, 1, 2]), methods=[Summed()])
 
 
 def test_rows_may_come_several_times():

@@ -49,11 +49,8 @@ class LayerExplainer(Explainer):
         return recording.activations[self.capture(recording.structure)]
 
     def gradients(self, recording: Recording) -> Tensor:
-        """g: gradient of the class score with respect to A, ``(N, K, h, w)``.
-
-        ``(N, K, 1, 1)`` where it is known to be the same at every position.
-        """
-        return once(recording.gradients[self.capture(recording.structure)])
+        """g: gradient of the class score with respect to A, ``(N, K, h, w)``."""
+        return recording.gradients[self.capture(recording.structure)]
 
     def channels(self, recording: Recording) -> Channels:
         """Statistics of A's channels, shared by all methods that read the layer."""
@@ -106,13 +103,13 @@ class ChannelWeights(LayerExplainer):
 
         Args:
             activations: A ``(N, K, h, w)``.
-            gradients: g, as :meth:`gradients` gives it.
+            gradients: g ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions have the same.
             known: Statistics of A, where somebody has them already.
         """
 
     def explain(self, recording: Recording) -> Tensor:
         activations = self.activations(recording)
-        weights = self.weights(activations, self.gradients(recording), self.channels(recording))
+        weights = self.weights(activations, once(self.gradients(recording)), self.channels(recording))
         return weighted_sum(weights, activations).relu()
 
 
@@ -135,9 +132,9 @@ class XGradCAM(ChannelWeights):
     label: ClassVar[str] = "XGrad-CAM"
 
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        known, size = known or Channels(activations), activations.shape[2:].numel()
+        known = known or Channels(activations)
         # Relative, so that the rule does not depend on the layer's scale.
-        dead = size * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
+        dead = known.positions * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
         product = over_positions(gradients, activations, known.mean)
         return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
 
@@ -162,4 +159,4 @@ class LayerCAM(LayerExplainer):
     one_pass: ClassVar[bool] = True
 
     def explain(self, recording: Recording) -> Tensor:
-        return over_channels(self.gradients(recording).relu(), self.activations(recording)).relu()
+        return over_channels(once(self.gradients(recording)).relu(), self.activations(recording)).relu()

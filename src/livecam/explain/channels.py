@@ -15,6 +15,8 @@ class Channels:
 
     def __init__(self, activations: Tensor) -> None:
         self._activations = activations
+        self.positions = activations.shape[2:].numel()
+        """Number of positions Z = h w."""
 
     @cached_property
     def mean(self) -> Tensor:

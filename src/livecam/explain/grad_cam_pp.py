@@ -6,41 +6,37 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from livecam.explain.cam import LayerExplainer, weighted_sum
-from livecam.explain.channels import Channels
+from livecam.explain.cam import LayerExplainer
+from livecam.explain.channels import Channels, once, weighted_sum
 from livecam.explain.recording import Recording
 
 
-def plus_plus_alpha(
-    activations: Tensor, slope: Tensor, counted: Tensor, known: Channels | None = None
-) -> tuple[Tensor, Tensor]:
+def plus_plus_alpha(channels: Channels, slope: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the cancelled form 1 / (2 + sum(A) D3/D2).
 
     The textbook form with an epsilon is ruined where gradients are small, as at full resolution.
 
     Args:
-        activations: A ``(N, K, h, w)``.
+        channels: Statistics of A.
         slope: D3/D2; without noise that is the gradient g. ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions
             have the same.
         counted: Positions that may weigh anything, of the shape of ``slope``; alpha is 0 elsewhere.
-        known: Statistics of A, where somebody has them already.
 
     Returns:
         alpha, of the shape of ``slope``, and per image ``(N,)`` how many positions it left out because their
         denominator vanishes, which only negative activations or noise can cause.
     """
-    known, size = known or Channels(activations), activations.shape[2:].numel()
-    if bool((known.low < 0).any()):
+    if bool((channels.low < 0).any()):
         warnings.warn(
             "Grad-CAM++ is defined for activations >= 0, but this layer has negative ones: name the layer after "
             "its ReLU, or pass post_relu=True where the ReLU is in-place.",
             stacklevel=3,
         )
     # In place, because at full resolution new memory costs a CPU more than the arithmetic.
-    denominator = (slope * (size * known.mean[:, :, None, None])).add_(2)
+    denominator = (slope * (channels.positions * channels.mean[:, :, None, None])).add_(2)
     singular = (denominator <= 1e-3).logical_and_(counted)
     alpha = denominator.reciprocal_().masked_fill_(singular | ~counted, 0)
-    return alpha, singular.sum((1, 2, 3)) * (size // slope.shape[2:].numel())
+    return alpha, singular.sum((1, 2, 3)) * (channels.positions // slope.shape[2:].numel())
 
 
 @dataclass(frozen=True)
@@ -65,12 +61,12 @@ class GradCAMPlusPlus(LayerExplainer):
     normalise_alpha: bool = False
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        activations, gradients = self.activations(recording), self.gradients(recording)
-        alpha, singular = plus_plus_alpha(activations, gradients, gradients > 0, self.channels(recording))
-        size = activations.shape[2:].numel()
+        channels, gradients = self.channels(recording), once(self.gradients(recording))
+        alpha, singular = plus_plus_alpha(channels, gradients, gradients > 0)
+        # Sums over positions as means, since all may have the same gradient.
         if self.normalise_alpha:
-            total = alpha.mean((2, 3), keepdim=True) * size
+            total = alpha.mean((2, 3), keepdim=True) * channels.positions
             alpha = alpha / total.masked_fill(total == 0, 1)
         # alpha is 0 where g is not positive.
-        weights = alpha.mul_(gradients).mean((2, 3)) * size
-        return weighted_sum(weights, activations).relu(), {"singular": singular}
+        weights = alpha.mul_(gradients).mean((2, 3)) * channels.positions
+        return weighted_sum(weights, self.activations(recording)).relu(), {"singular": singular}

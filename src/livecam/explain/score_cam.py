@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from livecam.explain.cam import LayerExplainer, weighted_sum
+from livecam.explain.cam import LayerExplainer
+from livecam.explain.channels import weighted_sum
 from livecam.explain.maps import is_degenerate, minmax, resize
 from livecam.explain.recording import Recording
 from livecam.options import check_chunk, check_option

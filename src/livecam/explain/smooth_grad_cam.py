@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from livecam.explain.cam import LayerExplainer, weighted_sum
+from livecam.explain.cam import LayerExplainer
+from livecam.explain.channels import once, weighted_sum
 from livecam.explain.grad_cam_pp import plus_plus_alpha
 from livecam.explain.hooks import Capture
 from livecam.explain.noise import NOISES, Noise
@@ -106,14 +107,15 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         shown = _neurons(self.subset, self.region, tuple(activations.shape[2:])).to(activations)
         filters = _checked_filters(self.filters, activations.shape[1])
         if self.nsamples == 0:
-            first = slope = self.gradients(recording)
+            first = slope = once(self.gradients(recording))
             ratio = 1 / first
         else:
             first, slope, ratio = self._averages(recording, activations.shape)
-        alpha, singular = plus_plus_alpha(activations, slope, first > 0, self.channels(recording))
+        channels = self.channels(recording)
+        alpha, singular = plus_plus_alpha(channels, slope, first > 0)
         if self.numerator == "first":
             alpha = torch.where(alpha != 0, alpha * ratio, 0)
-        weights = (alpha * first.relu()).mean((2, 3)) * activations.shape[2:].numel()
+        weights = alpha.mul_(first).mean((2, 3)) * channels.positions
         details: dict[str, Any] = {"singular": singular}
         if self.per_filter:
             single = weights[:, filters, None, None] * activations[:, filters]
