@@ -20,7 +20,7 @@ from livecam.callbacks.own_forward import OwnForward
 from livecam.callbacks.portions import chunk_of, free_memory, out_of_memory
 from livecam.explain import Explainer, Explanation
 from livecam.explain.baselines import CentredGaussian
-from livecam.explain.maps import is_finite, minmax
+from livecam.explain.maps import is_finite
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.normalisation import Normalisation
 from livecam.options import check_number
@@ -171,7 +171,7 @@ class ExplanationScores(LiveExplanation):
             self._score_part(trainer, pl_module, part.batch, rows)
 
     def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:
-        explanations = self.explain(trainer, pl_module, batch)
+        explanations = dict(self.explain(trainer, pl_module, batch))
         for explainer in self.explainers:
             found = explanations.get(explainer.name)
             self._left_out.failed += (keep if found is None else keep & ~is_finite(found.raw)).sum()
@@ -191,10 +191,11 @@ class ExplanationScores(LiveExplanation):
             methods[self._baseline.name] = self._baseline
             explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
         known, whole = _positions(annotated, keep)
-        for name, explanation in explanations.items():
-            seen = Explained(
-                batch, methods[name], explanation, pl_module, self.head_of(pl_module, batch), normalisation, reference
-            )
+        for name in tuple(explanations):
+            # Not kept longer than it is scored, and its enlarged maps with it.
+            found = explanations.pop(name)
+            head = self.head_of(pl_module, batch)
+            seen = Explained(batch, methods[name], found, pl_module, head, normalisation, reference)
             for metric in list(self._running[name]):
                 if reference is not None or "reference" not in reads(metric):
                     self._measure(metric, name, seen, known if "masks" in reads(metric) else whole)
@@ -223,7 +224,7 @@ class ExplanationScores(LiveExplanation):
     def _centred(self, batch: Batch, like: Explanation) -> Explanation:
         """The baseline's explanation; it needs no pass, and the answer is that of any other method."""
         maps = self._baseline.maps(batch.image).float()
-        return replace(like, map=minmax(maps), energy=maps, raw=maps, degenerate=torch.zeros_like(like.degenerate))
+        return replace(like, raw=maps, degenerate=torch.zeros_like(like.degenerate))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reduce over ranks and log; every rank takes part."""

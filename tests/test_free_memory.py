@@ -140,3 +140,13 @@ def test_limits_of_control_groups(tmp_path, monkeypatch, version):
     groups(root / "job", version, 1000, 1200, 50)
     assert min(memory._of_groups(str(tmp_path / "self"))) == 0
     assert memory._of_groups(str(tmp_path / "missing")) == [2**63]
+
+
+def test_rows_come_few_at_a_time_on_a_cpu_and_none_is_lost():
+    maps = torch.arange(50).float().view(50, 1, 1).expand(50, 224, 224)
+    parts = list(memory.few_rows(maps, maps[:, 0]))
+    assert [len(part) for part, _ in parts] == [20, 20, 10]
+    for index in (0, 1):
+        assert torch.equal(torch.cat([part[index] for part in parts]), (maps, maps[:, 0])[index])
+    assert [len(part) for (part,) in memory.few_rows(torch.ones(3, 4096, 4096))] == [1, 1, 1]
+    assert [part.shape for (part,) in memory.few_rows(maps[:0])] == [(0, 224, 224)]

@@ -18,6 +18,8 @@ MOST_ON_CPU = 32
 # Above this, the C library fetches every tensor from the system anew: each page is a fault and is zeroed once more,
 # which takes up to half of a forward's time (benchmarks/chunks.py).
 _RECYCLED_ON_CPU = 32 * 2**20
+# Of one tensor beside a few of its kind: freed together, larger ones go back to the system.
+_KEPT_ON_CPU = 8 * 2**20
 # Input, mask, what is masked and what is blended with it, and one to spare.
 _COPIES = 5
 # Where nothing tells how much memory there is.
@@ -88,6 +90,18 @@ def chunk_for(model: nn.Module, images: Tensor, backward: bool = False) -> int:
     if images.device.type == "cpu":
         most = min(MOST_ON_CPU, _RECYCLED_ON_CPU // max(need.largest, image))
     return max(1, min(most, free_bytes(images.device) // 2 // (need.of_pass(backward) + _COPIES * image)))
+
+
+def few_rows(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same rows of each tensor, on a CPU so few at a time that what is made of them in float64 takes reused memory.
+
+    Args:
+        tensors: At least one, each ``(N, ...)``; the first says how large a row is.
+    """
+    rows = len(tensors[0])
+    if tensors[0].device.type == "cpu" and rows:
+        rows = max(1, _KEPT_ON_CPU // (8 * max(1, tensors[0][0].numel())))
+    return zip(*(tensor.split(max(1, rows)) for tensor in tensors))
 
 
 def free_bytes(device: torch.device) -> int:

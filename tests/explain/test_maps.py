@@ -1,10 +1,15 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from toys import StagedNet, build, pictures
 
+from livecam.explain import Explainer, explain
 from livecam.explain.maps import is_degenerate, minmax, resize
 
 values = st.floats(-100, 100, width=32)
@@ -57,3 +62,27 @@ def test_bilinear_by_hand():
 def test_a_map_of_the_right_size_is_itself():
     found = torch.rand(2, 5, 7)
     assert resize(found, torch.Size([5, 7])) is found
+
+
+@dataclass(frozen=True)
+class WithGraph(Explainer):
+    """Anybody's method, which does not think of autograd."""
+
+    method: ClassVar[str] = "with_graph"
+
+    def explain(self, recording):
+        weight = torch.ones(7, 7, requires_grad=True)
+        with torch.enable_grad():
+            return weight * torch.arange(49.0).view(7, 7).expand(len(recording.images), 7, 7)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_maps_are_enlarged_when_asked_for_in_any_mode_once_and_without_a_graph(mode):
+    net, images = build(StagedNet), pictures(2, (32, 32))
+    with mode():
+        found = explain(net, images, [WithGraph()], 1)["with_graph"]
+    assert not {"map", "energy"} & set(vars(found))
+    for maps in (found.map, found.energy):
+        assert maps.shape == (2, 32, 32) and maps.dtype == torch.float32 and not maps.requires_grad
+    assert found.map is found.map and found.energy is found.energy
+    torch.testing.assert_close(found.energy / 48, found.map)

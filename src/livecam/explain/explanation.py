@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,10 +23,8 @@ class Explanation:
     """Where the network looked, according to one method.
 
     Args:
-        map: ``(N, H, W)`` float32 in [0, 1], scaled per sample, for display and ranking; zeros when degenerate.
-        energy: ``(N, H, W)`` >= 0, the rectified raw map resized but **not** shifted, for energy metrics; zeros where
-            the map is not finite.
         raw: ``(N, h, w)`` as the method defines it, at its own resolution.
+        size: ``(H, W)`` of the images.
         target: ``(N,)`` explained class.
         predicted: ``(N,)`` most probable class.
         score: ``(N,)`` logit of that class.
@@ -34,15 +33,28 @@ class Explanation:
         details: What else the method reports.
     """
 
-    map: Tensor
-    energy: Tensor
     raw: Tensor
+    size: tuple[int, int]
     target: Tensor
     predicted: Tensor
     score: Tensor
     probability: Tensor
     degenerate: Tensor
     details: dict[str, Any] = field(default_factory=dict)
+
+    # Made when they are asked for: scores need one of the two, and enlarging maps is most of their cost.
+    @cached_property
+    def map(self) -> Tensor:
+        """``(N, H, W)`` float32 in [0, 1], scaled per sample, for display and ranking; zeros when degenerate."""
+        return minmax(resize(self.raw, self.size)).float()
+
+    @cached_property
+    def energy(self) -> Tensor:
+        """``(N, H, W)`` float32 >= 0, the rectified raw map resized but **not** shifted, for energy metrics.
+
+        Zeros where the map is not finite.
+        """
+        return resize(self.raw.relu(), self.size).float().masked_fill_(~is_finite(self.raw)[:, None, None], 0)
 
 
 def explain(
@@ -89,12 +101,10 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
     """Explain by one method from a pass that has been recorded for it already."""
     raw, details = explainer.result(recording)
     # A method may have worked elsewhere; what is made of maps belongs beside the images.
-    raw = raw.to(recording.images.device)
-    size = tuple(recording.images.shape[-2:])
+    raw = raw.detach().to(recording.images.device)
     return Explanation(
-        map=minmax(resize(raw, size)).float(),
-        energy=resize(raw.relu(), size).float().masked_fill_(~is_finite(raw)[:, None, None], 0),
         raw=raw,
+        size=tuple(recording.images.shape[-2:]),
         target=recording.targets,
         predicted=recording.head.predict(recording.logits),
         score=recording.head.score(recording.logits, recording.targets).float(),
@@ -108,10 +118,10 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
     """Explanations of consecutive images by one method as one; of details that are no rows, the first ones'."""
     if len(parts) == 1:
         return parts[0]
-    tensors = [each.name for each in fields(Explanation) if each.name != "details"]
+    tensors = [each.name for each in fields(Explanation) if each.name not in ("size", "details")]
     details = {key: _joined([part.details[key] for part in parts], parts) for key in parts[0].details}
     rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
-    return Explanation(**rows, details=details)
+    return Explanation(**rows, size=parts[0].size, details=details)
 
 
 def _joined(values: list[Any], parts: Sequence[Explanation]) -> Any:

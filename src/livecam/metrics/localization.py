@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from livecam.memory import few_rows
 from livecam.metrics.image_metric import ImageMetric, check_same_size
 
 REFERENCE_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -36,6 +37,11 @@ def localization_score(energy: Tensor, mask: Tensor) -> Tensor:
 def _sums(energy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Energy inside the mask, all energy, and pixels of the mask, each ``(N,)``."""
     check_same_size(energy, mask)
+    inside, total, covered = zip(*(_sums_of(values, weights) for values, weights in few_rows(energy, mask)))
+    return torch.cat(inside), torch.cat(total), torch.cat(covered)
+
+
+def _sums_of(energy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # In float64: of energies of 1e-5 per pixel, 50,000 pixels would leave few digits otherwise.
     values, weights = energy.flatten(1).double(), mask.flatten(1).double()
     total, covered = values.sum(1), weights.sum(1)
