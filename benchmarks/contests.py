@@ -119,6 +119,7 @@ def contest(method: str, subject: Subject, precision: str = "fp32") -> Contest:
         subject: The network and the batch.
         precision: ``fp32`` or ``bf16``: networks under autocast.
     """
+    subject = replace(subject, precision=precision)
     return METHODS[method](subject, partial(found, subject, precision))
 
 

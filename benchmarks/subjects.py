@@ -38,6 +38,7 @@ class Subject:
         linear: Name of the last linear layer.
         pooled: Whether the head is global average pooling and one linear layer, which CAM needs.
         channels: Number of the layer's channels.
+        precision: ``fp32`` or ``bf16``, in which everybody runs it.
     """
 
     net: nn.Module
@@ -47,11 +48,12 @@ class Subject:
     linear: str
     pooled: bool
     channels: int
+    precision: str = "fp32"
 
     @property
     def chunk(self) -> int:
         """How many images bare passes and peers are given at a time: as many as livecam takes by itself."""
-        return chunk_for(self.net, self.images)
+        return chunk_for(self.net, self.images, precision="bf16" if self.precision == "bf16" else "full")
 
     @property
     def classes(self) -> Sequence[int]:

@@ -44,7 +44,7 @@ RULES = {
     "guard": May("sharded", "torch numpy"),
     "sharded": May("", "torch"),
     "heads": May("", "torch"),
-    "memory": May("guard", "torch"),
+    "memory": May("guard precision", "torch"),
     "precision": May("heads", "torch"),
     "options": May(),
     "progress": May("", "", "rich"),

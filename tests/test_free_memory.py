@@ -1,5 +1,7 @@
 """How much memory is free, what a network needs of it, and how many images that makes."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -76,7 +78,22 @@ def test_tensors_of_a_cpu_stay_below_what_the_c_library_keeps(free):
     # 1024 x 24 x 24 single-precision numbers: fourteen such images in 32 MiB.
     wide = nn.Sequential(nn.Conv2d(3, 1024, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 2))
     assert memory.chunk_for(wide, pictures(1)) == 2**25 // (4 * 1024 * 24 * 24) == 14
+    assert memory.chunk_for(wide, pictures(1), precision="bf16") == 2**25 // (2 * 1024 * 24 * 24) == 28
     assert memory.chunk_for(nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 2)), pictures(1)) == 32
+
+
+@pytest.mark.parametrize(
+    "make", [ScoreCAM, RISE, partial(Occlusion, 4, 1), partial(SmoothGradCAMPlusPlus, nsamples=40)]
+)
+def test_halves_let_twice_as_many_images_through(make, monkeypatch):
+    net, images, sizes = build(StagedNet), pictures(1), {}
+    monkeypatch.setattr(memory, "_RECYCLED_ON_CPU", 3 * memory.need_of(net, images).largest)
+    for precision in ("full", "bf16"):
+        counted = sizes.setdefault(precision, [])
+        handle = net.register_forward_pre_hook(lambda module, args, counted=counted: counted.append(len(args[0])))
+        explain(net, images, [make(precision=precision)], 1)
+        handle.remove()
+    assert max(sizes["full"]) == 3 and max(sizes["bf16"]) == 6
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from livecam.guard import as_input, undisturbed
+from livecam.precision import Precision
 
 MOST = 256
 """More inputs at a time do not make accelerators faster."""
@@ -74,7 +75,7 @@ def need_of(model: nn.Module, images: Tensor) -> Need:
     return _needs[model][tuple(images.shape[1:])]
 
 
-def chunk_for(model: nn.Module, images: Tensor, backward: bool = False) -> int:
+def chunk_for(model: nn.Module, images: Tensor, backward: bool = False, precision: Precision = "full") -> int:
     """How many inputs like ``images`` to show to ``model`` at a time.
 
     At most half of what is free now is taken for them, and no more than are of use: 256, on a CPU 32, or what keeps
@@ -84,11 +85,13 @@ def chunk_for(model: nn.Module, images: Tensor, backward: bool = False) -> int:
         model: Any network.
         images: Model input ``(N, 3, H, W)`` on the device that is to hold them.
         backward: Whether a backward follows each forward.
+        precision: What the network runs in, see :func:`livecam.precision.running_in`; bf16 halves tensors.
     """
     need, image = need_of(model, images), images[0].numel() * images.element_size()
+    largest = need.largest // 2 if precision == "bf16" else need.largest
     most = MOST
     if images.device.type == "cpu":
-        most = min(MOST_ON_CPU, _RECYCLED_ON_CPU // max(need.largest, image))
+        most = min(MOST_ON_CPU, _RECYCLED_ON_CPU // max(largest, image))
     return max(1, min(most, free_bytes(images.device) // 2 // (need.of_pass(backward) + _COPIES * image)))
 
 

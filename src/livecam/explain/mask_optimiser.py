@@ -145,5 +145,5 @@ class MaskOptimiser(Explainer):
             self.beta,
             Noise(images, self.draws, self.noise, "absolute", self.seed) if self.noise else None,
             precision=self.precision,
-            chunk=recording.fitting(self.chunk, backward=True),
+            chunk=recording.fitting(self.chunk, backward=True, precision=self.precision),
         )

@@ -128,7 +128,7 @@ class Occlusion(Explainer):
         blank = filled(images, self.fill, recording.normalisation)
         grid = rows.new_empty(len(images), len(rows), len(columns))
         flat = grid.view(-1)
-        for part in chunks(self.label, len(flat), recording.fitting(self.chunk)):
+        for part in chunks(self.label, len(flat), recording.fitting(self.chunk, precision=self.precision)):
             window = torch.arange(part.start, part.stop, device=images.device)
             owner = window // grid[0].numel()
             row, column = rows[window // len(columns) % len(rows)], columns[window % len(columns)]

@@ -62,14 +62,15 @@ class Recording:
             self._channels[capture] = Channels(self.activations[capture])
         return self._channels[capture]
 
-    def fitting(self, chunk: int | None, backward: bool = False) -> int:
+    def fitting(self, chunk: int | None, backward: bool = False, precision: Precision = "full") -> int:
         """``chunk``, or where it is None as many further inputs as fit into half of the free memory.
 
         Args:
             chunk: Inputs per pass, where somebody has said how many.
             backward: Whether a backward follows each forward.
+            precision: What the network runs in.
         """
-        return chunk_for(self.model, self.images, backward) if chunk is None else chunk
+        return chunk_for(self.model, self.images, backward, precision) if chunk is None else chunk
 
     def score(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
         """Target logit of M further inputs; differentiable when grad mode is on.

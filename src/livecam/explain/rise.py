@@ -79,7 +79,8 @@ class RISE(Explainer):
         # Sums in at least single precision, whatever the network computes in.
         maps = torch.zeros_like(images[:, 0], dtype=torch.promote_types(images.dtype, torch.float32))
         total = maps.new_zeros(len(images), 1, 1)
-        for part in chunks(self.label, self.masks, max(1, recording.fitting(self.chunk) // len(images))):
+        at_once = max(1, recording.fitting(self.chunk, precision=self.precision) // len(images))
+        for part in chunks(self.label, self.masks, at_once):
             mask = masks.made(part, maps)
             seen = mask[:, None, None].to(images)
             owner = torch.arange(len(images), device=images.device).repeat(len(mask))

@@ -93,7 +93,7 @@ class ScoreCAM(LayerExplainer):
         """Score of the images under the masks that ``chosen`` ``(N, K)`` names; zero elsewhere."""
         scores = torch.zeros_like(activations[:, :, 0, 0])
         owners, channels = chosen.nonzero(as_tuple=True)
-        for part in chunks(self.label, len(owners), recording.fitting(self.chunk)):
+        for part in chunks(self.label, len(owners), recording.fitting(self.chunk, precision=precision)):
             owner, channel = owners[part], channels[part]
             images = recording.images[owner]
             masks = self._masks(activations[owner, channel], tuple(images.shape[-2:]))

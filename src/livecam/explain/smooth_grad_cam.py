@@ -134,7 +134,8 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         # Whole samples, so that sums over them need no scattering, which is not repeatable on a GPU; and elementwise:
         # in a matrix product, what is not finite in one image would reach all.
         count = len(images)
-        at_once = max(count, recording.fitting(self.chunk, backward=True) // count * count)
+        at_once = recording.fitting(self.chunk, backward=True, precision=self.precision)
+        at_once = max(count, at_once // count * count)
         for part in chunks(self.label, self.nsamples * count, at_once):
             noisy = noise.variants(slice(part.start // count, part.stop // count))
             owner = torch.arange(count, device=images.device).repeat(len(noisy))

@@ -117,7 +117,7 @@ def perturbation_curves(
     # Once, and not for every chunk: it takes time, and targets are checked on the device.
     with undisturbed(model, device):
         found = torch.empty(len(jobs), dtype=torch.float64, device=device)
-        for part in chunks("insertion and deletion", len(jobs), chunk or chunk_for(model, images)):
+        for part in chunks("insertion and deletion", len(jobs), chunk or chunk_for(model, images, precision=precision)):
             row, first, rest, taken = jobs[part].T
             is_first = (rank[row] < taken[:, None]).view(-1, 1, *images.shape[2:])
             shown = torch.where(is_first, sources[first, owner[row]], sources[rest, owner[row]])
