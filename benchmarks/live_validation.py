@@ -12,6 +12,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 
 import torch
 from conditions import conditions
@@ -59,8 +61,9 @@ def callbacks_of(kind: str) -> list:
 
 
 def validation(net: Classifier, loader: DataLoader, kind: str) -> float:
-    """Seconds of one validation."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Seconds of one validation, whose tables nobody needs here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         trainer = Trainer(
             logger=HTMLLogger(folder),
             callbacks=callbacks_of(kind),
@@ -108,7 +111,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--nets", nargs="+", default=[f"{name}={size}" for name, size in NETS.items()])
     args = parser.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     print(conditions())
     print(f"{args.images} images in batches of {args.batch}, medians of {args.repeats}")

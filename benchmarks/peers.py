@@ -4,7 +4,8 @@ Extractors are built inside what is timed, because their hooks would fire in eve
 layer by name, so that none looks for it. Maps come back as the library delivers them, enlarged to the image or not.
 """
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stderr
+from io import StringIO
 from typing import Any
 
 import captum.attr
@@ -55,7 +56,8 @@ def torchcam_maps(subject: Subject, methods: list[str]) -> list[Tensor]:
 def grad_cam_map(subject: Subject, method: str) -> Tensor:
     """One method of pytorch_grad_cam: ``(N, H, W)`` in [0, 1]; it hands over numpy arrays."""
     layers = [subject.net.get_submodule(subject.layer)]
-    with getattr(pytorch_grad_cam, method)(subject.net, layers) as extractor:
+    # Its bar would stand between the lines of the command.
+    with getattr(pytorch_grad_cam, method)(subject.net, layers) as extractor, redirect_stderr(StringIO()):
         extractor.batch_size = subject.chunk
         targets = [ClassifierOutputTarget(target) for target in subject.classes]
         return torch.from_numpy(extractor(subject.images, targets)).to(subject.images.device)

@@ -1,7 +1,6 @@
 """The benchmark command: what it chooses, how it compares, what it writes, and that it runs."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -221,17 +220,20 @@ def test_a_library_that_differs_is_refused():
 
 @pytest.mark.slow
 @pytest.mark.oracle
-def test_the_command_measures_checks_and_goes_on(tmp_path):
+def test_the_command_measures_checks_and_goes_on(tmp_path, monkeypatch, capsys):
+    import run as command
+
     file = tmp_path / "cpu.json"
-    only = "resnet18/(gradcam|rise)/"
-    command = [sys.executable, "benchmarks/run.py", "--quick", "--only", only, "--out", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    words = ["run.py", "--quick", "--only", "resnet18/(gradcam|rise)/", "--out", str(file)]
+    monkeypatch.setattr(sys, "argv", words)
+    assert command.main() == 0
     data = json.loads(file.read_text())
     assert list(data["cells"]) == ["resnet18/gradcam/1/fp32/64", "resnet18/rise/1/fp32/64"]
     runs = data["cells"]["resnet18/gradcam/1/fp32/64"]["runs"]
     assert list(runs) == ["bare", "livecam", "torchcam", "grad-cam", "captum"]
     assert runs["bare"]["ratio"] == 1 and all(each["ms"] > 0 and each["peak_mib"] >= 0 for each in runs.values())
     assert all(check["agrees"] for each in data["checks"].values() for check in each.values())
-    again = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True)
-    assert "0 cells" in again.stdout and json.loads(file.read_text())["cells"] == data["cells"]
+    assert "2 cells" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*words, "--resume"])
+    assert command.main() == 0
+    assert "0 cells" in capsys.readouterr().out and json.loads(file.read_text())["cells"] == data["cells"]
