@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="REGEX", help="what is called so: cells, curve/NAME, live/NET")
     parser.add_argument("--quick", action="store_true", help="ResNet18 at 64 px, one image, one repeat, no curves")
     parser.add_argument(
-        "--budget", type=float, default=25, metavar="MINUTES", help="for the cells; curves and live on top"
+        "--budget", type=float, default=45, metavar="MINUTES", help="for the cells; curves and live on top"
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--live", action="store_true", help="validations of 1024 images with and without explanations")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import Cell
+from subjects import NETS
 
 METHOD_NAMES = {
     "gradcam": "Grad-CAM",
@@ -26,6 +27,11 @@ def cell_of(key: str) -> Cell:
     return Cell(net, method, int(batch), precision, int(size))
 
 
+def _order(key: str) -> tuple[int, int, int, bool]:
+    cell = cell_of(key)
+    return [*NETS].index(cell.net), [*METHOD_NAMES].index(cell.method), cell.batch, cell.precision != "fp32"
+
+
 def table(rows: list[list[str]]) -> str:
     """A Markdown table; the first row is its head."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
@@ -39,10 +45,11 @@ def best_peer(runs: dict[str, dict]) -> str | None:
 
 
 def cells_table(data: dict[str, Any]) -> str:
-    """One row per measured cell."""
+    """One row per measured cell, in the order of the networks and methods, however a run went on."""
     rows = [["net", "method", "batch", "precision", "bare ms", "livecam", "best peer", "agrees with", "peak MiB"]]
-    for key, result in data["cells"].items():
-        cell, runs = cell_of(key), result.get("runs")
+    for key in sorted(data["cells"], key=_order):
+        result, cell = data["cells"][key], cell_of(key)
+        runs = result.get("runs")
         start = [cell.net, METHOD_NAMES[cell.method], str(cell.batch), cell.precision]
         if runs is None:
             rows.append([*start, "refused", result["refused"], "", "", ""])
@@ -63,7 +70,8 @@ def cells_table(data: dict[str, Any]) -> str:
 
 
 def _mib(run: dict) -> str:
-    return NOBODY if run["peak_mib"] is None else f"{run['peak_mib']:,.0f}"
+    # Nothing was seen where the process had kept as much from before.
+    return f"{run['peak_mib']:,.0f}" if run["peak_mib"] and run["peak_mib"] >= 0.5 else NOBODY
 
 
 def notes(data: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """Wall-clock time and peak memory of actions that take turns, since what else a machine does comes and goes."""
 
+import ctypes
 import gc
 import os
 import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -44,8 +46,8 @@ class Measured:
 class PeakMemory:
     """The most memory that a block needed above what was held at its start, in MiB.
 
-    On CUDA the allocator's own count. Elsewhere resident memory of the process, which a thread reads every 2 ms: it
-    misses shorter peaks, and memory that the process kept from before is not seen again. None without ``/proc``.
+    On CUDA the allocator's own count. Elsewhere resident memory of the process, which a thread reads every 2 ms, and so
+    misses shorter peaks; what the C library kept from before is given back first. None without ``/proc``.
     """
 
     _statm = Path("/proc/self/statm")
@@ -58,6 +60,8 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self._before = torch.cuda.memory_allocated()
         elif self._statm.exists():
+            with suppress(OSError, AttributeError):
+                ctypes.CDLL(None).malloc_trim(0)
             self._before = self._most = self._resident()
             self._over = threading.Event()
             self._thread = threading.Thread(target=self._watch, daemon=True)
