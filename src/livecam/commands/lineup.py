@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from livecam.commands.network import Network, load_network
-from livecam.commands.photos import ENDINGS
+from livecam.data.images import has_image_suffix
 
 
 def load_networks(
@@ -52,7 +52,7 @@ def load_networks(
 def _refuse_photos(option: str, values: Sequence[str]) -> None:
     """Options of several values take all that follows them; say so where that was a photo."""
     for value in values if len(values) > 1 else ():
-        picture = Path(value).suffix.lower() in ENDINGS
+        picture = has_image_suffix(value)
         if picture or (option != "model" and Path(value).is_dir()):
             raise ValueError(
                 f"{value} is a {'picture' if picture else 'folder'}, but --{option} takes all that follows it: put the "

@@ -1,17 +1,17 @@
 """Photos named on a command line: files, and all images in folders."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+from livecam.data.images import SUFFIXES, has_image_suffix, is_hidden
 
 
 def find_photos(paths: Iterable[str]) -> list[Path]:
     """List photos in a stable order, each once.
 
     Args:
-        paths: Files, taken as they are, and folders, searched for images with usual endings.
+        paths: Files, taken as they are, and folders, searched for the images that a training would find in them.
 
     Raises:
         FileNotFoundError: When a path does not exist.
@@ -20,15 +20,21 @@ def find_photos(paths: Iterable[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            inside = (Path(folder, file) for folder, _, files in os.walk(path) for file in files)
-            found |= dict.fromkeys(sorted(file for file in inside if file.suffix.lower() in ENDINGS))
+            found |= dict.fromkeys(sorted(_photos_in(path)))
         elif path.exists():
             found[path] = None
         else:
             raise FileNotFoundError(f"There is no file or folder {path}.")
     if not found:
-        raise ValueError(f"No images found: folders are searched for {', '.join(sorted(ENDINGS))}.")
+        raise ValueError(f"No images found: folders are searched for {', '.join(SUFFIXES)}.")
     return list(found)
+
+
+def _photos_in(root: Path) -> Iterator[Path]:
+    """Photos below a folder, without hidden files and folders."""
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        yield from (Path(folder, name) for name in files if has_image_suffix(name) and not is_hidden(name))
 
 
 def stems(photos: Iterable[Path]) -> list[str]:

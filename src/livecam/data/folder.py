@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from livecam.data.images import SUFFIXES
+from livecam.data.images import SUFFIXES, has_image_suffix, is_hidden
 from livecam.data.module import Catalogue, PhotoData
 from livecam.data.sample import Photo
 from livecam.data.splits import stratified_split
@@ -111,11 +111,10 @@ def find_photos(root: str, classes: list[str], part: str = "") -> list[Photo]:
     for label, name in enumerate(classes):
         before = len(photos)
         for path in files(os.path.join(root, part, name), root):
-            suffix = os.path.splitext(path)[1].lower()
-            if suffix in SUFFIXES:
+            if has_image_suffix(path):
                 photos.append(Photo(Path(path).relative_to(root).as_posix(), label))
             else:
-                ignored[suffix or "no suffix"] += 1
+                ignored[os.path.splitext(path)[1].lower() or "no suffix"] += 1
         if len(photos) == before:
             raise ValueError(
                 f"The class folder {os.path.join(root, part, name)} holds no image ({', '.join(SUFFIXES)}): add some, "
@@ -133,7 +132,7 @@ def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterat
     if here in above:
         raise ValueError(f"{folder} is a link to a folder that holds it: remove the link.")
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith("."):
+        if is_hidden(entry.name):
             continue
         if entry.is_symlink():
             check_inside(entry.path, root)
@@ -156,7 +155,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def _folders(folder: str) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith("."))
+    return sorted(entry.name for entry in os.scandir(folder) if is_folder(entry) and not is_hidden(entry.name))
 
 
 def _classes(folder: str, root: str) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from livecam.data.folder import check_inside, files, is_folder
-from livecam.data.images import SUFFIXES
+from livecam.data.images import has_image_suffix, is_hidden
 from livecam.data.sample import Photo, some
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def class_folders(folder: str, root: str, classes: Mapping[str, str]) -> list[st
         ValueError: When one is no class of ILSVRC2012, or a link leaves the root.
     """
     check_inside(folder, root)
-    entries = [entry for entry in os.scandir(folder) if is_folder(entry) and not entry.name.startswith(".")]
+    entries = [entry for entry in os.scandir(folder) if is_folder(entry) and not is_hidden(entry.name)]
     for entry in entries:
         if entry.is_symlink():
             check_inside(entry.path, root)
@@ -109,7 +109,7 @@ def photos_by_class(
 
 def _is_loose(name: str) -> bool:
     """Whether a file belongs into a class folder, or is an archive of one."""
-    return name.lower().endswith((*SUFFIXES, ".tar")) and not name.startswith(".")
+    return (has_image_suffix(name) or name.lower().endswith(".tar")) and not is_hidden(name)
 
 
 def count_images(part: str, count: int, expected: int, findings: list[str]) -> None:
@@ -122,11 +122,10 @@ def images(paths: Iterator[str], root: str, ignored: Counter) -> Iterator[str]:
     """Those files that are images by their suffix, as paths below the root; others are counted in ``ignored``."""
     start = len(root.rstrip(os.sep)) + 1
     for path in paths:
-        suffix = os.path.splitext(path)[1].lower()
-        if suffix in SUFFIXES:
+        if has_image_suffix(path):
             # A million of them: Path would take a minute.
             yield path[start:].replace(os.sep, "/")
-        elif suffix not in _BESIDE:
+        elif (suffix := os.path.splitext(path)[1].lower()) not in _BESIDE:
             ignored[suffix or "no suffix"] += 1
 
 

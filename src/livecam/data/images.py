@@ -33,6 +33,16 @@ _UPRIGHT: dict[int, Callable[[Tensor], Tensor]] = {
 }
 
 
+def is_hidden(name: str) -> bool:
+    """Whether data sets and commands leave out a file or folder of this name: ``.cache``, ``._photo.jpg``."""
+    return name.startswith(".")
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file of this name is read as a photo, by its suffix in any case."""
+    return name.lower().endswith(SUFFIXES)
+
+
 class UnreadableImageError(ValueError):
     """A photo that cannot be read; the message names the file and the reason."""
 
