@@ -1,6 +1,7 @@
 """Who may import whom, how long files get, and where classes live: the shape of the house."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -220,3 +221,19 @@ def test_light_parts_import_nothing_heavy(part):
     code = f"import sys, livecam.{part}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_text_speaks_of_no_page_that_readers_do_not_have():
+    """Such as "methods 0.4" or "C16": the numbers of notes that are no part of this repository."""
+    folders = [*PACKAGES.values(), *(ROOT / name for name in ("tests", "benchmarks", "configs", "docs"))]
+    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in {".py", ".md", ".yaml", ".js"}]
+    notes = re.compile(r"\bmethods \d|\(C\d+\)|\b(methods|design|house|peers|style)\.md\b")
+    here = Path(__file__)
+    told = [
+        f"{file.relative_to(ROOT)}:{number}"
+        for file in [*files, ROOT / "README.md"]
+        if file != here
+        for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1)
+        if notes.search(line)
+    ]
+    assert not told

@@ -1,4 +1,4 @@
-"""AOP and SIGCAM: where the mask starts, what becomes of that (methods 5.3, 5.4), and how they are named."""
+"""AOP and SIGCAM: where the mask starts, what becomes of that, and how they are named."""
 
 import pytest
 import torch

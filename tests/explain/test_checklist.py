@@ -1,4 +1,4 @@
-"""The shared checklist (methods 11): what every explanation method must keep, whatever it computes.
+"""The shared checklist: what every explanation method must keep, whatever it computes.
 
 Parametrised over the classes that `livecam.explain.methods()` finds, so that a method added later is checked without
 a word here. Toys take the part of networks; formulas are tested elsewhere.

@@ -1,4 +1,4 @@
-"""The third promise of the shared checklist where something goes wrong half-way (methods 11)."""
+"""The third promise of the shared checklist where something goes wrong half-way."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Closed forms on GAP+linear heads (methods 2.0): from weights and activations alone, without any gradient."""
+"""Closed forms on GAP+linear heads: from weights and activations alone, without any gradient."""
 
 import pytest
 import torch
@@ -124,7 +124,7 @@ def test_wgradcam_weights_add_up_to_the_score_without_its_bias():
 @settings(max_examples=15, deadline=None)
 @given(scale=st.floats(0.05, 20))
 def test_rescaling_features_against_weights(scale):
-    # A -> tA and w -> w/t leave the logits alone; Grad-CAM's map too, WGradCAM's grows by t (methods 2.5).
+    # A -> tA and w -> w/t leave the logits alone; Grad-CAM's map too, WGradCAM's grows by t.
     weight = torch.tensor([[1.0, -0.5, 2.0], [0.3, 0.4, -1.0]])
     images = pictures().relu()
     plain = explain(build(Given, weight), images, [GradCAM(), WGradCAM()], 0)

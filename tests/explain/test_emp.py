@@ -1,4 +1,4 @@
-"""EMP on the patch that can be reasoned about by hand (methods 5.1), against Adam itself, and its presets."""
+"""EMP on the patch that can be reasoned about by hand, against Adam itself, and its presets."""
 
 import pytest
 import torch

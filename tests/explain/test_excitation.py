@@ -1,4 +1,4 @@
-"""Excitation Backprop by hand, by conservation of probability, and by laws that its rule obeys (methods 4.1)."""
+"""Excitation Backprop by hand, by conservation of probability, and by laws that its rule obeys."""
 
 import copy
 from dataclasses import fields
@@ -158,7 +158,7 @@ def test_rescaling_a_unit_changes_nothing_elsewhere():
 
 @pytest.mark.parametrize("layer", ["1", "4"])
 def test_the_contrast_layer_does_not_matter_where_nothing_is_lost(layer):
-    """C16, in double precision; and the sum of the difference is zero."""
+    """In double precision; and the sum of the difference is zero."""
     net, images = build(plain).double(), pictures(2).double()
     maps = [
         explain(net, images, [ContrastiveExcitationBackprop("1", contrast_layer=at)], 1).popitem()[1]

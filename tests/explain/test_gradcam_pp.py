@@ -1,4 +1,4 @@
-"""Grad-CAM++: toys by hand, the textbook's derivatives one by one, and what must not pass for it (C1, C8, C19)."""
+"""Grad-CAM++: toys by hand, the textbook's derivatives one by one, and what must not pass for it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Gradients of pixels: closed forms, the toy of methods 4.3 and conservation laws (methods 4.2 to 4.4)."""
+"""Gradients of pixels: closed forms, a toy by hand and conservation laws."""
 
 import warnings
 

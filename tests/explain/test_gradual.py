@@ -125,7 +125,7 @@ def test_support(seed, row, column):
     found, bound = extrapolate(peak, contributions), peak
     for contribution in contributions:
         bound = F.interpolate(bound[:, None], contribution.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-    # Inside the support of successive enlargement (C7), and nowhere where nothing was active.
+    # Inside the support of successive enlargement, and nowhere where nothing was active.
     assert found[bound == 0].eq(0).all() and found[:, ::3].eq(0).all() and (found <= bound + 1e-12).all()
 
 

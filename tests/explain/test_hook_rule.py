@@ -1,4 +1,4 @@
-"""The hook rule (methods 0.4): the kept value is the layer's own, the gradient is with respect to it, nothing leaks."""
+"""The hook rule: the kept value is the layer's own, the gradient is with respect to it, nothing leaks."""
 
 import pytest
 import torch

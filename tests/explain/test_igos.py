@@ -1,4 +1,4 @@
-"""I-GOS on games that can be played by hand (methods 5.2), and its laws."""
+"""I-GOS on games that can be played by hand, and its laws."""
 
 import math
 

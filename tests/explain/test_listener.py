@@ -99,7 +99,7 @@ def test_networks_of_torchvision(name):
 
 
 def test_by_hand():
-    """Z = 4, A = [[1, 2], [3, 2]], w = 2: g = 0.5, and Grad-CAM++'s weight is 1/3 (methods 2.0)."""
+    """Z = 4, A = [[1, 2], [3, 2]], w = 2: g = 0.5, and Grad-CAM++'s weight is 1/3."""
     images = torch.zeros(1, 3, 2, 2)
     images[0, 0] = torch.tensor([[1.0, 2.0], [3.0, 2.0]])
     heard = listened(build(Given, torch.tensor([[2.0, 0, 0], [0, 0, 0]])), images).recording(

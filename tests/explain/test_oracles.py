@@ -1,4 +1,4 @@
-"""Agreement with the two best-known libraries, after min-max, within the tolerances of methods 10.
+"""Agreement with the two best-known libraries, after min-max, each within a tolerance of its own.
 
 Run with ``-m oracle`` and the dependency group ``oracles``; a missing library fails, it does not skip.
 Where their results differ from the definitions, test_oracles_peers.py and its neighbours pin how.
@@ -95,7 +95,7 @@ def test_grad_cam_plus_plus_and_grad_cam(loud):
     ours = explain(net, images, [GradCAMPlusPlus(layer)], targets)["gradcam_pp"]
     theirs = grad_cam_map(Theirs, net, images, targets, layer)
     if layer == "features.13":
-        # Signed activations give alpha poles: the library keeps what we leave out and count (C8).
+        # Signed activations give alpha poles: the library keeps what we leave out and count.
         assert activations.min() < 0 and ours.details["singular"].any()
         assert (ours.map - theirs).abs().max() > 1e-2
     else:

@@ -1,4 +1,4 @@
-"""Excitation Backprop and zennit's, which states the same rule for modules only (methods 10)."""
+"""Excitation Backprop and zennit's, which states the same rule for modules only."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Gradients of pixels and captum's, on random torchvision networks and on a trained one (methods 10)."""
+"""Gradients of pixels and captum's, on random torchvision networks and on a trained one."""
 
 import copy
 

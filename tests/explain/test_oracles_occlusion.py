@@ -1,6 +1,6 @@
-"""Occlusion and captum's, within methods 10's tolerance: windows apart, and overlapping where strides reach the border.
+"""Occlusion and captum's: windows apart, and overlapping where strides reach the border.
 
-Elsewhere captum clips the last window where ours is aligned to the border (C23).
+Elsewhere captum clips the last window where ours is aligned to the border.
 """
 
 import pytest

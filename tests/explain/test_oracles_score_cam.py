@@ -1,4 +1,4 @@
-"""Score-CAM in the conventions of torchcam, pytorch_grad_cam and the authors, where their weights matter (C10)."""
+"""Score-CAM in the conventions of torchcam, pytorch_grad_cam and the authors, where their weights matter."""
 
 import copy
 

@@ -95,7 +95,7 @@ class LinearProbability(nn.Module):
 
 @pytest.mark.parametrize("keep", [0.5, 0.3])
 def test_a_linear_model_within_the_bounds_of_chance(keep):
-    """E[map] = b + p T + (1 - p) c in a cell that holds c of T = sum of all (methods 4.6), with b = 0.05 here."""
+    """E[map] = b + p T + (1 - p) c in a cell that holds c of T = sum of all, with b = 0.05 here."""
     net, images, number = LinearProbability((8, 12)).double(), pictures(1, (8, 12)).double().sigmoid(), 20_000
     options = {"masks": number, "cells": 4, "keep": keep, "shift": False, "upsampling": "nearest", "chunk": 2000}
     found = rise(net, images, 1, **options).raw[0]

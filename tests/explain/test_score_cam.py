@@ -19,7 +19,7 @@ def score_cam(net, images, targets=None, **kwargs):
 
 
 def loud(net, factor=40.0):
-    """Weights so large that masked images score differently: with random ones all channels weigh alike (C10)."""
+    """Weights so large that masked images score differently: with random ones all channels weigh alike."""
     with torch.no_grad():
         net.fc.weight.mul_(factor)
     return net
@@ -60,7 +60,7 @@ def test_the_definition_channel_by_channel(weighting, scale_first):
         effective = weights.abs().sum() ** 2 / weights.square().sum()
         torch.testing.assert_close(found.details["n_eff"][i], effective, rtol=1e-6, atol=0)
         uniform = net.features(images[i : i + 1]).detach().mean(1)
-        assert (minmax(found.raw[i : i + 1]) - minmax(uniform)).abs().max() > 1e-2, "weights must matter here (C19)"
+        assert (minmax(found.raw[i : i + 1]) - minmax(uniform)).abs().max() > 1e-2, "weights must matter here"
     assert found.details["convention"] == f"{weighting}, {order}"
 
 

@@ -1,4 +1,4 @@
-"""SIGCAM on a network that has learnt something: it deletes better than the map it starts from (methods 5.4)."""
+"""SIGCAM on a network that has learnt something: it deletes better than the map it starts from."""
 
 import pytest
 import torch

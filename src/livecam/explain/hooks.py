@@ -70,8 +70,7 @@ class Tap:
     """Keeps one capture during one forward.
 
     The kept tensor is the layer's own value; the network goes on with a clone of it, so that a later in-place
-    operation cannot change what was kept, and the gradient is the one with respect to the layer's own output
-    (methods 0.4).
+    operation cannot change what was kept, and the gradient is the one with respect to the layer's own output.
     """
 
     def __init__(self, module: nn.Module, capture: Capture) -> None:

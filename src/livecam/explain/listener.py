@@ -1,8 +1,8 @@
 """Explaining from a forward that somebody else runs: no pass of our own, and no autograd.
 
 A network that ends in global average pooling and one linear layer has S_c = b_c + sum_k w_ck mean(A_k), so the gradient
-of its score is w_ck / Z at each of the Z positions (methods 2.0). Its last feature map, as a validation step leaves it,
-is then all that class activation maps need.
+of its score is w_ck / Z at each of the Z positions. Its last feature map, as a validation step leaves it, is then all
+that class activation maps need.
 """
 
 from collections.abc import Iterable, Sequence

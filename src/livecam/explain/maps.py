@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def resize(maps: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Resize maps ``(N, h, w)`` to ``(N, H, W)`` bilinearly (methods 0.2)."""
+    """Resize maps ``(N, h, w)`` to ``(N, H, W)`` bilinearly."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=align_corners)[:, 0]
 
 
 def is_degenerate(maps: Tensor) -> Tensor:
-    """Which maps carry no contrast, ``(N,)`` bool: all zero, constant up to rounding (methods C5), or not finite.
+    """Which maps carry no contrast, ``(N,)`` bool: all zero, constant up to rounding, or not finite.
 
     The floor is relative: rounding noise must not become a full-contrast map, small genuine maps must not vanish.
     """

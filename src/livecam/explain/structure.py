@@ -47,7 +47,7 @@ class Structure:
         target_layer: Where class activation maps look by default: the last 4-D tensor before global pooling; None for
             networks that have none.
         post_relu: Whether the target layer's output is overwritten by a following in-place ReLU (DenseNet), so that
-            the post-ReLU tensor is the one to read (methods 0.5).
+            the post-ReLU tensor is the one to read.
         finished: Position of each executed module's (last) end in the order of execution.
         stages: Resolution stages in order of execution.
         strided: MaxPool2d modules and strided Conv2d modules in order of execution.

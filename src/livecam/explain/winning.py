@@ -2,7 +2,7 @@
 
 Autograd does the routing. While :class:`WinningProbability` is entered, each operation that has a rule is replaced by
 one that computes the same and whose *backward* is that rule, so that ``torch.autograd.grad`` carries probabilities
-instead of gradients, through whatever shape a network has (Zhang et al. 2016; methods 4.1). The rules:
+instead of gradients, through whatever shape a network has (Zhang et al. 2016). The rules:
 
 - linear, y = W a with a >= 0: P(a_j) = a_j sum_i W+_ij P(y_i) / z_i with z = W+ a; so also pools and resizing, whose
   weights are their own. Batch norm behind it is folded into W.

@@ -1,4 +1,4 @@
-"""What one operation does with the probability of winning that arrives at its outputs (methods 4.1)."""
+"""What one operation does with the probability of winning that arrives at its outputs."""
 
 from collections.abc import Callable
 from typing import Any
