@@ -13,7 +13,7 @@ import torch
 import torchvision
 from conditions import conditions
 
-from livecam.memory import chunk_for
+from livecam.runtime.memory import chunk_for
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from conditions import conditions
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
+from livecam.core.normalization import IMAGENET
 from livecam.explain import GradCAM, GradCAMPlusPlus, GradualExtrapolation, LayerCAM, explain
 from livecam.metrics import localization_score
-from livecam.normalisation import IMAGENET
 
 SIZE = 224
 NETWORKS = ("mobilenet_v2", "squeezenet1_1")

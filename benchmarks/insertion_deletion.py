@@ -17,7 +17,7 @@ from torchcam.metrics import DeletionInsertionMetric
 
 from livecam.metrics.insertion_deletion import InsertionDeletion
 from livecam.metrics.substrates import substrate_of
-from livecam.progress import quietly
+from livecam.runtime.progress import quietly
 
 CHUNK = 32
 STEPS = 112

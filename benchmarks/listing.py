@@ -20,8 +20,8 @@ import torchvision
 from conditions import conditions
 
 from livecam.data import Coco, ImageNet
-from livecam.data.imagenet import TRAIN, VAL
-from livecam.data.imagenet_labels import ilsvrc_classes
+from livecam.data.imagenet.datamodule import TRAIN, VAL
+from livecam.data.imagenet.labels import ilsvrc_classes
 
 # Images and annotations of COCO's 2017 files.
 PARTS = {"train2017": (118_287, 860_001), "val2017": (5_000, 36_781)}

@@ -21,8 +21,8 @@ from lightning import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
-from livecam.classifier import Classifier
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
+from livecam.training.classifier import Classifier
 
 FAMILY = ("cam", "gradcam", "gradcam_pp", "xgradcam", "layercam", "wgradcam")
 # By the size of their images: a U-Net of 32 channels takes a CPU minutes at 224 px.

@@ -26,12 +26,12 @@ from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image, decode_jpeg, read_file
 from torchvision.transforms.v2 import functional as F
 
+from livecam.core.normalization import IMAGENET
 from livecam.data.folder import files
-from livecam.data.images import SUFFIXES, UnreadableImageError, read_stored
-from livecam.data.sample import Photo, PhotoDataset
+from livecam.data.image_io import SUFFIXES, UnreadableImageError, read_stored
+from livecam.data.photo_dataset import Photo, PhotoDataset
 from livecam.data.transforms import eval_transform, train_transform
 from livecam.models import build_model
-from livecam.normalisation import IMAGENET
 
 
 def pillow(path: str) -> torch.Tensor:

@@ -14,7 +14,7 @@ from conditions import conditions, seconds
 from torch import nn
 
 from livecam.explain import EMP, IGOS, SIGCAM, Explainer, explain, structure_of
-from livecam.memory import chunk_for
+from livecam.runtime.memory import chunk_for
 
 
 def bare(net: nn.Module, images: torch.Tensor, forwards: int, both: int, chunk: int) -> None:

@@ -17,7 +17,7 @@ from subjects import Subject
 from torch import Tensor, nn
 from torchcam.metrics import DeletionInsertionMetric
 
-from livecam.explain.maps import minmax, resize
+from livecam.core.maps import minmax, resize
 from livecam.metrics.substrates import substrate_of
 
 

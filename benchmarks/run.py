@@ -27,7 +27,7 @@ from subjects import NETS, Subject, subject
 from tables import page_part, put_between
 from timing import COSTLY, in_turns, seconds
 
-from livecam.progress import quietly
+from livecam.runtime.progress import quietly
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"

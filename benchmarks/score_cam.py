@@ -13,7 +13,7 @@ from conditions import conditions, seconds
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from livecam.explain import ScoreCAM, explain
-from livecam.progress import quietly
+from livecam.runtime.progress import quietly
 
 CHUNK = 32
 

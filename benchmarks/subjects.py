@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from livecam.explain import structure_of
-from livecam.memory import chunk_for
 from livecam.models import build_model
+from livecam.runtime.memory import chunk_for
 
 NETS = {
     "resnet18": "torchvision/resnet18",

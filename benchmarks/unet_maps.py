@@ -13,7 +13,7 @@ from conditions import conditions, seconds
 
 from livecam.explain import ScoreCAM, by_name, explain
 from livecam.models import build_model
-from livecam.progress import quietly
+from livecam.runtime.progress import quietly
 
 NETWORKS = {"unet": {"width": 32}, "unet/resnet18": {}}
 METHODS = ("cam", "gradcam", "gradcam_pp", "scorecam")

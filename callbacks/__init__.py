@@ -1,11 +1,11 @@
 """Lightning callbacks that explain a classifier while it trains."""
 
-from livecam.callbacks.feature_maps import FeatureMapGallery
-from livecam.callbacks.gallery import ExplanationGallery
+from livecam.callbacks.data_wait_monitor import LoaderWatch
+from livecam.callbacks.explanation_gallery import ExplanationGallery
+from livecam.callbacks.explanation_scores import ExplanationScores
+from livecam.callbacks.feature_map_gallery import FeatureMapGallery
 from livecam.callbacks.last_checkpoint import LastCheckpoint
-from livecam.callbacks.loader_watch import LoaderWatch
-from livecam.callbacks.resumption import Resumption
-from livecam.callbacks.scores import ExplanationScores
+from livecam.callbacks.resume import Resumption
 
 __all__ = [
     "ExplanationGallery",

@@ -10,11 +10,11 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from livecam.batch import Batch, joined, read_batch
-from livecam.callbacks.live import LiveExplanation, first_loader
+from livecam.callbacks.base import LiveExplanation, first_loader
 from livecam.callbacks.samples import balanced, class_indices, is_indexable
+from livecam.core.batch import Batch, joined, read_batch
 from livecam.explain import Explainer
-from livecam.report.media import log_images
+from livecam.report.log_media import log_images
 
 
 class SampleGallery(LiveExplanation, ABC):

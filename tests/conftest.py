@@ -7,7 +7,7 @@ import torch
 import yaml
 from hypothesis import settings
 
-pytest_plugins = ["pytester", "required_oracles"]
+pytest_plugins = ["pytester", "helpers.required_oracles"]
 
 # Tiny nets gain nothing from threads and lose much on a busy machine.
 torch.set_num_threads(1)

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from livecam import cli
-from livecam.messages import near, one_sentence
+from livecam.core.text import near, one_sentence
 
 ROOT = Path(__file__).parents[1]
 

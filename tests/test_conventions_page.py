@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from livecam.explain.names import methods, wrappers
 from livecam.explain.presets import PRESETS
+from livecam.explain.registry import explainer_classes, wrappers
 from livecam.metrics.names import metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,10 +98,10 @@ def test_every_script_exists():
     [
         ("uv run pytest tests/explain/test_nothing.py", "not one file"),
         ("uv run pytest -k maps", "not one file"),
-        ("uv run pytest tests/test_heads.py -k one_logitt", "no test's name holds 'one_logitt'"),
-        ("uv run pytest tests/test_heads.py -k 'one_logit and not one_logit'", "selects no test"),
-        ("uv run pytest tests/explain/test_oracles.py -k cubed_gradient", "selects no test"),
-        ("uv run pytest -m oracle tests/explain/test_oracles.py -k cubed_gradient", "dependency group"),
+        ("uv run pytest tests/core/test_heads.py -k one_logitt", "no test's name holds 'one_logitt'"),
+        ("uv run pytest tests/core/test_heads.py -k 'one_logit and not one_logit'", "selects no test"),
+        ("uv run pytest tests/explain/methods/test_oracles.py -k cubed_gradient", "selects no test"),
+        ("uv run pytest -m oracle tests/explain/methods/test_oracles.py -k cubed_gradient", "dependency group"),
     ],
 )
 def test_broken_commands_are_noticed(command, what):
@@ -114,7 +114,7 @@ def headings(page):
 
 def missing(page):
     """Methods and wrappers of livecam without a section, presets and options without a word."""
-    ours = {name: cls for name, cls in methods().items() if cls.__module__.startswith("livecam.")}
+    ours = {name: cls for name, cls in explainer_classes().items() if cls.__module__.startswith("livecam.")}
     titles = "\n".join(headings(page))
     # A wrapper that has a base of its own takes its label from its base.
     labels = {name: cls.label if isinstance(cls.label, str) else cls().label for name, cls in ours.items()}

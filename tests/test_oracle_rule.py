@@ -33,7 +33,7 @@ def test_no_oracle(): pytest.skip("no chromium")
 @pytest.fixture
 def project(pytester, monkeypatch):
     monkeypatch.delenv("LIVECAM_DATA", raising=False)
-    pytester.makeconftest((Path(__file__).parent / "required_oracles.py").read_text())
+    pytester.makeconftest((Path(__file__).parent / "helpers" / "required_oracles.py").read_text())
     pytester.makeini("[pytest]\nmarkers =\n    oracle: compares")
     return pytester
 

@@ -112,18 +112,18 @@ def test_wheel_works_in_a_clean_environment(uv, wheel, tmp_path):
     abroad = tmp_path / "elsewhere"
     abroad.mkdir()
     code = """
-import pathlib, livecam.callbacks, livecam.explain, livecam.report.html_logger
+import pathlib, livecam.callbacks, livecam.explain, livecam.report.html.logger
 print(pathlib.Path(livecam.__file__).parent)
 print(pathlib.Path(livecam.callbacks.__file__).parent)
 print(livecam.callbacks.ExplanationGallery.__module__, livecam.explain.GradCAM.__module__)
-logger = livecam.report.html_logger.HTMLLogger("runs", name="first")
+logger = livecam.report.html.logger.HTMLLogger("runs", name="first")
 logger.log_metrics({"val/loss": 1.0}, 0)
 logger.finalize("success")
 """
     where, callbacks, modules = run(python, "-c", code, cwd=abroad).splitlines()[:3]
     assert Path(where) == site / "livecam"
     assert Path(callbacks) == site / "livecam" / "callbacks"
-    assert modules == "livecam.callbacks.gallery livecam.explain.cam"
+    assert modules == "livecam.callbacks.explanation_gallery livecam.explain.methods.cam"
     page = (abroad / "runs" / "first" / "index.html").read_text()
     for name in ("page.css", "page.js"):
         assert (packages()["livecam.report"] / name).read_text().strip() in page

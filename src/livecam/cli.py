@@ -18,18 +18,18 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import livecam.data
-import livecam.reference  # noqa: F401  short class names resolve among imported classes
-from livecam.callbacks.live import LiveExplanation
-from livecam.callbacks.loader_watch import LoaderWatch
-from livecam.callbacks.resumption import Resumption
-from livecam.classifier import Classifier
+import livecam.evaluation.reference_mask  # noqa: F401  short class names resolve among imported classes
+from livecam.callbacks.base import LiveExplanation
+from livecam.callbacks.data_wait_monitor import LoaderWatch
+from livecam.callbacks.resume import Resumption
+from livecam.core.safe_yaml import check_yaml
+from livecam.core.text import one_sentence, printable
 from livecam.explain import Explainer
-from livecam.messages import one_sentence, printable
 from livecam.metrics import ImageMetric
-from livecam.plain_yaml import check_yaml
-from livecam.report.html_logger import HTMLLogger
-from livecam.resuming import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder, last_of, requeued
-from livecam.runs import RUNS, default_loggers, run_name
+from livecam.report.html.logger import HTMLLogger
+from livecam.training.classifier import Classifier
+from livecam.training.resume import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder, last_of, requeued
+from livecam.training.run_folder import RUNS, default_loggers, run_name
 
 _ROOT = Path(__file__).resolve().parents[2]
 DEMO = _ROOT / "configs" / "demo.yaml"

@@ -16,7 +16,7 @@ def foreign_module():
 @pytest.fixture
 def shapes_module():
     """Makes a tiny classifier for planted shapes of 32 px."""
-    from livecam.classifier import Classifier
+    from livecam.training.classifier import Classifier
 
     def make(**kw) -> Classifier:
         torch.manual_seed(0)
@@ -58,6 +58,6 @@ def make_trainer(tmp_path):
 
 @pytest.fixture
 def picture_logger(tmp_path):
-    from livecam.report.html_logger import HTMLLogger
+    from livecam.report.html.logger import HTMLLogger
 
     return HTMLLogger(str(tmp_path / "runs"), "page")

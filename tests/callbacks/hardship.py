@@ -11,12 +11,12 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
-from livecam.classifier import Classifier
 from livecam.data import PlantedShapesData
 from livecam.explain import RISE, GradCAM
 from livecam.metrics import Sharpness
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
 from livecam.report.wandb_logger import RunFolderWandbLogger
+from livecam.training.classifier import Classifier
 
 MEGABYTE = 1 << 20
 

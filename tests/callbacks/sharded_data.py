@@ -10,10 +10,10 @@ from torch import distributed
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
-from livecam.classifier import Classifier
+from livecam.core.normalization import IMAGENET
 from livecam.explain import RISE, GradCAM, Occlusion
 from livecam.metrics import EnergyInMask, InsertionDeletion
-from livecam.normalisation import IMAGENET
+from livecam.training.classifier import Classifier
 
 LIVE = ["gradcam", "cam", "layercam", "saliency"]
 METHODS = [

@@ -12,12 +12,12 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.toys import StagedNet, build, pictures
 from sharded_data import METHODS, Halves, Uneven, classifier, watching
-from toys import StagedNet, build, pictures
 
-import livecam.classifier
+import livecam.training.classifier
 from livecam.explain import explain
-from livecam.sharded import shard, whole
+from livecam.runtime.fsdp import shard, whole
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -120,7 +120,7 @@ def divided() -> str:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     # A small network has no large layers.
-    livecam.classifier.shard = partial(shard, large=100)
+    livecam.training.classifier.shard = partial(shard, large=100)
     told = {"watched": fit(folder / "watched", True), "alone": fit(folder / "alone", False)}
     rank = distributed.get_rank()
     told["resumed"] = fit(folder / "resumed", False, 3, told["alone"]["checkpoint"])

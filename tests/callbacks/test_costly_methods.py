@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from livecam.callbacks import ExplanationGallery
-from livecam.callbacks import gallery as gallery_module
+from livecam.callbacks import explanation_gallery as gallery_module
 from livecam.explain import IGOS, GradCAM
 from livecam.explain.explainer import Explainer
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from bits import same
-from coco_tree import plant, polygon
-from processes import run_script
+from helpers.bits import same
+from helpers.coco_tree import plant, polygon
+from helpers.processes import run_script
 from two_ranks import KINDS, score_fixed_maps, validate
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")

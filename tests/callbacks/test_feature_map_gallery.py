@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from livecam.callbacks import ExplanationGallery, FeatureMapGallery
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import GradCAM
-from livecam.report.colour import colourise
+from livecam.report.drawing.colormap import colourise
 
 
 class Album(Logger):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from livecam.report.page_data import PageData
+from livecam.report.html.page_data import PageData
 
 SCRIPT = Path(__file__).with_name("hardship.py")
 

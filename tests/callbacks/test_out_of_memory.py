@@ -8,12 +8,12 @@ import torch
 from lightning import seed_everything
 
 from livecam.callbacks import ExplanationScores
-from livecam.callbacks.portions import Portions, chunk_of, halved, largest_chunk, out_of_memory
 from livecam.data import PlantedShapesData
+from livecam.evaluation.oom_backoff import Portions, chunk_of, halved, largest_chunk, out_of_memory
 from livecam.explain import AOP, CAM, EMP, RISE, GradCAM, LayerCAM, ScoreCAM, by_names
 from livecam.explain.explainer import Explainer
-from livecam.guard import is_ours
 from livecam.metrics import InsertionDeletion, Sharpness
+from livecam.runtime.model_state import is_ours
 
 
 def refuse(needed: int, there: int) -> None:

@@ -9,10 +9,11 @@ from foreign import ForeignModule
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from livecam.callbacks import ExplanationScores, explaining
+from livecam.callbacks import ExplanationScores
 from livecam.data import PlantedShapesData
+from livecam.evaluation import fault_tolerance as explaining
 from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, GradualExtrapolation, LayerCAM, Saliency, WGradCAM
-from livecam.guard import is_ours
+from livecam.runtime.model_state import is_ours
 
 FAMILY = ("cam", "gradcam", "gradcam_pp", "xgradcam", "layercam", "wgradcam")
 PIXELS = 3 * 32 * 32

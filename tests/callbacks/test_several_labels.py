@@ -6,18 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from coco_tree import plant, polygon
+from helpers.coco_tree import plant, polygon
+from helpers.toys import GapNet, build, pictures
 from lightning import LightningModule
 from torch.utils.data import DataLoader, IterableDataset
-from toys import GapNet, build, pictures
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
 from livecam.callbacks.samples import balanced, class_indices
-from livecam.classifier import Classifier
 from livecam.data import Coco
 from livecam.explain import GradCAM, explain
 from livecam.metrics import LocalizationScore, PointingGame, localization_score
-from livecam.report.strips import samples_of
+from livecam.report.drawing.strips import samples_of
+from livecam.training.classifier import Classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:Found .* in eval mode")
 PERSON, DOG, BRUSH = 1, 18, 90

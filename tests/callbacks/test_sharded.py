@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import run_script
 from lightning import Trainer
 from lightning.pytorch.strategies import FSDPStrategy
-from processes import run_script
 from sharded_data import Uneven, watching
 
-from livecam.checkpoint import load_classifier
+from livecam.training.checkpoint import load_classifier
 
 SCRIPT = Path(__file__).with_name("sharded_ranks.py")
 

@@ -15,7 +15,7 @@ from livecam.data import PlantedShapesData
 from livecam.explain import CAM, GradCAM
 from livecam.explain.explainer import Explainer
 from livecam.metrics import LocalizationScore, Sharpness
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
 
 
 class Dark(Explainer):

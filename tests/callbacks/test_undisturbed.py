@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from bits import same
+from helpers.bits import same
 from hypothesis import HealthCheck, example, given, settings
 from undisturbed_fits import CIRCUMSTANCES, EVERYTHING, fit
 

@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from undisturbed_fits import EVERYTHING, fit
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
-from livecam.classifier import Classifier
 from livecam.data import Coco
 from livecam.data.planted import PlantedShapes, PlantedShapesData
 from livecam.explain import CAM, GradCAM
@@ -24,8 +23,9 @@ from livecam.metrics import (
     PointingGame,
     Reclassification,
 )
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
 from livecam.report.wandb_logger import RunFolderWandbLogger
+from livecam.training.classifier import Classifier
 
 KINDS = ("indexed", "bare", "several labels")
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery, LoaderWatch
 from livecam.explain import RISE, IntegratedGradients, SmoothGradCAMPlusPlus, by_names
 from livecam.metrics import InsertionDeletion, Sharpness
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
 
 METHODS = {
     "layercam": "layercam",

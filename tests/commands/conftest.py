@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from PIL import Image
 from scored import CHECKPOINT, CPU
 

@@ -9,8 +9,8 @@ import torch
 from torchvision.transforms import v2
 
 from livecam import cli
-from livecam.classifier import Classifier
 from livecam.data.planted import PlantedShapes
+from livecam.training.classifier import Classifier
 
 CHECKPOINT = "runs/full/checkpoints/last.ckpt"
 CPU = ["--trainer.accelerator", "cpu"]

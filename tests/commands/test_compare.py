@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
+from helpers.toys import build
 from PIL import Image
 from scored import CPU, PLANTED, images_asked, planted, rows_of
 from test_cli import refused
-from toys import build
 
 from livecam import cli
 from livecam.models import build_model

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livecam.commands.lineup import load_networks
-from livecam.commands.photos import find_photos
+from livecam.commands.networks import load_networks
+from livecam.commands.photo_paths import find_photos
 from livecam.data.folder import ImageFolderData
-from livecam.data.images import SUFFIXES
+from livecam.data.image_io import SUFFIXES
 
 
 def plant(root, *paths):

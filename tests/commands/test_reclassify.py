@@ -7,14 +7,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from checkpoints import SHAPES, save_unet
+from helpers.checkpoints import SHAPES, save_unet
+from helpers.toys import Given, StagedNet, build
 from PIL import Image
-from toys import Given, StagedNet, build
 
 from livecam import cli
-from livecam.commands.network import Network
+from livecam.core.normalization import Normalisation
+from livecam.evaluation.loaded_network import Network
 from livecam.explain import explain
-from livecam.normalisation import Normalisation
 
 HALF = Normalisation((0.5,) * 3, (0.25,) * 3)
 NUMBERS = ("degenerate", "probability", "original", "kept", "top5", "rank", "ratio")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from scored import CHECKPOINT, LOCALIZATION, PLANTED, planted, score, summary
 
-from livecam.checkpoint import load_classifier
 from livecam.data import PlantedShapesData
 from livecam.explain import explain
+from livecam.training.checkpoint import load_classifier
 
 
 def by_hand(methods: list[str]) -> dict[tuple[int, str], dict[str, float]]:

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
+from helpers.toys import build
 from PIL import Image
 from scored import CHECKPOINT, CPU, LOCALIZATION, PLANTED, images_asked, planted, rows_of, score, summary
 from test_cli import refused
-from toys import build
 
 from livecam import cli
-from livecam.checkpoint import load_classifier
 from livecam.data import PlantedShapesData
 from livecam.explain import explain
 from livecam.models import build_model
+from livecam.training.checkpoint import load_classifier
 
 
 def test_methods_that_do_not_fit_are_said_once_and_the_others_scored(here, capsys):

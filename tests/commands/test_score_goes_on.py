@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
+from helpers.toys import build
 from scored import CHECKPOINT, CPU, LOCALIZATION, PLANTED, images_asked, planted, score, summary
 from test_cli import refused
-from toys import build
 
 from livecam import cli
 from livecam.models import build_model

@@ -4,11 +4,11 @@ import csv
 
 import pytest
 import torch
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from scored import PLANTED, rows_of, score, summary
 
 from livecam import cli
-from livecam.commands.datasets import choose
+from livecam.evaluation.datasets import choose
 from livecam.metrics.bootstrap import interval, resamples
 
 METHODS = "gradcam,igos(iterations=2,points=3,size=6),igos_gradcam(iterations=2,points=3,size=6,warmup=1)"

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 
 from livecam import cli
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import save_unet
-from coco_tree import plant, polygon
+from helpers.checkpoints import save_unet
+from helpers.coco_tree import plant, polygon
 from scored import CHECKPOINT, CPU
 
 from livecam import cli
-from livecam.checkpoint import load_classifier
-from livecam.commands.score_maps import kept_maps
 from livecam.data import Coco
+from livecam.evaluation.score_maps import kept_maps
 from livecam.explain import explain
+from livecam.training.checkpoint import load_classifier
 
 PERSON, DOG, BRUSH = 1, 18, 90
 REGION = {PERSON: [polygon(0, 0, 15, 12)], DOG: [polygon(12, 4, 30, 20)], BRUSH: [polygon(3, 3, 9, 18)]}

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from livecam.data import ImageNet
-from livecam.data.imagenet_labels import ilsvrc_classes
+from livecam.data.imagenet.labels import ilsvrc_classes
 
 # Known independently of the code: torchvision's indices.
 LABELS = {"n01440764": 0, "n01443537": 1, "n02099601": 207, "n15075141": 999}

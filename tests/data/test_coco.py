@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pytest
 import torch
-from coco_tree import box_mask, plant, polygon, run_lengths
+from helpers.coco_tree import box_mask, plant, polygon, run_lengths
 from PIL import Image
 from pycocotools import mask as coco_masks
 
-from livecam.batch import read_batch
+from livecam.core.batch import read_batch
 from livecam.data import Coco
 
 PERSON, DOG, BRUSH = 1, 18, 90

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from coco_tree import CATEGORIES, plant
+from helpers.coco_tree import CATEGORIES, plant
 from PIL import Image
 
 from livecam.data import Coco

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch.utils.data import SequentialSampler
 
+from livecam.core.normalization import IMAGENET
 from livecam.data.folder import ImageFolderData
-from livecam.normalisation import IMAGENET
 
 
 def plant(root, *paths, colour=(90, 120, 30)):

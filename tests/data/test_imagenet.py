@@ -5,7 +5,8 @@ import pytest
 import torch
 from imagenet_trees import LABELS, VAL, build, stem, told
 
-from livecam.data import imagenet, imagenet_labels
+from livecam.data.imagenet import datamodule as imagenet
+from livecam.data.imagenet import labels as imagenet_labels
 
 
 def kaggle(root):

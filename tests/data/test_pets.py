@@ -8,11 +8,11 @@ import torch
 import torchvision
 from pets_tree import TRIMAP, build, plant
 from PIL import Image
-from test_images import stored_pixels, write
+from test_image_io import stored_pixels, write
 
 from livecam import cli
-from livecam.data.packed import Packed
 from livecam.data.pets import Pet
+from livecam.data.serialized_list import Packed
 
 CONFIG = Path(__file__).parents[2] / "configs" / "pets.yaml"
 MASK = torch.zeros(8, 12, dtype=torch.bool)

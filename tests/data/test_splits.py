@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livecam.data.sample import Photo
+from livecam.data.photo_dataset import Photo
 from livecam.data.splits import stratified_split
 
 

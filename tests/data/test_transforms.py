@@ -11,8 +11,8 @@ from torch.nn.functional import max_pool2d
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from livecam.core.normalization import IMAGENET, Normalisation
 from livecam.data.transforms import eval_transform, prepare_image, train_transform
-from livecam.normalisation import IMAGENET, Normalisation
 
 PLAIN = Normalisation((0.5,) * 3, (0.5,) * 3)
 

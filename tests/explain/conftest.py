@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 from torchvision.models import vgg
 
-from livecam.normalisation import IMAGENET
+from livecam.core.normalization import IMAGENET
 
 
 @pytest.fixture(scope="module")

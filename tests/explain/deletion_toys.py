@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from livecam.core.heads import Head
 from livecam.explain import record
-from livecam.guard import undisturbed
-from livecam.heads import Head
+from livecam.runtime.model_state import undisturbed
 
 PATCH = torch.zeros(8, 8)
 PATCH[2:4, 1:3] = 1

@@ -15,9 +15,9 @@ from livecam.explain import (
     IntegratedGradients,
     ScoreCAM,
     SmoothGradCAMPlusPlus,
-    methods,
+    explainer_classes,
 )
-from livecam.explain.names import wrappers
+from livecam.explain.registry import wrappers
 
 
 def ready(cls):
@@ -29,8 +29,8 @@ def ours(classes):
     return {name: cls for name, cls in classes.items() if cls.__module__.startswith("livecam.")}
 
 
-METHODS = {name: cls for name, cls in ours(methods()).items() if ready(cls)}
-# A map without contrast is all that it is: see test_baselines.py.
+METHODS = {name: cls for name, cls in ours(explainer_classes()).items() if ready(cls)}
+# A map without contrast is all that it is: see test_controls.py.
 del METHODS["uniform"]
 # A method that works upon another one is checked upon Grad-CAM.
 METHODS |= {f"{prefix}gradcam": partial(cls, GradCAM()) for prefix, cls in ours(wrappers()).items()}

@@ -1,7 +1,7 @@
 """The shared checklist: what every explanation method must keep, whatever it computes.
 
-Parametrised over the classes that `livecam.explain.methods()` finds, so that a method added later is checked without
-a word here. Toys take the part of networks; formulas are tested elsewhere.
+Parametrised over the classes that `livecam.explain.explainer_classes()` finds, so that a method added later is checked
+without a word here. Toys take the part of networks; formulas are tested elsewhere.
 """
 
 import copy
@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 from every_method import METHODS, every_method, traces
+from helpers.toys import NormTail, StagedNet, build, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import NormTail, StagedNet, build, pictures
 
+from livecam.core.normalization import IMAGENET
 from livecam.explain import (
     explain,
     structure_of,
 )
-from livecam.normalisation import IMAGENET
 
 
 def run(net, images, explainer, targets=None, **kwargs):

@@ -5,10 +5,10 @@ import contextlib
 import pytest
 import torch
 from every_method import METHODS, every_method, traces
-from toys import StagedNet, build, pictures
+from helpers.toys import StagedNet, build, pictures
 
+from livecam.core.normalization import IMAGENET
 from livecam.explain import explain, structure_of
-from livecam.normalisation import IMAGENET
 
 
 def run(net, images, method):

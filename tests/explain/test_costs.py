@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 from every_method import METHODS
+from helpers.toys import StagedNet, build, pictures
 from torch import nn
-from toys import StagedNet, build, pictures
 
-from livecam.explain import explain, methods, structure_of
-from livecam.explain.names import wrappers
-from livecam.normalisation import IMAGENET
+from livecam.core.normalization import IMAGENET
+from livecam.explain import explain, explainer_classes, structure_of
+from livecam.explain.registry import wrappers
 
 
 class Tally(torch.autograd.Function):
@@ -101,9 +101,9 @@ COSTS = {
 def test_every_method_has_a_cost():
     plain = {name for name in METHODS if "," not in name}
     assert set(COSTS) >= plain - {"gradual_excitation_backprop"}
-    assert set(COSTS) >= {name for name, cls in methods().items() if cls.__module__.startswith("livecam.")} - {
-        "uniform"
-    }
+    assert set(COSTS) >= {
+        name for name, cls in explainer_classes().items() if cls.__module__.startswith("livecam.")
+    } - {"uniform"}
 
 
 @pytest.mark.parametrize("method", COSTS)
@@ -121,7 +121,7 @@ def test_it_costs_what_it_says(method):
 WRAPPERS = dict.fromkeys(getattr(made, "func", made) for made in wrappers().values())
 
 
-@pytest.mark.parametrize("cls", [*methods().values(), *WRAPPERS], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [*explainer_classes().values(), *WRAPPERS], ids=lambda cls: cls.__name__)
 def test_docstrings_state_the_cost(cls):
     if not cls.__module__.startswith("livecam."):
         pytest.skip("not ours")

@@ -1,10 +1,10 @@
 import pytest
 import torch
+from helpers.toys import DeepTail, GapNet, Given, NormTail, StagedNet, build, pictures
 from torch import nn
-from toys import DeepTail, GapNet, Given, NormTail, StagedNet, build, pictures
 
 from livecam.explain.feature_maps import feature_captures, feature_maps, strongest_channels
-from livecam.explain.structure import structure_of
+from livecam.explain.recording.network_structure import structure_of
 
 
 def test_strongest_channels_by_hand():

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import DeepTail, StagedNet, build, pictures
+from helpers.toys import DeepTail, StagedNet, build, pictures
 
+from livecam.core.maps import minmax
 from livecam.explain import (
     AOP,
     EMP,
@@ -19,7 +20,6 @@ from livecam.explain import (
     explain,
     structure_of,
 )
-from livecam.explain.maps import minmax
 from livecam.metrics import InsertionDeletion
 
 GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalised"}

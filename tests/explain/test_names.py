@@ -1,11 +1,11 @@
 """Names of layers and of methods, as people write and mistype them."""
 
 import pytest
+from helpers.toys import GapNet, build, pictures
 from torch import nn
-from toys import GapNet, build, pictures
 
-from livecam.explain import Explainer, GradCAM, GradCAMPlusPlus, by_name, explain, methods
-from livecam.explain.naming import clean, resolve_layer
+from livecam.explain import Explainer, GradCAM, GradCAMPlusPlus, by_name, explain, explainer_classes
+from livecam.explain.recording.layer_names import clean, resolve_layer
 
 LAYERS = ["model", "model.layer4", "model.layer4.0", "model.layer4.1", "model.layer4.0.conv1", "model.layer4.1.conv1"]
 
@@ -60,7 +60,7 @@ def test_layers_of_a_wrapped_net_answer_to_their_own_names():
 
 
 def test_every_method_is_built_by_its_name():
-    for name, cls in methods().items():
+    for name, cls in explainer_classes().items():
         if not cls.__module__.startswith("livecam."):
             continue
         explainer = by_name(name)
@@ -71,7 +71,7 @@ def test_every_method_is_built_by_its_name():
 def test_names_of_the_specification():
     names = {"CAM": "cam", "GradCAM": "gradcam", "GradCAMPlusPlus": "gradcam_pp", "XGradCAM": "xgradcam"}
     names |= {"LayerCAM": "layercam", "WGradCAM": "wgradcam"}
-    assert {cls.__name__: name for name, cls in methods().items() if cls.__name__ in names} == names
+    assert {cls.__name__: name for name, cls in explainer_classes().items() if cls.__name__ in names} == names
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from toys import StagedNet, build, pictures
+from helpers.toys import StagedNet, build, pictures
 
 from livecam.explain import CAM, GradCAM, GradualExtrapolation, ScoreCAM, by_name, by_names, explain
 from livecam.explain.explanation import check_names

@@ -8,9 +8,9 @@ import torch
 import torchvision
 from PIL import Image
 
+from livecam.core.normalization import IMAGENET
 from livecam.explain import CAM, IGOS, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM, explain
 from livecam.metrics import LocalizationScore
-from livecam.normalisation import IMAGENET
 
 pytestmark = pytest.mark.slow
 SIZE = 224

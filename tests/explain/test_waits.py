@@ -6,8 +6,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from helpers.toys import DeepTail, StagedNet, build, pictures
 from torch.utils._python_dispatch import TorchDispatchMode
-from toys import DeepTail, StagedNet, build, pictures
 
 from livecam.explain import (
     EMP,

@@ -12,10 +12,10 @@ import yaml
 from mutations import mutated, revalued
 from PIL import Image
 
+from livecam.core.safe_yaml import load_yaml
 from livecam.data import AnnotatedPhotos, Coco, DogsVsWolves, OxfordPets
-from livecam.data.imagenet_boxes import read_xml
-from livecam.data.imagenet_labels import find_labels, read_solution
-from livecam.plain_yaml import load_yaml
+from livecam.data.imagenet.boxes import read_xml
+from livecam.data.imagenet.labels import find_labels, read_solution
 
 _WNIDS = ("n01440764", "n01443537", "n15075141")
 _XML = """<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY wolf "n01440764">]><annotation><size><width>24</width>

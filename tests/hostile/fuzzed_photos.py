@@ -8,7 +8,7 @@ import numpy as np
 from mutations import mutated
 from PIL import Image
 
-from livecam.data.images import UnreadableImageError, read_image
+from livecam.data.image_io import UnreadableImageError, read_image
 
 
 def whole_photos() -> list[bytes]:

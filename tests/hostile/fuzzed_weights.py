@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from mutations import mutated
 
-from livecam.checkpoint import load_classifier
 from livecam.models.weights import load_state, read_state
+from livecam.training.checkpoint import load_classifier
 
 
 def read_all(folder: Path, count: int, seed: int) -> Counter[str]:

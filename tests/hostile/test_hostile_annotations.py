@@ -4,12 +4,12 @@ import json
 import os
 
 import pytest
-from coco_tree import plant, polygon
+from helpers.coco_tree import plant, polygon
 from hostile_files import NAMES, is_harmless, photo
 
+from livecam.core.text import printable
 from livecam.data import AnnotatedPhotos, Coco, DogsVsWolves, ImageFolderData
-from livecam.data.imagenet_boxes import read_xml
-from livecam.messages import printable
+from livecam.data.imagenet.boxes import read_xml
 
 NESTED = "".join(f"<!ENTITY e{i + 1} '{f'&e{i};' * 10}'>" for i in range(12))
 XML = {

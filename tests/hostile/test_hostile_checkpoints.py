@@ -6,15 +6,15 @@ import zipfile
 
 import pytest
 import torch
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from hostile_files import Malice, by_hand, is_armed
 
 from livecam import cli
-from livecam.checkpoint import load_classifier
-from livecam.commands.network import load_network
+from livecam.evaluation.loaded_network import load_network
 from livecam.models import build_model
 from livecam.models.weights import read_state
-from livecam.resuming import WholeCheckpoints, check_checkpoint
+from livecam.training.checkpoint import load_classifier
+from livecam.training.resume import WholeCheckpoints, check_checkpoint
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import yaml
 from hostile_files import Malice, is_harmless
 
 from livecam import cli
-from livecam.commands.datasets import trained_on
-from livecam.plain_yaml import load_yaml
+from livecam.core.safe_yaml import load_yaml
+from livecam.evaluation.datasets import trained_on
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefghi", "bcdefghij")

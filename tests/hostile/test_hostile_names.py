@@ -10,12 +10,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from hostile_files import MARKUP, NAMES, is_harmless, photo
 
 from livecam import cli
+from livecam.core.text import printable
 from livecam.data import ImageFolderData
-from livecam.messages import printable
 
 CLASSES = [NAMES[kind] for kind in ("markup", "line end", "escape codes", "undecodable", "right to left", "table")]
 CPU = ["--device", "cpu"]

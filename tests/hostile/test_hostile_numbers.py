@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from hostile_files import photo
 
 from livecam import cli
-from livecam.report.colour import colourise
-from livecam.report.render import Panel, overlay, signed_display, strip, to_uint8, unsigned_display
+from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.panels import Panel, overlay, signed_display, strip, to_uint8, unsigned_display
 
 VALUES = [float("nan"), float("inf"), float("-inf")]
 

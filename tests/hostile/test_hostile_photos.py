@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import save_unet
+from helpers.checkpoints import save_unet
 from hostile_files import photo, png
 from PIL import Image
 from torchvision import tv_tensors
 
 from livecam import cli
+from livecam.core.normalization import IMAGENET
 from livecam.data import ImageFolderData
-from livecam.data.images import UnreadableImageError, read_image
+from livecam.data.image_io import UnreadableImageError, read_image
 from livecam.data.transforms import eval_transform, train_transform
-from livecam.normalisation import IMAGENET
 
 READ = {
     "1x1": png(1, 1, 1),

@@ -1,8 +1,8 @@
 """Networks, maps and a plain pixel-by-pixel loop that tests of insertion and deletion share."""
 
 import torch
+from helpers.toys import GapNet, build, pictures
 from torch import nn
-from toys import GapNet, build, pictures
 
 from livecam.metrics.insertion_deletion import (
     perturbation_curves,

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers.toys import build
 from hypothesis import given as given_by
 from hypothesis import settings
 from hypothesis import strategies as st
-from toys import build
 
+from livecam.core.normalization import IMAGENET
 from livecam.metrics import LocalizationScore
 from livecam.metrics.names import metrics
-from livecam.normalisation import IMAGENET
 
 # In double precision, where a batch of another size rounds no differently as far as anybody can tell.
 NET = build(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 7, 4))).double()

@@ -1,12 +1,12 @@
 import pytest
 import torch
+from helpers.toys import GapNet, build, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from toys import GapNet, build, pictures
 
+from livecam.core.normalization import IMAGENET, Normalisation
 from livecam.metrics.confidence import ConfidenceChange, confidence_change
-from livecam.normalisation import IMAGENET, Normalisation
 
 
 class Brightness(nn.Module):

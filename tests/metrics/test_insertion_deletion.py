@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from deletion import CURVES, Constant, Share, area, curves, double_net, double_pictures, measured, naive, sparse, untied
+from helpers.toys import pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import pictures
 
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,

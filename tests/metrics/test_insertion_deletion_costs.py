@@ -5,14 +5,14 @@ from math import ceil
 import pytest
 import torch
 from deletion import CURVES, Share, double_net, double_pictures, measured, sparse, untied
-from toys import StagedNet, build, pictures
+from helpers.toys import StagedNet, build, pictures
 
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,
     tied_share,
 )
 from livecam.metrics.substrates import substrate_of
-from livecam.progress import reporting_to
+from livecam.runtime.progress import reporting_to
 
 
 def asked(maps, chunk=32, step=10, **kwargs):

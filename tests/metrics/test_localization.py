@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livecam import memory
 from livecam.metrics import EnergyInMask, LocalizationScore, ReferenceLocalizationScore, Sharpness, localization_score
+from livecam.runtime import memory
 
 
 def energies(count=3, size=(9, 11), seed=0):

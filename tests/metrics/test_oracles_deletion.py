@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 import torch
+from helpers.toys import GapNet, StagedNet, build, pictures
 from torchvision.transforms.v2.functional import gaussian_blur
-from toys import GapNet, StagedNet, build, pictures
 
 from livecam.metrics.confidence import ConfidenceChange
 from livecam.metrics.insertion_deletion import InsertionDeletion

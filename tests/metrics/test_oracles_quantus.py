@@ -9,7 +9,7 @@ import torch
 from livecam.metrics import EnergyInMask, localization_score
 from livecam.metrics.overlap import MaskOverlap, average_precision
 from livecam.metrics.pointing import PointingGame
-from livecam.metrics.randomisation import Randomisation, average_ranks, spearman, ssim
+from livecam.metrics.randomization import Randomisation, average_ranks, spearman, ssim
 
 pytestmark = pytest.mark.oracle
 

@@ -2,12 +2,12 @@ import math
 
 import pytest
 import torch
+from helpers.toys import GapNet, Given, build, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import GapNet, Given, build, pictures
 
+from livecam.core.normalization import IMAGENET, Normalisation
 from livecam.metrics.reclassification import Reclassification, masked_images, ranks, reclassification, top_classes
-from livecam.normalisation import IMAGENET, Normalisation
 
 SAME = Normalisation((0.0,) * 3, (1.0,) * 3)
 CLASSES = 4

@@ -5,14 +5,14 @@ import math
 
 import pytest
 import torch
+from helpers.toys import GapNet, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import GapNet, build
 
 import livecam.metrics
+from livecam.core.normalization import IMAGENET
 from livecam.metrics import ImageMetric, LocalizationScore, PointingGame, ReferenceLocalizationScore, Sharpness
 from livecam.metrics.summary import Figure, ImageValues, differences, summarise
-from livecam.normalisation import IMAGENET
 
 METRICS = sorted(
     {

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from livecam.report.class_rows import class_rows, rows_caption
-from livecam.report.render import BAD, GOOD, to_uint8
-from livecam.report.strips import Sample
+from livecam.report.drawing.class_rows import class_rows, rows_caption
+from livecam.report.drawing.panels import BAD, GOOD, to_uint8
+from livecam.report.drawing.strips import Sample
 
 FIRST, SECOND = "Occlusion 10", "Pneumonoultramicroscopicsilicovolcanoconiosis"
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from livecam.explain.feature_maps import LayerMaps
-from livecam.report.colour import colourise
-from livecam.report.feature_grid import feature_grid
-from livecam.report.strips import Sample
+from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.feature_grid import feature_grid
+from livecam.report.drawing.strips import Sample
 
 # Where things are: margin, width of the layers' names, place of a tile with the space beside and below it.
 MARGIN, GUTTER, STEP, FOOT = 14, 184, 136, 20

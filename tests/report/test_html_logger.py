@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
-from livecam.report.html_logger import HTMLLogger
-from livecam.report.page import WRITER
-from livecam.report.page_data import PageData, config_tree
-from livecam.report.page_files import safe_name
+from livecam.report.html.logger import HTMLLogger
+from livecam.report.html.page import WRITER
+from livecam.report.html.page_data import PageData, config_tree
+from livecam.report.html.page_files import safe_name
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"> 'q' \"d\" \\ `${1}` \u2028\u2029\r\n__proto__ 狼"
 
@@ -226,7 +226,7 @@ def test_a_full_disk_costs_the_page_not_the_training(logger, monkeypatch):
 
 def test_metrics_are_written_about_once_a_second(logger, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("livecam.report.html_logger.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("livecam.report.html.logger.time.monotonic", lambda: now[0])
     writes = []
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (writes.append(Path(b).name), replace(a, b)))

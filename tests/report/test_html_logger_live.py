@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_html_logger import HOSTILE, picture, read, series
 
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
 
 
 class Tiny(pl.LightningModule):

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from test_html_logger import picture, read, series
 
-from livecam.report.html_logger import HTMLLogger
-from livecam.report.page import WRITER
-from livecam.report.page_data import PageData
+from livecam.report.html.logger import HTMLLogger
+from livecam.report.html.page import WRITER
+from livecam.report.html.page_data import PageData
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_points_that_come_while_the_history_is_written(monkeypatch):
         data.metrics["a"][next(more)] = 0.0
         return value
 
-    monkeypatch.setattr("livecam.report.page_data._number", number)
+    monkeypatch.setattr("livecam.report.html.page_data._number", number)
     assert PageData.from_js(data.to_js()).metrics == {key: {0: 0.0, 1: 0.0} for key in "abc"}
 
 

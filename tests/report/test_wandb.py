@@ -12,11 +12,11 @@ from lightning import Trainer
 from PIL import Image
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
-from livecam.classifier import Classifier
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM
-from livecam.report.media import log_images, log_table
+from livecam.report.log_media import log_images, log_table
 from livecam.report.wandb_logger import RunFolderWandbLogger
+from livecam.training.classifier import Classifier
 
 pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 

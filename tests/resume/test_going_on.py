@@ -11,7 +11,7 @@ import yaml
 from test_cli import refused
 
 from livecam import cli
-from livecam.resuming import WholeCheckpoints
+from livecam.training.resume import WholeCheckpoints
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LAST = "runs/first/checkpoints/last.ckpt"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import whole_files
-from bits import same
+from helpers.bits import same
 from segments import ids_of, quick_steps, rows_of, segments
 
 from livecam import cli

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from writing import COLUMNS, name_of
 
-from livecam.commands.score_rows import ScoreFolder
-from livecam.report.page_data import PageData
+from livecam.evaluation.score_store import ScoreFolder
+from livecam.report.html.page_data import PageData
 
 pytestmark = pytest.mark.slow
 KILLS = 40

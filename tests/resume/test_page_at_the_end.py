@@ -8,14 +8,14 @@ import sys
 import pytest
 import whole_files
 
-from livecam.report.page_data import PageData
+from livecam.report.html.page_data import PageData
 
 pytestmark = pytest.mark.slow
 
 LOGGING = """
 import sys
 import numpy as np
-from livecam.report.html_logger import HTMLLogger
+from livecam.report.html.logger import HTMLLogger
 logger = HTMLLogger(".", name="run")
 for step in range(int(sys.argv[1])):
     logger.log_image("g", [np.full((200, 600, 3), step % 200 + 1, np.uint8)] * 3, step)

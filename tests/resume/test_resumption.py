@@ -12,11 +12,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, Resumption
-from livecam.classifier import Classifier
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM
-from livecam.report.html_logger import HTMLLogger
-from livecam.report.page_data import PageData
+from livecam.report.html.logger import HTMLLogger
+from livecam.report.html.page_data import PageData
+from livecam.training.classifier import Classifier
 
 EPOCHS = 3
 

@@ -10,7 +10,7 @@ from lightning import Callback
 
 from livecam import cli
 from livecam.data import PlantedShapesData
-from livecam.report.page_data import PageData
+from livecam.report.html.page_data import PageData
 
 LAST = "runs/stopped/checkpoints/last.ckpt"
 
@@ -99,7 +99,7 @@ class Early(Told):
 
 
 def test_score_stops_at_the_next_batch_and_goes_on(here, capsys):
-    from checkpoints import save_unet
+    from helpers.checkpoints import save_unet
 
     save_unet(here / "net.ckpt")
     args = ["score", "--checkpoint", "net.ckpt", "--data", "ToldData", "--data.image_size", "32"]

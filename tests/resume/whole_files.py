@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from livecam.report.page_data import PageData
+from livecam.report.html.page_data import PageData
 
 
 def check(folder: Path) -> dict[str, int]:

@@ -7,9 +7,9 @@ import time
 import zlib
 from pathlib import Path
 
-from livecam.commands.score_rows import ScoreFolder
-from livecam.report.atomic import aside, write_atomically
-from livecam.report.page_data import PageData
+from livecam.core.files import aside, write_atomically
+from livecam.evaluation.score_store import ScoreFolder
+from livecam.report.html.page_data import PageData
 
 COLUMNS = ["score"]
 

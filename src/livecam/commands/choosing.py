@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from livecam.commands.common import listed, progress
-from livecam.commands.network import Network
-from livecam.commands.photos import find_photos
-from livecam.commands.reading import inputs_of, read_photos
+from livecam.commands.photo_paths import find_photos
+from livecam.commands.photos import inputs_of, read_photos
+from livecam.evaluation.loaded_network import Network
 from livecam.metrics.asking import probabilities
+from livecam.runtime.common import listed, progress
 
 
 def classes_of(only: str, network: Network) -> set[int]:

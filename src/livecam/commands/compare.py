@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 from lightning import LightningDataModule
 
-from livecam.commands.datasets import check_same_data
-from livecam.commands.lineup import load_networks
+from livecam.commands.networks import load_networks
 from livecam.commands.score import measured
-from livecam.commands.score_differences import Study, difference_table, over_runs, study_of
-from livecam.commands.score_pictures import pictures
-from livecam.commands.score_question import Question, Scored, question
-from livecam.commands.scoring_trainer import ScoringTrainer
-from livecam.explain.baselines import BASELINES
+from livecam.commands.scored_pictures import pictures
+from livecam.core.files import write_atomically
+from livecam.evaluation.datasets import check_same_data
+from livecam.evaluation.scoring_trainer import ScoringTrainer
+from livecam.evaluation.study import Question, Scored, question
+from livecam.evaluation.tables import Study, difference_table, over_runs, study_of
+from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
-from livecam.report.atomic import write_atomically
-from livecam.report.score_tables import Cell, Measured, ScoreTable, as_csv, print_tables
-from livecam.report.scores_page import write_scores_page
+from livecam.report.html.scores_page import write_scores_page
+from livecam.report.tables import Cell, Measured, ScoreTable, as_csv, print_tables
 
 
 def compare(

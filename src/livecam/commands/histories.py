@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from livecam.commands.reading import Photo
-from livecam.commands.views import View
-from livecam.report.history_chart import history_chart
-from livecam.report.maps_page import Picture
+from livecam.commands.explained_photos import View
+from livecam.commands.photos import Photo
+from livecam.report.drawing.line_chart import history_chart
+from livecam.report.html.maps_page import Picture
 from livecam.report.pictures import write_png
 
 COLUMNS = ("file", "network", "class", "method", "iteration", "objective", "score", "l1", "tv", "step", "accepted")

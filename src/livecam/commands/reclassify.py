@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from livecam.commands.choosing import choose_predicted, classes_of
-from livecam.commands.common import listed, progress, to_device
-from livecam.commands.network import Network, load_network
-from livecam.commands.photos import find_photos, stems
-from livecam.commands.reading import Photo, inputs_of, read_photos
+from livecam.commands.photo_paths import find_photos, stems
+from livecam.commands.photos import Photo, inputs_of, read_photos
 from livecam.commands.reclassify_tables import Row, Ways, report, write_csv
+from livecam.core.validation import check_count
+from livecam.evaluation.loaded_network import Network, load_network
 from livecam.explain import Explainer, GradualExtrapolation, by_names, explain
 from livecam.explain.explanation import check_names
 from livecam.metrics.asking import probabilities
 from livecam.metrics.reclassification import Reclassification, reclassification, top_classes
-from livecam.options import check_count
-from livecam.report.maps_page import Entry, write_maps_page
+from livecam.report.drawing.panels import Panel, strip
+from livecam.report.drawing.strips import printed_names
+from livecam.report.html.maps_page import Entry, write_maps_page
 from livecam.report.pictures import write_png
-from livecam.report.render import Panel, strip
-from livecam.report.strips import printed_names
+from livecam.runtime.common import listed, progress, to_device
 
 
 def reclassify(

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from livecam.core.files import write_atomically
 from livecam.metrics.reclassification import Reclassification
 from livecam.metrics.summary import mean_figure
-from livecam.report.atomic import write_atomically
 
 Ways = Mapping[str, Reclassification]
 

@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 from lightning import LightningDataModule
 
-from livecam.commands.network import load_network
-from livecam.commands.score_paired import paired_tables
-from livecam.commands.score_pictures import pictures
-from livecam.commands.score_question import Question, Scored, question
-from livecam.commands.scoring_trainer import ScoringTrainer
-from livecam.explain.baselines import BASELINES, CentredGaussian
+from livecam.commands.scored_pictures import pictures
+from livecam.core.files import write_atomically
+from livecam.evaluation.loaded_network import load_network
+from livecam.evaluation.score_paired import paired_tables
+from livecam.evaluation.scoring_trainer import ScoringTrainer
+from livecam.evaluation.study import Question, Scored, question
+from livecam.explain.methods.controls import BASELINES, CentredGaussian
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure
-from livecam.report.atomic import write_atomically
-from livecam.report.score_tables import Cell, Measured, ScoreTable, print_tables
-from livecam.report.scores_page import Curves, write_scores_page
+from livecam.report.html.scores_page import Curves, write_scores_page
+from livecam.report.tables import Cell, Measured, ScoreTable, print_tables
 
 # More curves than these nobody can tell apart.
 _LINES = 7

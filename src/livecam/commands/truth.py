@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from livecam.commands.datasets import build_data, trained_on
-from livecam.commands.network import Network
-from livecam.data.module import PhotoData
+from livecam.data.photo_datamodule import PhotoData
+from livecam.evaluation.datasets import build_data, trained_on
+from livecam.evaluation.loaded_network import Network
 
 
 def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:

@@ -3,10 +3,10 @@
 import os
 from typing import Any
 
-from livecam.data.annotations import boxes_of, malformed, read_json, size_of
+from livecam.data.annotation_files import boxes_of, malformed, read_json, size_of
 from livecam.data.folder import check_inside, check_root
-from livecam.data.module import Catalogue, PhotoData
-from livecam.data.sample import Photo
+from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_dataset import Photo
 
 # The greatest label says how many classes there are: one slip must not make billions.
 _MOST_CLASSES = 1_000_000
@@ -22,7 +22,7 @@ class AnnotatedPhotos(PhotoData):
     Args:
         root: Folder of the photos.
         num_classes: How many classes there are; None takes the greatest label and one.
-        **kwargs: See :class:`livecam.data.module.PhotoData`.
+        **kwargs: See :class:`livecam.data.photo_datamodule.PhotoData`.
     """
 
     def __init__(self, root: str, num_classes: int | None = None, **kwargs: Any) -> None:

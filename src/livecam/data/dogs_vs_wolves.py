@@ -3,10 +3,10 @@
 import logging
 import os
 
-from livecam.data.annotations import boxes_of, malformed, read_json, size_of
+from livecam.data.annotation_files import boxes_of, malformed, read_json, size_of
 from livecam.data.folder import check_inside, check_root, find_photos
-from livecam.data.module import Catalogue, PhotoData
-from livecam.data.sample import Photo
+from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_dataset import Photo
 from livecam.data.splits import stratified_split
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ class DogsVsWolves(PhotoData):
     may hold ``boxes``, a list of ``[x1, y1, x2, y2]`` in pixels of the stored file, and the file's ``width`` and
     ``height``; photos without boxes count as not annotated. ``near_duplicates.json`` lists pairs of paths
     ``[a, b, …]`` that must not be divided between training and validation. Arguments are those of
-    :class:`livecam.data.module.PhotoData`.
+    :class:`livecam.data.photo_datamodule.PhotoData`.
     """
 
     head = "binary"

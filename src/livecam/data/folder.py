@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from livecam.data.images import SUFFIXES, has_image_suffix, is_hidden
-from livecam.data.module import Catalogue, PhotoData
-from livecam.data.sample import Photo
+from livecam.data.image_io import SUFFIXES, has_image_suffix, is_hidden
+from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_dataset import Photo
 from livecam.data.splits import stratified_split
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class ImageFolderData(PhotoData):
 
     Either ``root/train/<class>/…`` and ``root/val/<class>/…`` (``root/test/<class>/…`` is optional), or
     ``root/<class>/…``, of which ``val_fraction`` is held out. Photos may lie deeper inside a class's folder; hidden
-    files are ignored. Arguments are those of :class:`livecam.data.module.PhotoData`.
+    files are ignored. Arguments are those of :class:`livecam.data.photo_datamodule.PhotoData`.
     """
 
     def find(self, root: str) -> Catalogue:

@@ -14,13 +14,13 @@ from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 from torchvision.transforms.v2 import functional as F
 
-from livecam.data.annotations import malformed
+from livecam.core.text import printable
+from livecam.data.annotation_files import malformed
 from livecam.data.folder import check_inside, check_root, report_missing
-from livecam.data.images import opened
-from livecam.data.module import Catalogue, PhotoData
-from livecam.data.sample import NoMaskError, Photo, PhotoDataset, check_copy, some
+from livecam.data.image_io import opened
+from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_dataset import NoMaskError, Photo, PhotoDataset, check_copy, some
 from livecam.data.splits import stratified_split
-from livecam.messages import printable
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class OxfordPets(PhotoData):
         download: Get the data (800 MB) where they are missing. Of several processes the first one does and the others
             wait: files are listed at construction, before Lightning's ``prepare_data``.
         allow_incomplete: Leave out photos that the lists name but that are not there, instead of refusing the data.
-        **kwargs: See :class:`livecam.data.module.PhotoData`.
+        **kwargs: See :class:`livecam.data.photo_datamodule.PhotoData`.
     """
 
     dataset = PetDataset

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
-from livecam.normalisation import Normalisation
+from livecam.core.normalization import Normalisation
 
 CLASSES = ("disc", "triangle", "cross", "ring", "square", "star")
 _SPLITS = ("train", "val", "test")

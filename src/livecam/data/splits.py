@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from livecam.data.sample import Photo
+from livecam.data.photo_dataset import Photo
 
 
 def stratified_split(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from livecam.normalisation import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalisation
 
 ResizeMode = Literal["crop", "stretch"]
 

@@ -1,28 +1,28 @@
 """Visual explanations of image classifiers in pure torch."""
 
-from livecam.explain.aop import AOP, SIGCAM
-from livecam.explain.baselines import CentredGaussian, Uniform
-from livecam.explain.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
-from livecam.explain.captum import CaptumExplainer
-from livecam.explain.emp import EMP
-from livecam.explain.excitation import ContrastiveExcitationBackprop, ExcitationBackprop
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
-from livecam.explain.grad_cam_pp import GradCAMPlusPlus
-from livecam.explain.gradients import InputXGradient, IntegratedGradients, Saliency, SmoothGrad, VarGrad
-from livecam.explain.gradual import GradualExtrapolation, extrapolate_map
-from livecam.explain.hooks import Capture
-from livecam.explain.igos import IGOS
-from livecam.explain.mask_optimiser import MaskOptimiser
-from livecam.explain.names import by_name, by_names, methods
-from livecam.explain.occlusion import Occlusion
-from livecam.explain.recording import Recording, record
-from livecam.explain.rectifiers import Deconvnet, GuidedBackprop
-from livecam.explain.rise import RISE
-from livecam.explain.score_cam import ScoreCAM
-from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
-from livecam.explain.structure import Structure, structure_of
-from livecam.explain.xrai import XRAI
+from livecam.explain.methods.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
+from livecam.explain.methods.captum import CaptumExplainer
+from livecam.explain.methods.controls import CentredGaussian, Uniform
+from livecam.explain.methods.excitation_backprop.explainers import ContrastiveExcitationBackprop, ExcitationBackprop
+from livecam.explain.methods.grad_cam_pp import GradCAMPlusPlus
+from livecam.explain.methods.gradients import InputXGradient, IntegratedGradients, Saliency, SmoothGrad, VarGrad
+from livecam.explain.methods.gradual_extrapolation import GradualExtrapolation, extrapolate_map
+from livecam.explain.methods.guided_backprop import Deconvnet, GuidedBackprop
+from livecam.explain.methods.mask_optimization.aop import AOP, SIGCAM
+from livecam.explain.methods.mask_optimization.base import MaskOptimiser
+from livecam.explain.methods.mask_optimization.emp import EMP
+from livecam.explain.methods.mask_optimization.igos import IGOS
+from livecam.explain.methods.occlusion import Occlusion
+from livecam.explain.methods.rise import RISE
+from livecam.explain.methods.score_cam import ScoreCAM
+from livecam.explain.methods.smooth_grad_cam import SmoothGradCAMPlusPlus
+from livecam.explain.methods.xrai import XRAI
+from livecam.explain.recording.hooks import Capture
+from livecam.explain.recording.network_structure import Structure, structure_of
+from livecam.explain.recording.recording import Recording, record
+from livecam.explain.registry import by_name, by_names, explainer_classes
 
 __all__ = [
     "AOP",
@@ -62,8 +62,8 @@ __all__ = [
     "by_name",
     "by_names",
     "explain",
+    "explainer_classes",
     "extrapolate_map",
-    "methods",
     "record",
     "structure_of",
 ]

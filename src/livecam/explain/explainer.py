@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from livecam.explain.hooks import Capture
-from livecam.explain.recording import Recording
-from livecam.explain.structure import Structure
+from livecam.explain.recording.hooks import Capture
+from livecam.explain.recording.network_structure import Structure
+from livecam.explain.recording.recording import Recording
 
 _NAME = re.compile(r"[a-z0-9_]+")
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from livecam.core.maps import is_degenerate, is_finite, minmax, resize
+from livecam.core.normalization import Normalisation
 from livecam.explain.explainer import Explainer
-from livecam.explain.maps import is_degenerate, is_finite, minmax, resize
-from livecam.explain.names import by_names
-from livecam.explain.recording import Recording, record
-from livecam.explain.structure import structure_of
-from livecam.guard import undisturbed
-from livecam.normalisation import Normalisation
+from livecam.explain.recording.network_structure import structure_of
+from livecam.explain.recording.recording import Recording, record
+from livecam.explain.registry import by_names
+from livecam.runtime.model_state import undisturbed
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from livecam.explain.hooks import Capture
-from livecam.explain.recording import record
-from livecam.explain.structure import Structure, structure_of
-from livecam.options import check_count
+from livecam.core.validation import check_count
+from livecam.explain.recording.hooks import Capture
+from livecam.explain.recording.network_structure import Structure, structure_of
+from livecam.explain.recording.recording import record
 
 
 @dataclass(frozen=True, eq=False)

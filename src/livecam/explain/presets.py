@@ -5,18 +5,18 @@ Layer names are those of the papers' networks; on other networks name a layer of
 
 from collections.abc import Callable
 
-from livecam.explain.aop import AOP, SIGCAM
-from livecam.explain.cam import GradCAM, WGradCAM
-from livecam.explain.emp import EMP
-from livecam.explain.excitation import ContrastiveExcitationBackprop
 from livecam.explain.explainer import Explainer
-from livecam.explain.grad_cam_pp import GradCAMPlusPlus
-from livecam.explain.gradients import Saliency
-from livecam.explain.gradual import GradualExtrapolation
-from livecam.explain.igos import IGOS
-from livecam.explain.occlusion import Occlusion
-from livecam.explain.score_cam import ScoreCAM
-from livecam.explain.smooth_grad_cam import SmoothGradCAMPlusPlus
+from livecam.explain.methods.cam import GradCAM, WGradCAM
+from livecam.explain.methods.excitation_backprop.explainers import ContrastiveExcitationBackprop
+from livecam.explain.methods.grad_cam_pp import GradCAMPlusPlus
+from livecam.explain.methods.gradients import Saliency
+from livecam.explain.methods.gradual_extrapolation import GradualExtrapolation
+from livecam.explain.methods.mask_optimization.aop import AOP, SIGCAM
+from livecam.explain.methods.mask_optimization.emp import EMP
+from livecam.explain.methods.mask_optimization.igos import IGOS
+from livecam.explain.methods.occlusion import Occlusion
+from livecam.explain.methods.score_cam import ScoreCAM
+from livecam.explain.methods.smooth_grad_cam import SmoothGradCAMPlusPlus
 
 
 def gradual_extrapolation_paper() -> list[Explainer]:

@@ -12,7 +12,7 @@ from livecam.metrics.localization import (
 )
 from livecam.metrics.overlap import MaskOverlap
 from livecam.metrics.pointing import PointingGame
-from livecam.metrics.randomisation import Randomisation
+from livecam.metrics.randomization import Randomisation
 from livecam.metrics.reclassification import Reclassification
 from livecam.metrics.sharpness import Sharpness
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from livecam.guard import as_input, undisturbed
-from livecam.heads import get_head
-from livecam.precision import Precision, logits_of
+from livecam.core.heads import get_head
+from livecam.runtime.inference import Precision, logits_of
+from livecam.runtime.model_state import as_input, undisturbed
 
 
 def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None) -> Tensor:
@@ -13,7 +13,7 @@ def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets:
     Args:
         model: Classifier; left as it was found.
         images: Model input ``(M, 3, H, W)``.
-        head: Name of its head, see :func:`livecam.heads.get_head`.
+        head: Name of its head, see :func:`livecam.core.heads.get_head`.
         targets: Classes that the caller is about to read.
 
     Raises:

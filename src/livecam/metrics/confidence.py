@@ -5,11 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from livecam.core.normalization import Normalisation
+from livecam.core.validation import check_option
 from livecam.metrics.asking import class_probability
 from livecam.metrics.image_metric import ImageMetric
 from livecam.metrics.reclassification import masked_images
-from livecam.normalisation import Normalisation
-from livecam.options import check_option
 
 BLACK = {"input": "zero_normalised", "pixels": "black"}
 """What a map of 0 leaves of a pixel, in each space that the product can be taken in."""

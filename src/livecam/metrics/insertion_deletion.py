@@ -6,16 +6,16 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from livecam.fills import Fill
-from livecam.guard import undisturbed
-from livecam.memory import chunk_for
+from livecam.core.baselines import Fill
+from livecam.core.normalization import Normalisation
+from livecam.core.validation import check_chunk, check_count, check_option, check_seed
 from livecam.metrics.asking import answers
 from livecam.metrics.image_metric import ImageMetric, check_fit
 from livecam.metrics.substrates import as_substrate, substrate_of
-from livecam.normalisation import Normalisation
-from livecam.options import check_chunk, check_count, check_option, check_seed
-from livecam.precision import PRECISIONS, Precision
-from livecam.progress import chunks
+from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.memory import chunk_for
+from livecam.runtime.model_state import undisturbed
+from livecam.runtime.progress import chunks
 
 TIES = ("random", "row_major", "numpy")
 PERCENTS = tuple(range(0, 101, 10))
@@ -95,8 +95,8 @@ def perturbation_curves(
             groups of equal pixels that do not fit into one step, else the first alone is taken.
         step: Pixels per step.
         head: Name of the network's head.
-        precision: Of the forwards, see :mod:`livecam.precision`.
-        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.memory`.
+        precision: Of the forwards, see :mod:`livecam.runtime.inference`.
+        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
 
     Raises:
         ValueError: When maps and images differ in size.
@@ -186,10 +186,10 @@ class InsertionDeletion(ImageMetric):
         insertion_substrate: What insertion starts from, where that is something else.
         step: Pixels per step; None takes about 112 steps, which are 448 pixels at 224 px.
         ties: Order of equal pixels: ``random``, ``row_major`` or ``numpy``, see :func:`tie_orders`.
-        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.memory`.
+        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
         seed: Of the random orders.
         curves: Whether points of the curves are reported.
-        precision: Of the forwards, see :mod:`livecam.precision`.
+        precision: Of the forwards, see :mod:`livecam.runtime.inference`.
         name: See :class:`ImageMetric`.
 
     Raises:

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from livecam.memory import few_rows
 from livecam.metrics.image_metric import ImageMetric, check_same_size
+from livecam.runtime.memory import few_rows
 
 REFERENCE_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 

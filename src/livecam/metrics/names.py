@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from livecam.core.validation import make, split_word
 from livecam.metrics.image_metric import ImageMetric
-from livecam.options import make, split_word
 
 
 def metrics() -> dict[str, type[ImageMetric]]:

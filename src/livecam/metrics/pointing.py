@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from livecam.core.validation import check_count, check_option
 from livecam.metrics.image_metric import ImageMetric, check_same_size
 from livecam.metrics.localization import object_mask
-from livecam.options import check_count, check_option
 
 
 def peaks(maps: Tensor) -> Tensor:

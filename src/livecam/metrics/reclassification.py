@@ -5,11 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from livecam.fills import Fill, as_fill, filled
+from livecam.core.baselines import Fill, as_fill, filled
+from livecam.core.normalization import Normalisation
+from livecam.core.validation import check_option
 from livecam.metrics.asking import probabilities
 from livecam.metrics.image_metric import ImageMetric, check_fit
-from livecam.normalisation import Normalisation
-from livecam.options import check_option
 
 MODES = ("multiply", "threshold")
 
@@ -48,7 +48,7 @@ def masked_images(
         mode: ``multiply``: m is the map. ``threshold``: m is 1 where the map reaches ``threshold``, else 0. The paper
             speaks of both and names no threshold.
         threshold: In (0, 1].
-        fill: What takes the place of the rest, see :func:`livecam.fills.filled`.
+        fill: What takes the place of the rest, see :func:`livecam.core.baselines.filled`.
 
     Returns:
         Model input ``(N, 3, H, W)``.

@@ -5,8 +5,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from livecam.memory import few_rows
 from livecam.metrics.image_metric import ImageMetric, has_no_contrast
+from livecam.runtime.memory import few_rows
 
 # Bins of values: so many octaves below a map's maximum, each cut into 64 by the bits of float32 from here on.
 _OCTAVES, _SHIFT = 40, 17

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from livecam.fills import FILLS, Fill, as_fill, filled, filtered, gaussian_kernel
-from livecam.normalisation import Normalisation
-from livecam.options import check_option
+from livecam.core.baselines import FILLS, Fill, as_fill, filled, filtered, gaussian_kernel
+from livecam.core.normalization import Normalisation
+from livecam.core.validation import check_option
 
 
 def rise_blur(images: Tensor) -> Tensor:
@@ -34,8 +34,8 @@ def substrate_of(images: Tensor, substrate: Fill, normalisation: Normalisation |
 
     Args:
         images: Model input ``(N, 3, H, W)``.
-        substrate: ``rise``: the blur of RISE's code. Otherwise a fill, see :func:`livecam.fills.filled`; ``blur51`` is
-            that of Group-CAM and SIGCAM.
+        substrate: ``rise``: the blur of RISE's code. Otherwise a fill, see :func:`livecam.core.baselines.filled`;
+            ``blur51`` is that of Group-CAM and SIGCAM.
         normalisation: Tie to pixels; colours need it.
 
     Raises:

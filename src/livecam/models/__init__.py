@@ -2,8 +2,8 @@
 
 from livecam.models.build import build_model
 from livecam.models.freezing import frozen_modules
+from livecam.models.skip_ablation import sliced_state
 from livecam.models.smp_unet import SmpUNet
-from livecam.models.twin import sliced_state
 from livecam.models.unet import ClassicUNet
 
 __all__ = ["ClassicUNet", "SmpUNet", "build_model", "frozen_modules", "sliced_state"]

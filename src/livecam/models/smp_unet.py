@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from livecam.models.decoder import Decoder, DecoderBlock, Resize, double_conv
 from livecam.models.names import choose, did_you_mean
-from livecam.models.twin import ablate
+from livecam.models.skip_ablation import ablate
 from livecam.models.unet import check_sides
 from livecam.models.weights import reaching_hub
 
@@ -26,7 +26,7 @@ class SmpUNet(nn.Module):
         encoder: Name of an smp encoder, such as ``resnet18``, ``vgg16_bn`` or ``tu-<timm name>``.
         num_classes: Number of logits.
         weights: None (random) or a name of smp's published encoder weights, mostly ``imagenet``.
-        skips: ``concat``, or the ablated twins ``drop`` and ``zero`` (see :mod:`livecam.models.twin`).
+        skips: ``concat``, or the ablated twins ``drop`` and ``zero`` (see :mod:`livecam.models.skip_ablation`).
         full_res_skip: What the last block takes in at full resolution: ``encoder`` (only encoders such as VGG have
             learnt features there, and use them by default), ``stem`` (two convolutions on the image, 32 channels;
             default for the others), ``image`` (its three channels) or ``none`` (as in smp).

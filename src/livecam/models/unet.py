@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from livecam.models.decoder import Decoder, DecoderBlock, ResizeConv, double_conv
 from livecam.models.names import choose
-from livecam.models.twin import ablate
+from livecam.models.skip_ablation import ablate
 
 
 class ClassicUNet(nn.Module):
@@ -20,7 +20,7 @@ class ClassicUNet(nn.Module):
         in_channels: Channels of the images.
         width: Channels at full resolution, doubled at each level; the original has 64.
         depth: Number of times the resolution halves.
-        skips: ``concat``, or the ablated twins ``drop`` and ``zero`` (see :mod:`livecam.models.twin`).
+        skips: ``concat``, or the ablated twins ``drop`` and ``zero`` (see :mod:`livecam.models.skip_ablation`).
         upsample: ``transpose`` (2x2 transposed convolution) or ``bilinear`` (with a 3x3 convolution).
 
     Raises:

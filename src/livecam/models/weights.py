@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from livecam.messages import printable
+from livecam.core.text import printable
 
 _log = logging.getLogger(__name__)
 _WRAPPERS = ("state_dict", "model")

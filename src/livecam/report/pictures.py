@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from livecam.report.atomic import write_atomically
+from livecam.core.files import write_atomically
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from livecam.report.atomic import write_atomically
+from livecam.core.files import write_atomically
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,232 @@
+"""What all live callbacks share: when to act, whom to explain, and never to harm the training they watch."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+
+from livecam.callbacks.spending import Spending
+from livecam.core.batch import Batch
+from livecam.core.heads import HEADS
+from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.evaluation.fault_tolerance import Explaining
+from livecam.explain import Explainer, Explanation, by_names
+from livecam.explain.explanation import check_names
+from livecam.explain.forward_reuse import Heard
+from livecam.runtime.failures import Failures, tell_anew
+from livecam.runtime.fsdp import whole
+from livecam.runtime.model_state import untouched_rng
+
+_log = logging.getLogger(__name__)
+
+Target = Literal["predicted", "label"]
+
+
+class LiveExplanation(Callback):
+    """Base of callbacks that explain a model during validation.
+
+    They act before all other callbacks of a trainer, wherever they stand in its list: averaged weights, say, are put
+    away again by a hook of the very moment at which galleries are drawn.
+
+    Args:
+        explainers: Methods, each under its own name; words such as ``gradual_gradcam`` and ``s4`` stand for methods
+            with their defaults and for presets.
+        target: Whether the ``predicted`` class or the true ``label`` is explained.
+        every_n_validations: Act on every n-th validation of a fit.
+        head: ``softmax``, ``binary``, ``multilabel``, or ``auto``: the module's own ``head`` where it has one, else
+            multilabel for multi-hot labels, binary for one output and softmax for several.
+        normalisation: Tie between model input and pixels; None takes the datamodule's ``normalisation``, else
+            ImageNet's.
+        strict: Raise when an explainer fails, instead of reporting it once and going on without it.
+
+    Raises:
+        ValueError: When two explainers share a name, or a word is no method.
+    """
+
+    def __init__(
+        self,
+        explainers: Sequence[Explainer | str],
+        target: Target,
+        every_n_validations: int = 1,
+        head: str = "auto",
+        normalisation: Normalisation | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.explainers = by_names(explainers)
+        check_names(self.explainers)
+        if target not in ("predicted", "label"):
+            raise ValueError(f"target={target!r}: explain the 'predicted' class or the true 'label'.")
+        if every_n_validations < 1:
+            raise ValueError(f"every_n_validations counts from 1, got {every_n_validations}.")
+        self.target = target
+        self.every_n_validations = every_n_validations
+        self.head = head
+        self.normalisation = normalisation
+        self._validations = 0
+        self._spending = Spending()
+        self._began: float | None = None
+        # What the validation step's own forward showed of the images that are explained next.
+        self._heard: Heard | None = None
+        self._failed = Failures(strict)
+        self._explaining = Explaining(self._failed)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """A new run reports anew; whoever watches acts before those that put other weights back after validation.
+
+        Raises:
+            ValueError: Under the strategy of FSDP's first version.
+        """
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise ValueError(
+                "FSDPStrategy flattens the parameters of each unit that it wraps, so that no weight of a layer can be "
+                "read between passes, and every pass takes all ranks: use ModelParallelStrategy (FSDP2) instead."
+            )
+        tell_anew()
+        trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: not isinstance(callback, LiveExplanation))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the time that explanations take of this run."""
+        self._spending, self._began = Spending(), time.perf_counter()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Say, at the end of a training, what all explanations took of it."""
+        live = [callback for callback in trainer.callbacks if isinstance(callback, LiveExplanation)]
+        if stage != TrainerFn.FITTING or self is not live[-1] or self._began is None or not trainer.is_global_zero:
+            return
+        for callback in live:
+            callback._spending.latest()
+        spent, whole_run = sum(callback._spending.total for callback in live), time.perf_counter() - self._began
+        print(f"Explanations took {spent / whole_run:.1%} of this run ({spent:.1f} s of {whole_run:.0f} s).")
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many validations there were, so that a resumed run picks the same ones."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._validations = state_dict["validations"]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count validations, so that every n-th can be picked."""
+        if not trainer.sanity_checking:
+            self._validations += 1
+
+    def due(self, trainer: Trainer) -> bool:
+        """Whether this validation is to be explained; every one is outside of fit."""
+        if trainer.sanity_checking:
+            return False
+        return trainer.state.fn != TrainerFn.FITTING or self._validations % self.every_n_validations == 0
+
+    @property
+    def state_key(self) -> str:
+        """Identity in checkpoints: two callbacks of one class with other methods keep their own state."""
+        return f"{type(self).__qualname__}({','.join(explainer.name for explainer in self.explainers)})"
+
+    def explain(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        explainers: Sequence[Explainer] | None = None,
+    ) -> dict[str, Explanation]:
+        """Explain a batch by every method that works; a failing one is reported once and left out.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The watched module.
+            batch: The images; of multi-label ones whose labels are explained, a row for each category.
+            explainers: Methods; None takes the callback's.
+        """
+        return self._explaining(
+            pl_module,
+            batch.image,
+            batch.label if self.target == "label" else None,
+            self.explainers if explainers is None else explainers,
+            self._heard,
+            head=self.head_of(pl_module, batch),
+            normalisation=self.normalisation_of(trainer),
+        )
+
+    @contextmanager
+    def harmless(self, what: str, model: nn.Module | None = None) -> Iterator[None]:
+        """Keep any failure inside from reaching the training, and count the time spent.
+
+        Args:
+            what: What is done inside.
+            model: The network that is run inside, if any. On all ranks, but each as often as it needs to.
+        """
+        with (
+            self._spending.stretch(),
+            whole(model) if model is not None else nullcontext(),
+            self.spared(what),
+            untouched_rng(),
+        ):
+            yield
+
+    def spared(self, what: str) -> AbstractContextManager[None]:
+        """Keep any failure inside from reaching the training; raise it when strict."""
+        return self._failed.spared(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
+
+    def log_seconds(self, pl_module: LightningModule) -> None:
+        """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""
+        # Several callbacks log this key in one hook; their times add up, and so do those of all ranks.
+        spent = torch.tensor(self._spending.latest(), device=pl_module.device)
+        pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=True)
+
+    def head_of(self, pl_module: LightningModule, batch: Batch) -> str:
+        """Name of the head: the callback's, else the module's own, else what the labels tell, else ``auto``."""
+        own = getattr(pl_module, "head", None)
+        own = getattr(own, "name", own)
+        if self.head != "auto" or own not in HEADS:
+            # Several labels at once are no softmax.
+            return "multilabel" if self.head == "auto" and batch.truth.ndim == 2 else self.head
+        return own
+
+    def normalisation_of(self, trainer: Trainer) -> Normalisation:
+        """The callback's normalisation, else the datamodule's, else ImageNet's (said once)."""
+        found = self.normalisation or getattr(getattr(trainer, "datamodule", None), "normalisation", None)
+        if found is None:
+            found = self.normalisation = IMAGENET
+            _log.info(
+                "No normalisation was given and the datamodule has none: pictures assume ImageNet's. "
+                "Pass normalisation=Normalisation(mean, std) otherwise."
+            )
+        return found
+
+
+def genuine(trainer: Trainer, batch: Batch, position: int) -> Tensor:
+    """Which samples of a validation batch are not repeats that pad a distributed sampler, ``(N,)`` bool.
+
+    Lightning's sampler for validation deals samples round-robin and repeats the first ones until every rank has as
+    many. A repeat lies past the end of the data set; with ``index`` it shows as a sample that belongs to another rank.
+
+    Args:
+        trainer: The trainer.
+        batch: The batch.
+        position: Samples that this rank's loader gave before.
+    """
+    keep = torch.ones(len(batch), dtype=torch.bool, device=batch.image.device)
+    sampler = getattr(first_loader(trainer), "sampler", None)
+    if trainer.world_size == 1 or not isinstance(sampler, torch.utils.data.DistributedSampler) or sampler.shuffle:
+        return keep
+    if batch.index is not None:
+        return batch.index.to(keep.device) % sampler.num_replicas == sampler.rank
+    places = (position + torch.arange(len(batch), device=keep.device)) * sampler.num_replicas + sampler.rank
+    return places < len(sampler.dataset)
+
+
+def first_loader(trainer: Trainer) -> torch.utils.data.DataLoader | None:
+    """The first validation loader; further ones are not explained."""
+    loaders = trainer.val_dataloaders
+    if isinstance(loaders, dict):
+        loaders = list(loaders.values())
+    if isinstance(loaders, list | tuple):
+        return loaders[0] if loaders else None
+    return loaders

@@ -1,0 +1,300 @@
+"""ExplanationScores: any metric of any explainer over validation batches, on all ranks."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from livecam.callbacks.base import LiveExplanation, Target, genuine
+from livecam.callbacks.left_out import LeftOut
+from livecam.core.batch import Batch, read_batch
+from livecam.core.maps import is_finite
+from livecam.core.normalization import Normalisation
+from livecam.core.validation import check_number
+from livecam.evaluation.evaluator import Explained, MaskSource, asked_of, check_metrics, reads
+from livecam.evaluation.oom_backoff import chunk_of, free_memory, out_of_memory
+from livecam.explain import Explainer, Explanation
+from livecam.explain.forward_reuse import OwnForward
+from livecam.explain.methods.controls import CentredGaussian
+from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
+from livecam.report.closing_table import log_scores, print_scores
+from livecam.runtime.failures import tell
+from livecam.runtime.progress import quietly
+
+
+class ExplanationScores(LiveExplanation):
+    """Scores explanations over the validation set and logs ``val/<metric>/<method>``.
+
+    Scores against ground truth have a ``centred_gaussian`` beside them, which knows nothing of the image: the line to
+    beat. Metrics that question the network cost passes; give them a callback of their own, with few ``batches`` on
+    every n-th validation.
+
+    Args:
+        explainers: Methods, each under its own name.
+        metrics: What to measure; None takes LocalizationScore (where masks exist) and Sharpness.
+        batches: How many validation batches to explain, spread over all of them, because files often come class by
+            class; of a stream without a length, the first. None takes all.
+        reference: Another network's maps as ground truth, logged beside the scores against annotated masks.
+        baseline: Whether a centred Gaussian is scored too, by the metrics that compare with ground truth.
+        target: ``label`` or ``predicted``; of multi-label images every labelled category is explained.
+        min_probability: Explain only where the network gives the explained class at least this probability; how many
+            others there were is logged. Pointing games on multi-label images ask for 0.5.
+        every_n_validations: See :class:`LiveExplanation`.
+        head: See :class:`LiveExplanation`.
+        normalisation: See :class:`LiveExplanation`.
+        strict: See :class:`LiveExplanation`.
+    """
+
+    def __init__(
+        self,
+        explainers: Sequence[Explainer | str],
+        metrics: Sequence[ImageMetric] | None = None,
+        batches: int | None = None,
+        reference: MaskSource | None = None,
+        baseline: bool = True,
+        target: Target = "label",
+        min_probability: float = 0.0,
+        every_n_validations: int = 1,
+        head: str = "auto",
+        normalisation: Normalisation | None = None,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(explainers, target, every_n_validations, head, normalisation, strict)
+        self.metrics = [LocalizationScore(), Sharpness()] if metrics is None else list(metrics)
+        if reference and not any("reference" in reads(metric) for metric in self.metrics):
+            self.metrics.append(ReferenceLocalizationScore())
+        check_metrics(self.metrics, reference)
+        check_number("min_probability", min_probability, 0, 1)
+        self.batches = batches
+        self.reference = reference
+        self.min_probability = min_probability
+        self.results: dict[str, dict[str, float]] = {}
+        """Latest scores: metric key -> method -> value."""
+        own = CentredGaussian()
+        taken = {explainer.name for explainer in self.explainers}
+        self._baseline = own if baseline and own.name not in taken else None
+        self._running: dict[str, list[ImageMetric]] = {}
+        self._position = 0
+        self._left_out = LeftOut.nothing(torch.device("cpu"))
+        self._unit = "images"
+        # Rows of a pass: images of the largest batch so far.
+        self._size = 1
+        self._own_forward = OwnForward()
+
+    @property
+    def state_key(self) -> str:
+        """Identity in checkpoints: callbacks of the same methods differ by what they measure."""
+        return f"{super().state_key}[{','.join(metric.name for metric in self.metrics)}]"
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin with empty metrics."""
+        asked = {explainer.name: self.metrics for explainer in self.explainers}
+        if self._baseline:
+            # A map of no network can be judged for nothing by what compares with ground truth.
+            asked[self._baseline.name] = [metric for metric in self.metrics if {"masks", "reference"} & reads(metric)]
+        self._running = {name: [m.clone().to(pl_module.device) for m in metrics] for name, metrics in asked.items()}
+        for metrics in self._running.values():
+            for metric in metrics:
+                metric.reset()
+        self._position = 0
+        self._left_out = LeftOut.nothing(pl_module.device)
+        self._own_forward.begin()
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Listen to the forward of the validation step, which may be all that is needed."""
+        if dataloader_idx > 0 or not self.due(trainer) or not self._chosen(trainer, batch_idx):
+            return
+        with self.harmless("listening to the validation step"), suppress(TypeError, ValueError):
+            # A batch that cannot be read is told of where it is scored.
+            self._own_forward.listen(pl_module, read_batch(batch).image, self.explainers)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind."""
+        self._own_forward.stop()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Explain the batch and add it to every metric."""
+        if dataloader_idx > 0 or not self.due(trainer):
+            return
+        try:
+            with self.harmless("scoring a batch", pl_module):
+                read, position = read_batch(batch), self._position
+                self._position += len(read)
+                if self._chosen(trainer, batch_idx):
+                    self._score(trainer, pl_module, read, position)
+        finally:
+            self._own_forward.stop()
+            self._heard = None
+
+    def _chosen(self, trainer: Trainer, batch_idx: int) -> bool:
+        total = trainer.num_val_batches[0]
+        if self.batches is None or self.batches >= total:
+            return True
+        if total == math.inf:
+            return batch_idx < self.batches
+        # One of each of so many equal stretches.
+        return (batch_idx * self.batches) % total < self.batches
+
+    def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> None:
+        keep = genuine(trainer, batch, position)
+        head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
+        heard = self._own_forward.heard(self.explainers, head=head, normalisation=normalisation)
+        logits = heard.listener.logits() if heard and self.min_probability else None
+        asked = asked_of(batch, self.target, pl_module, head, self.min_probability, logits)
+        keep = keep[asked.owner]
+        if asked.probability is not None:
+            sure = asked.probability >= self.min_probability
+            self._left_out.unsure += (keep & ~sure).sum()
+            asked, keep = asked.rows(sure), keep[sure]
+        if asked.batch.present is not None:
+            self._unit = "pairs of image and category"
+        self._size = max(self._size, len(batch))
+        for part, rows in zip(asked.split(self._size), keep.split(self._size)):
+            self._heard = heard and heard.of(None if part.batch is batch else part.owner)
+            self._score_part(trainer, pl_module, part.batch, rows)
+
+    def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:
+        explanations = dict(self.explain(trainer, pl_module, batch))
+        for explainer in self.explainers:
+            found = explanations.get(explainer.name)
+            self._left_out.failed += (keep if found is None else keep & ~is_finite(found.raw)).sum()
+        if explanations:
+            batch = batch.about(next(iter(explanations.values())).target)
+        annotated = keep & batch.has_mask if batch.mask is not None else torch.zeros_like(keep)
+        self._left_out.unannotated += (keep & ~annotated).sum()
+        normalisation = self.normalisation_of(trainer)
+        reference = None
+        if self.reference and explanations:
+            # The class that was explained, which need not be the true one.
+            same = replace(batch, label=next(iter(explanations.values())).target)
+            with self.spared("asking the reference"):
+                reference = self.reference.masks(same, normalisation)
+        methods = {explainer.name: explainer for explainer in self.explainers}
+        if self._baseline and explanations:
+            methods[self._baseline.name] = self._baseline
+            explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
+        known, whole = _positions(annotated, keep)
+        for name in tuple(explanations):
+            # Not kept longer than it is scored, and its enlarged maps with it.
+            found = explanations.pop(name)
+            head = self.head_of(pl_module, batch)
+            seen = Explained(batch, methods[name], found, pl_module, head, normalisation, reference)
+            for metric in list(self._running[name]):
+                if reference is not None or "reference" not in reads(metric):
+                    self._measure(metric, name, seen, known if "masks" in reads(metric) else whole)
+
+    def _measure(self, metric: ImageMetric, method: str, seen: Explained, rows: Tensor) -> None:
+        """Add images at ``rows`` to a metric; what memory does not hold goes by halves, of images and of its chunk."""
+        if not len(rows):
+            return
+        try:
+            with quietly():
+                metric.update(**seen.evidence(metric, rows))
+            return
+        except Exception as error:
+            chunk = chunk_of(metric)
+            if not out_of_memory(error) or max(chunk, len(rows)) == 1:
+                # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
+                self._failed(f"Metric {metric.name!r} failed for {method!r}, images are left out; training goes on.")
+                return
+            tell(f"Metric {metric.name!r} ran out of memory for {method!r} and is tried again in smaller portions.")
+        free_memory()
+        if chunk > 1:
+            metric.chunk = chunk // 2
+        for part in rows.chunk(2):
+            self._measure(metric, method, seen, part)
+
+    def _centred(self, batch: Batch, like: Explanation) -> Explanation:
+        """The baseline's explanation; it needs no pass, and the answer is that of any other method."""
+        maps = self._baseline.maps(batch.image).float()
+        return replace(like, raw=maps, degenerate=torch.zeros_like(like.degenerate))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reduce over ranks and log; every rank takes part."""
+        if not self.due(trainer) or not self._running:
+            return
+        with self.harmless("reducing scores"):
+            self._reduce(pl_module)
+            self._log_left_out(trainer, pl_module)
+        self.log_seconds(pl_module)
+
+    def _reduce(self, pl_module: LightningModule) -> None:
+        self.results = {}
+        for method, metrics in self._running.items():
+            for metric in metrics:
+                with warnings.catch_warnings():
+                    # No update is an ordinary case: a set without masks. Other ranks may have had some.
+                    warnings.filterwarnings("ignore", message=".*before the ``update`` method.*")
+                    values = metric.compute()
+                if not int(values["n"]) and not int(values["undefined"]):
+                    continue
+                for part, value in values.items():
+                    key = metric.name if part == metric.parts[0] else f"{metric.name}_{part}"
+                    self.results.setdefault(key, {})[method] = float(value)
+                    if value.isfinite():
+                        pl_module.log(f"val/{key}/{method}", value.float(), sync_dist=True)
+
+    def _log_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log how many images had no mask or could not be read; of several callbacks one does, or they would add up."""
+        # Callbacks with other methods add theirs under the same key.
+        counts: dict[str, Tensor | int] = {"val/failed_maps": self._left_out.failed}
+        if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
+            counts["val/images_without_mask"] = self._left_out.unannotated
+        least = self.min_probability
+        if least > 0 and self is _first(trainer, lambda callback: callback.min_probability == least):
+            counts[f"val/below_probability_{least:g}"] = self._left_out.unsure
+        unreadable = getattr(getattr(trainer, "datamodule", None), "unreadable", None)
+        if isinstance(unreadable, int) and self is _first(trainer, lambda callback: True):
+            counts["val/unreadable_images"] = unreadable
+        for key, count in counts.items():
+            value = torch.as_tensor(count, dtype=torch.float32, device=pl_module.device)
+            pl_module.log(key, value, sync_dist=True, reduce_fx="sum")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the scores of a validation of its own."""
+        super().on_validation_end(trainer, pl_module)
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            self._show(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the latest scores."""
+        self._show(trainer)
+
+    def _show(self, trainer: Trainer) -> None:
+        """Print the table and give it to the loggers."""
+        if trainer.is_global_zero and self.results:
+            with self.harmless("the closing table"):
+                methods = [*self.explainers, *([self._baseline] if self._baseline else [])]
+                print_scores(self.results, methods, trainer.callback_metrics, self._unit)
+                for logger in trainer.loggers:
+                    with self.spared(f"giving the scores to {type(logger).__name__}"):
+                        log_scores(self.results, methods, logger)
+
+
+def _positions(*chosen: Tensor) -> list[Tensor]:
+    """Where each of several ``(N,)`` bool tensors holds; one wait for the device, however many they are."""
+    found = torch.stack(chosen).cpu()
+    return [each.nonzero()[:, 0].to(chosen[0].device) for each in found]
+
+
+def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> ExplanationScores | None:
+    """The first of the callbacks that score in this validation, and for which a condition holds."""
+    callbacks = (each for each in trainer.callbacks if isinstance(each, ExplanationScores) and each.due(trainer))
+    return next((each for each in callbacks if condition(each)), None)

@@ -1,0 +1,113 @@
+"""What ``explain.py maps`` leaves of each photo: a strip or a grid, overlays, rows of arrays, a place on the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from livecam.commands.explained_photos import View
+from livecam.commands.histories import Histories
+from livecam.commands.photos import Photo
+from livecam.evaluation.loaded_network import as_slug
+from livecam.report.arrays import ArrayFile
+from livecam.report.drawing.class_rows import class_rows, rows_caption
+from livecam.report.drawing.comparison_grid import side_by_side
+from livecam.report.drawing.panels import to_uint8
+from livecam.report.drawing.strips import Sample
+from livecam.report.html.maps_page import Entry
+from livecam.report.pictures import write_png
+
+
+def write_pictures(
+    folder: Path,
+    photos: Sequence[Photo],
+    views: Sequence[View],
+    rows: Sequence[str],
+    each: bool,
+    histories: Histories,
+) -> list[Entry]:
+    """Write ``<photo>.png`` and ``overlays/<photo>_<method>.png``.
+
+    With several networks overlays are ``<photo>_<network>_<method>.png``, with each class of one
+    ``<photo>_<class>_<method>.png``.
+
+    Args:
+        folder: Where to write; ``overlays`` lies in it.
+        photos: The photos of a batch.
+        views: What each network made of that batch.
+        rows: Printed names of all methods.
+        each: Whether views are those of each class of one network.
+        histories: Takes the courses of optimised masks.
+
+    Returns:
+        What the page shows of each photo.
+    """
+    entries = []
+    for number, photo in enumerate(photos):
+        samples = [view.samples[number] for view in views]
+        slugs = _slugs(views, samples, each)
+        entries.append(_write(folder, photo, views, samples, slugs, rows, each))
+        entries[-1].further = histories.write(photo, views, slugs, number)
+    return entries
+
+
+def _write(
+    folder: Path,
+    photo: Photo,
+    views: Sequence[View],
+    samples: Sequence[Sample],
+    slugs: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    each: bool,
+) -> Entry:
+    for view, sample, what in zip(views, samples, slugs):
+        for name, overlay in zip(view.explanations, sample.overlays.values()):
+            stem = "_".join([photo.stem, *what, name])
+            write_png(folder / "overlays" / f"{stem}.png", to_uint8(overlay))
+    if each:
+        picture, caption = class_rows(samples), rows_caption(samples)
+    elif len(views) == 1:
+        picture, caption = samples[0].strip(with_truth=False, with_caption=True), samples[0].caption
+    else:
+        columns = {view.network.label: sample for view, sample in zip(views, samples)}
+        picture = side_by_side(photo.picture, columns, rows)
+        answers = (f"{label}: {', '.join(sample.answers)}" for label, sample in columns.items())
+        caption = " · ".join([photo.path.name, *answers])
+    write_png(folder / f"{photo.stem}.png", picture)
+    return Entry(f"{photo.stem}.png", picture.shape[1], picture.shape[0], caption, str(photo.path))
+
+
+def _slugs(views: Sequence[View], samples: Sequence[Sample], each: bool) -> list[list[str]]:
+    """What tells the overlays of views apart, as part of their names."""
+    if each:
+        names = [as_slug(sample.explained) for sample in samples]
+        # Names in other scripts, or alike but for signs, leave the index.
+        apart = len(set(names)) == len(names) and all(names)
+        return [[name] for name in (names if apart else (f"class_{index}" for index in range(len(names))))]
+    return [[view.network.slug] for view in views] if len(views) > 1 else [[]]
+
+
+def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[View], each: bool = False) -> None:
+    """Add a batch of photos to ``files``, ``target``, ``probability`` and one array per method.
+
+    With several networks all but ``files`` are there for each, as ``<network>.target`` and so on. With ``each`` class
+    of one network they get an axis of classes behind that of photos, and ``predicted`` ``(N,)`` is there too.
+    """
+    # Fixed width: arrays on disk have one type for all rows, and Python objects would need pickle to load.
+    arrays.append("files", np.array([str(photo.path) for photo in photos], dtype="U512"))
+    if each:
+        arrays.append("predicted", views[0].answer.predicted.cpu().numpy())
+        rows = [_rows(view) for view in views]
+        for name in rows[0]:
+            arrays.append(name, np.stack([row[name] for row in rows], axis=1))
+        return
+    for view in views:
+        start = "" if len(views) == 1 else f"{view.network.slug}."
+        for name, values in _rows(view).items():
+            arrays.append(f"{start}{name}", values)
+
+
+def _rows(view: View) -> dict[str, np.ndarray]:
+    facts = {"target": view.answer.target, "probability": view.answer.probability}
+    found = facts | {name: explanation.map for name, explanation in view.explanations.items()}
+    return {name: values.cpu().numpy() for name, values in found.items()}

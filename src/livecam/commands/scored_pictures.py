@@ -1,0 +1,74 @@
+"""A few of the scored images with their maps, for people."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from livecam.evaluation.datasets import read_samples
+from livecam.evaluation.score_maps import kept_maps
+from livecam.evaluation.study import SHOWN, Question, Scored
+from livecam.explain.methods.controls import BASELINES
+from livecam.metrics import localization_score, object_mask
+from livecam.report.drawing.comparison_grid import side_by_side
+from livecam.report.drawing.strips import Sample, samples_of
+from livecam.report.html.maps_page import Entry
+from livecam.report.pictures import write_png
+
+
+def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[Entry]:
+    """Draw some of the images: a strip for one network, a grid for several.
+
+    Args:
+        folder: Where the page is; pictures go to ``pictures/``.
+        asked: The methods; baselines are left out where several networks would show the same.
+        answers: Of networks that saw the same images.
+    """
+    one = len(answers) == 1
+    columns = [_samples(asked, answer, with_baselines=one) for answer in answers]
+    rows = [asked.printed[e.name] for e in asked.explainers if not isinstance(e, BASELINES)]
+    (folder / "pictures").mkdir(exist_ok=True)
+    entries = []
+    for index in [index for index in columns[0] if all(index in column for column in columns)][:SHOWN]:
+        drawn = [column[index] for column in columns]
+        if one:
+            picture, caption = drawn[0].strip(with_truth=True, with_caption=True), drawn[0].caption
+        else:
+            seen = {answer.network.label: sample for answer, sample in zip(answers, drawn)}
+            pixels = drawn[0].pixels.permute(1, 2, 0).numpy()
+            picture = side_by_side(Image.fromarray((pixels * 255).round().astype(np.uint8)), seen, rows)
+            caption = " · ".join(f"{label}: {', '.join(sample.answers)}" for label, sample in seen.items())
+        write_png(folder / "pictures" / f"{index}.png", picture)
+        entries.append(Entry(f"pictures/{index}.png", picture.shape[1], picture.shape[0], caption, drawn[0].name))
+    return entries
+
+
+def _samples(asked: Question, answer: Scored, with_baselines: bool) -> dict[int, Sample]:
+    """What one network made of the images, by index; those that cannot be read are missing."""
+    indices, batch = read_samples(answer.dataset, answer.shown)
+    methods = [e for e in asked.explainers if with_baselines or not isinstance(e, BASELINES)]
+    photos = getattr(answer.dataset, "photos", None)
+    network, samples = answer.network, {}
+    for place, index in enumerate(indices):
+        found = kept_maps(answer.folder, index)
+        if not any(method.name in found for method in methods):
+            continue
+        own = batch.rows(torch.tensor([place])).about(next(iter(found.values())).target)
+        truth = {}
+        if own.mask is not None:
+            masks = object_mask(own.mask)
+            inside = {name: localization_score(maps.energy, masks) for name, maps in found.items()}
+            truth = {"masks": masks, "has_mask": own.has_mask, "inside": inside}
+        (samples[index],) = samples_of(
+            network.normalisation.to_pixels(own.image).clamp(0, 1),
+            found,
+            methods,
+            [Path(photos[index].path).name if photos else f"image {index}"],
+            network.class_names,
+            labels=own.truth,
+            printed=asked.printed,
+            **truth,
+        )
+    return samples

@@ -1,0 +1,1 @@
+"""Values that everything else is built of; no network is run here."""

@@ -1,0 +1,108 @@
+"""What takes the place of evidence that is removed: fills of occluded regions, baselines of integrals."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from livecam.core.normalization import Normalisation
+from livecam.core.validation import check_option
+
+FILLS = ("zero_normalised", "black", "white", "mean", "blur", "blur51", "image_min", "image_max")
+
+Fill = str | tuple[float, float, float] | tuple[int, float]
+
+
+def as_fill(option: str, fill: Any) -> Fill:
+    """A fill as configurations write it: a word, or numbers in a list or tuple, three of a colour or two of a blur.
+
+    Raises:
+        ValueError: When it is none of these, with the known words.
+    """
+    if isinstance(fill, str):
+        check_option(option, fill, FILLS)
+        return fill
+    numbers = tuple(fill) if isinstance(fill, list | tuple) and all(map(_is_number, fill)) else ()
+    if len(numbers) == 3 and all(0 <= value <= 1 for value in numbers):
+        return numbers
+    if len(numbers) == 2 and numbers[0] % 2 == 1 and numbers[0] > 0 and numbers[1] > 0:
+        return int(numbers[0]), float(numbers[1])
+    raise ValueError(
+        f"{option} is a colour of three values in [0, 1], a blur of odd kernel and sigma such as (11, 5), or one of "
+        f"{', '.join(FILLS)}; got {fill!r}."
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> Tensor:
+    """Images ``(N, 3, H, W)`` with nothing left to see, in the space of the model's input.
+
+    Args:
+        images: Model input ``(N, 3, H, W)``.
+        fill: ``zero_normalised``: zero in the model's input, the data's mean colour. ``black``, ``white``: in pixels.
+            ``mean``: each image's own mean colour. ``blur``: the image under a Gaussian of 10 px. ``blur51``: under one
+            of 50 px cut to 51 x 51 (Group-CAM, I-GOS, SIGCAM). ``image_min``, ``image_max``: each image's lowest or
+            highest input value, all channels alike (PAIR's black and white). A pair (kernel, sigma): the image under a
+            Gaussian of so many pixels, cut to kernel x kernel. Otherwise RGB in [0, 1].
+        normalisation: Tie to pixels.
+
+    Raises:
+        ValueError: When the fill is a colour and no normalisation is known.
+    """
+    if fill == "zero_normalised":
+        return torch.zeros_like(images)
+    if fill == "mean":
+        return images.mean((2, 3), keepdim=True).expand_as(images)
+    if fill == "blur":
+        return gaussian_blur(images, 10)
+    if fill == "blur51":
+        fill = (51, 50.0)
+    if len(fill) == 2:
+        return gaussian_blur(images, fill[1], radius=fill[0] // 2)
+    if fill == "image_min":
+        return images.amin((1, 2, 3), keepdim=True).expand_as(images)
+    if fill == "image_max":
+        return images.amax((1, 2, 3), keepdim=True).expand_as(images)
+    if normalisation is None:
+        raise ValueError(
+            f"The colour {fill!r} is one of pixels: pass normalisation=Normalisation(mean, std) to say how pixels "
+            "become model input, or use 'zero_normalised'."
+        )
+    colour = {"black": (0.0,) * 3, "white": (1.0,) * 3}.get(fill, fill)
+    pixels = torch.tensor(colour, dtype=images.dtype, device=images.device)[:, None, None]
+    return normalisation.to_input(pixels).expand_as(images)
+
+
+def gaussian_blur(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
+    """Gaussian blur of ``(N, C, H, W)``, the border reflected about the edge pixels.
+
+    Args:
+        images: Of any scale.
+        sigma: Standard deviation in pixels.
+        radius: Where the kernel of ``2 radius + 1`` pixels is cut; None takes four sigmas. Never more than reflection
+            can reach, a pixel less than the image has.
+    """
+    radius = max(1, round(4 * sigma)) if radius is None else radius
+    for dim in (2, 3):
+        reach = min(radius, images.shape[dim] - 1)
+        images = filtered(images, dim, gaussian_kernel(reach, sigma), "reflect")
+    return images
+
+
+def gaussian_kernel(radius: int, sigma: float) -> Tensor:
+    """Weights ``(2 radius + 1,)`` of sum 1, float64."""
+    return (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma).square().mul(-0.5).softmax(0)
+
+
+def filtered(images: Tensor, dim: int, kernel: Tensor, border: str) -> Tensor:
+    """Images ``(N, C, H, W)`` under a kernel of odd length along one dimension, the border padded as ``F.pad`` does."""
+    radius, moved = len(kernel) // 2, images.transpose(dim, 3)
+    lines = F.pad(moved, (radius, radius, 0, 0), mode=border) if radius else moved
+    return (
+        F.conv2d(lines.flatten(0, 1)[:, None], kernel.to(images)[None, None, None]).view(moved.shape).transpose(dim, 3)
+    )

@@ -1,0 +1,1 @@
+"""COCO's instances as multi-label images with masks."""

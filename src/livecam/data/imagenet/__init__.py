@@ -1,0 +1,1 @@
+"""ILSVRC2012 in every layout that it comes in."""

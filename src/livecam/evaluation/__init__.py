@@ -1,0 +1,1 @@
+"""Explaining and measuring batches, live and by command, and what comes of it."""

@@ -1,0 +1,105 @@
+"""Working in portions that fit into memory: what ran out of it goes again, with half the images and half the chunk."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+
+from livecam.explain import Explainer
+from livecam.runtime.memory import MOST_ON_CPU
+
+# What the allocators of torch say on CPUs and GPUs, and its libraries where they allocate by themselves.
+_REFUSED = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED|bad_alloc|could not create a", re.IGNORECASE
+)
+_MOST_HALVINGS = 16
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory was the cause."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _REFUSED.search(str(error)) is not None
+
+
+def halved(explainer: Explainer, times: int) -> Explainer:
+    """The same method with its ``chunk``, and those of the methods that it is built of, halved so many times."""
+    smaller = {}
+    for each in fields(explainer) if times else ():
+        value = getattr(explainer, each.name)
+        if isinstance(value, Explainer):
+            smaller[each.name] = halved(value, times)
+        elif each.name == "chunk":
+            smaller[each.name] = max(1, chunk_of(explainer) >> times)
+    return replace(explainer, **smaller) if smaller else explainer
+
+
+def largest_chunk(explainer: Explainer) -> int:
+    """The greatest ``chunk`` of a method and of those that it is built of; 1 where there is none."""
+    largest = 1
+    for each in fields(explainer):
+        value = getattr(explainer, each.name)
+        if isinstance(value, Explainer):
+            largest = max(largest, largest_chunk(value))
+        elif each.name == "chunk":
+            largest = max(largest, chunk_of(explainer))
+    return largest
+
+
+def chunk_of(holder: Any) -> int:
+    """The ``chunk`` of a method or metric; 1 where it has none.
+
+    One that was left to free memory, which told wrong, counts as the smaller of the greatest that would be chosen.
+    """
+    chunk = getattr(holder, "chunk", 1)
+    return MOST_ON_CPU if chunk is None else chunk
+
+
+class Portions:
+    """How many times the work of each method has to be halved before it fits; learnt once, kept for all batches."""
+
+    def __init__(self) -> None:
+        self._halvings: dict[str, int] = {}
+
+    def groups(self, explainers: Iterable[Explainer]) -> Iterator[tuple[int, list[Explainer]]]:
+        """Methods that can share a pass, with their halvings; those halved meanwhile come again, later.
+
+        Args:
+            explainers: All methods.
+
+        Yields:
+            Number of halvings, and the methods that need so many.
+        """
+        waiting = list(explainers)
+        while waiting:
+            times = min(self._of(explainer) for explainer in waiting)
+            yield times, [explainer for explainer in waiting if self._of(explainer) == times]
+            waiting = [explainer for explainer in waiting if self._of(explainer) > times]
+
+    def halve(self, explainer: Explainer, images: int) -> bool:
+        """Make the portions of a method smaller.
+
+        Args:
+            explainer: The method as it was when it ran out of memory, its chunk halved already.
+            images: Images of the whole batch.
+
+        Returns:
+            False where they cannot become smaller: one image, one masked image at a time.
+        """
+        times = self._of(explainer)
+        # Somebody's method may hold on to its chunk: no more attempts than the largest chunk could take.
+        if max(images >> times, largest_chunk(explainer)) <= 1 or times > _MOST_HALVINGS:
+            return False
+        self._halvings[explainer.name] = times + 1
+        return True
+
+    def _of(self, explainer: Explainer) -> int:
+        return self._halvings.get(explainer.name, 0)
+
+
+def free_memory() -> None:
+    """Give back what the allocator of a GPU holds of the attempt that failed."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

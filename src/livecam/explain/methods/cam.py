@@ -1,0 +1,162 @@
+"""Class activation maps: channels of one layer, weighted and summed; one forward and one backward serve them all.
+
+Notation of the papers: A ``(N, K, h, w)`` the layer's activations, g = dS_c/dA, w ``(N, K)`` one weight per channel.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from livecam.explain.explainer import Explainer
+from livecam.explain.recording.channel_stats import Channels, once, over_channels, over_positions, weighted_sum
+from livecam.explain.recording.hooks import Capture
+from livecam.explain.recording.network_structure import Structure
+from livecam.explain.recording.recording import Recording
+
+
+@dataclass(frozen=True)
+class LayerExplainer(Explainer):
+    """A method that reads one layer.
+
+    Args:
+        layer: Full name or unique suffix; None takes the last feature map before global pooling.
+        post_relu: Read the layer after the in-place ReLU that follows it; None does so for the default layer, named or
+            not, where such a ReLU follows (DenseNet), and reads any other layer as it is.
+        name: See :class:`Explainer`.
+    """
+
+    layer: str | None = None
+    post_relu: bool | None = None
+
+    gradient: ClassVar[bool] = True
+
+    def capture(self, structure: Structure) -> Capture:
+        """The one capture of this method."""
+        layer = structure.resolve(self.layer)
+        post_relu = self.post_relu
+        if post_relu is None:
+            post_relu = structure.post_relu and layer == structure.target_layer
+        return Capture(layer, gradient=self.gradient, post_relu=post_relu)
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return [self.capture(structure)]
+
+    def activations(self, recording: Recording) -> Tensor:
+        """A: the layer's activations ``(N, K, h, w)``."""
+        return recording.activations[self.capture(recording.structure)]
+
+    def gradients(self, recording: Recording) -> Tensor:
+        """g: gradient of the class score with respect to A, ``(N, K, h, w)``."""
+        return recording.gradients[self.capture(recording.structure)]
+
+    def channels(self, recording: Recording) -> Channels:
+        """Statistics of A's channels, shared by all methods that read the layer."""
+        return recording.channels(self.capture(recording.structure))
+
+
+@dataclass(frozen=True)
+class CAM(LayerExplainer):
+    """CAM (Zhou et al. 2016): sum_k w_k A_k with the weights of the final linear layer.
+
+    Signed and not rectified: its mean over positions plus the bias is the class score. Costs one forward.
+
+    Raises:
+        ValueError: When the network does not end in global average pooling and one linear layer.
+    """
+
+    method: ClassVar[str] = "cam"
+    label: ClassVar[str] = "CAM"
+    one_pass: ClassVar[bool] = True
+    gradient: ClassVar[bool] = False
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        capture = self.capture(structure)
+        if structure.linear is None or capture.layer != structure.target_layer:
+            where = "this network's classifier is built otherwise"
+            if structure.linear is not None:
+                where = f"in this network that reads {structure.target_layer!r}, not {capture.layer!r}"
+            raise ValueError(
+                f"CAM needs a head of global average pooling and one linear layer (GAP+linear): {where}. "
+                "Use Grad-CAM, which needs no special head."
+            )
+        return [capture]
+
+    def explain(self, recording: Recording) -> Tensor:
+        linear = recording.layer(recording.structure.linear)
+        activations = self.activations(recording)
+        weights = recording.head.class_weights(linear.weight.detach().to(activations.dtype), recording.targets)
+        return weighted_sum(weights, activations)
+
+
+@dataclass(frozen=True)
+class ChannelWeights(LayerExplainer):
+    """A method of the form L = relu(sum_k w_k A_k)."""
+
+    one_pass: ClassVar[bool] = True
+
+    @abstractmethod
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        """Channel weights ``(N, K)``.
+
+        Args:
+            activations: A ``(N, K, h, w)``.
+            gradients: g ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions have the same.
+            known: Statistics of A, where somebody has them already.
+        """
+
+    def explain(self, recording: Recording) -> Tensor:
+        activations = self.activations(recording)
+        weights = self.weights(activations, once(self.gradients(recording)), self.channels(recording))
+        return weighted_sum(weights, activations).relu()
+
+
+@dataclass(frozen=True)
+class GradCAM(ChannelWeights):
+    """Grad-CAM (Selvaraju et al. 2017): w_k is the mean gradient of channel k."""
+
+    method: ClassVar[str] = "gradcam"
+    label: ClassVar[str] = "Grad-CAM"
+
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        return gradients.mean((2, 3))
+
+
+@dataclass(frozen=True)
+class XGradCAM(ChannelWeights):
+    """XGrad-CAM (Fu et al. 2020): w_k = sum g A / sum A; a channel whose sum is zero counts nothing."""
+
+    method: ClassVar[str] = "xgradcam"
+    label: ClassVar[str] = "XGrad-CAM"
+
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        known = known or Channels(activations)
+        # Relative, so that the rule does not depend on the layer's scale.
+        dead = known.positions * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
+        product = over_positions(gradients, activations, known.mean)
+        return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
+
+
+@dataclass(frozen=True)
+class WGradCAM(ChannelWeights):
+    """WGradCAM (Zhang, Rao, Yang, eq. 2-4): w_k = mean of g A, gradient weighted by activation."""
+
+    method: ClassVar[str] = "wgradcam"
+    label: ClassVar[str] = "WGradCAM"
+
+    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+        return over_positions(gradients, activations, (known or Channels(activations)).mean)
+
+
+@dataclass(frozen=True)
+class LayerCAM(LayerExplainer):
+    """LayerCAM (Jiang et al. 2021): L = relu(sum_k relu(g_k) A_k), a weight per position."""
+
+    method: ClassVar[str] = "layercam"
+    label: ClassVar[str] = "LayerCAM"
+    one_pass: ClassVar[bool] = True
+
+    def explain(self, recording: Recording) -> Tensor:
+        return over_channels(once(self.gradients(recording)).relu(), self.activations(recording)).relu()

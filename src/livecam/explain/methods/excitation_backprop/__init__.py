@@ -1,0 +1,1 @@
+"""Excitation Backprop (Zhang et al. 2016) through networks of any build."""

@@ -1,0 +1,225 @@
+"""Marginal winning probability: every operation hands its probability of winning down to its inputs.
+
+Autograd does the routing. While :class:`WinningProbability` is entered, each operation that has a rule is replaced by
+one that computes the same and whose *backward* is that rule, so that ``torch.autograd.grad`` carries probabilities
+instead of gradients, through whatever shape a network has (Zhang et al. 2016). The rules:
+
+- linear, y = W a with a >= 0: P(a_j) = a_j sum_i W+_ij P(y_i) / z_i with z = W+ a; so also pools and resizing, whose
+  weights are their own. Batch norm behind it is folded into W.
+- sums: P is split by what the branches bring. Activations, other norms, gates and constants: P passes unchanged.
+- whatever only moves or picks values (reshaping, concatenation, max pooling): their ordinary backward.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from livecam.explain.methods.excitation_backprop.rules import (
+    Linear,
+    WinningLinear,
+    WinningSum,
+    contrast,
+    is_bare,
+    unchanged,
+    win,
+)
+
+Residual = Literal["relu", "signed"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WEIGHTED = _words("conv1d conv2d conv3d conv_transpose2d linear")
+_AVERAGES = _words("avg_pool2d adaptive_avg_pool2d mean sum interpolate upsample")
+_RESIZINGS = _words("nearest nearest-exact bilinear area")
+_UNCHANGED = _words(
+    """relu relu_ relu6 hardtanh hardtanh_ silu gelu hardswish leaky_relu elu celu selu mish softplus prelu hardsigmoid
+    sigmoid sigmoid_ tanh batch_norm group_norm layer_norm instance_norm local_response_norm clamp clamp_"""
+)
+# Products and differences with what carries no probability; sums have a rule of their own.
+_WITH_CONSTANTS = _words("mul mul_ div div_ sub sub_ true_divide")
+_SUMS = _words("add add_")
+# fn is what torch calls max pooling.
+_ROUTES = _words(
+    """fn max_pool2d max_pool2d_with_indices adaptive_max_pool2d amax cat concat concatenate stack flatten reshape view
+    view_as permute transpose swapaxes squeeze unsqueeze contiguous clone to float double type_as expand expand_as
+    chunk split unbind narrow select __getitem__ pad dropout dropout2d feature_dropout alpha_dropout pixel_shuffle
+    pixel_unshuffle channel_shuffle roll flip unflatten movedim requires_grad_ __get__"""
+)
+
+
+class WinningProbability(TorchFunctionMode):
+    """While it is entered, what a network computes carries winning probabilities backwards. Nothing of it is touched.
+
+    Args:
+        residual: How sums split: by the positive parts of the branches (``relu``), or by their values (``signed``, as
+            Caffe and TorchRay do).
+        clamp_negative: Read activations below zero as zero instead of refusing them; where nothing positive is left,
+            all inputs count alike.
+        layer_of: Names of layers by the ``id`` of their weight, for messages.
+        image: The images, when probability is to reach them: they alone are shifted to be at least zero.
+
+    Raises:
+        ValueError: Inside, when activations are negative, or an operation has no rule.
+    """
+
+    def __init__(
+        self, residual: Residual, clamp_negative: bool, layer_of: dict[int, str], image: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.clamp_negative = clamp_negative
+        self.layer_of = layer_of
+        self.image = image
+        self.top = "plain"
+        """How the last layer with weights passes on: ``plain``, ``negated`` or the ``contrast`` of both."""
+        self.normalise = True
+        self.without_rival: Tensor | None = None
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", str(func))
+        found = [value for value in _flat([*args, *kwargs.values()]) if isinstance(value, Tensor)]
+        if not any(value.requires_grad and not isinstance(value, nn.Parameter) for value in found):
+            # Below the layer that is asked for, no graph may begin at a weight.
+            if any(isinstance(value, nn.Parameter) for value in found):
+                with torch.no_grad():
+                    return func(*args, **kwargs)
+            return func(*args, **kwargs)
+        if name in _WEIGHTED:
+            return self._weighted(func, *_leading(("input", "weight", "bias"), args, kwargs))
+        if name in _AVERAGES:
+            if name in ("interpolate", "upsample"):
+                _check_resizing(args, kwargs)
+            given, rest, more = _leading(("input",), args, kwargs)
+
+            def average(a: Tensor, _: Tensor | None) -> Tensor:
+                return func(a, *rest, **more)
+
+            return self._linear(given[0], None, lambda: average(given[0], None), average)
+        if name == "batch_norm" and (folded := self._folded(func, args, kwargs)) is not None:
+            return folded
+        if name in _UNCHANGED:
+            given, rest, more = _leading(("input",), args, kwargs)
+            return unchanged(given[0], lambda a: func(a, *rest, **more))
+        if name in _SUMS | _WITH_CONSTANTS and (done := self._combined(name, func, args, kwargs)) is not None:
+            return done
+        result = func(*args, **kwargs)
+        if name in _ROUTES:
+            if isinstance(result, Tensor) and any(is_bare(value) for value in found):
+                result.made_by, result.made_at = None, result._version
+        elif any(isinstance(r, Tensor) and r.requires_grad for r in _flat([result])):
+            raise ValueError(
+                f"Excitation Backprop has no rule for {name!r}, which this network computes above the chosen layer: "
+                "choose a layer closer to the output, or another method."
+            )
+        return result
+
+    def _weighted(self, func: Callable, given: list, rest: tuple, more: dict) -> Tensor:
+        activations, weight, bias = [*given, None][:3]
+
+        def linear(a: Tensor, w: Tensor | None) -> Tensor:
+            return func(a, w, None, *rest, **more)
+
+        result = self._linear(activations, weight, lambda: func(activations, weight, bias, *rest, **more), linear)
+        result.made_by, result.made_at = (activations, weight, linear, func.__name__), result._version
+        return result
+
+    def _linear(self, activations: Tensor, weight: Tensor | None, compute: Callable, linear: Linear) -> Tensor:
+        name = self.layer_of.get(id(weight), "an averaging or resizing step").removesuffix(".weight")
+        fixed = weight.detach() if weight is not None else None
+        return WinningLinear.apply(activations, fixed, compute, linear, self, name)
+
+    def _folded(self, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
+        """Batch norm folded into the linear operation whose result it reads; None where that cannot be."""
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        known = dict(zip(names, args)) | kwargs
+        made = getattr(known["input"], "made_by", None)
+        if made is None or not is_bare(known["input"]) or known["running_var"] is None or known.get("training"):
+            return None
+        activations, weight, linear, kind = made
+        scale = (known["running_var"] + known.get("eps", 1e-5)).rsqrt()
+        if known.get("weight") is not None:
+            scale = scale * known["weight"].detach()
+        out = 1 if kind == "conv_transpose2d" else 0
+        if weight.shape[out] != len(scale):
+            return None
+        shape = [1] * weight.ndim
+        shape[out] = -1
+        folded = weight.detach() * scale.view(shape)
+        name = self.layer_of.get(id(weight), "a convolution").removesuffix(".weight")
+        return WinningLinear.apply(activations, folded, lambda: func(*args, **kwargs), linear, self, name)
+
+    def _combined(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
+        """Sums, and products with gates and constants; None where there is no rule."""
+        (one, other), rest, more = _leading(("input", "other"), args, kwargs)
+        fixed = [not isinstance(value, Tensor) or isinstance(value, nn.Parameter) for value in (one, other)]
+        carries = [not still and value.requires_grad for still, value in zip(fixed, (one, other))]
+        if name in _SUMS and all(carries):
+            # A branch that is the same everywhere, such as a global context, gets its share all the same.
+            one, other = torch.broadcast_tensors(one, other)
+        alike = not any(fixed) and one.shape == other.shape
+        # Scaled sums (alpha=) have no rule.
+        if name in _SUMS and alike and not rest and not more:
+            result = WinningSum.apply(one, other, self)
+            return one.copy_(result) if name.endswith("_") else result
+        if alike and (name in _SUMS or all(carries)):
+            return None
+        # The larger operand is the signal; the smaller one is its gate, scale or shift.
+        sizes = [value.numel() if isinstance(value, Tensor) else 0 for value in (one, other)]
+        first = carries[0] if alike else sizes[0] >= sizes[1]
+        if not carries[0 if first else 1]:
+            return None
+        if first:
+            fixed = other.detach() if isinstance(other, Tensor) else other
+            return unchanged(one, lambda a: func(a, fixed, *rest, **more))
+        fixed = one.detach() if isinstance(one, Tensor) else one
+        return unchanged(other, lambda a: func(fixed, a, *rest, **more))
+
+    def started(self, linear: Linear, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
+        """What arrives at the ``activations`` that the last layer with weights reads, as ``top`` says."""
+
+        def run(sign: int) -> Tensor:
+            # A one-logit network's class 0 starts at -1, which means +1 at the negated weights.
+            up = self.passed(linear, sign * weight, activations, probability.clamp(min=0))
+            if bool((probability < 0).any()):
+                return up + self.passed(linear, -sign * weight, activations, (-probability).clamp(min=0))
+            return up
+
+        if self.top != "contrast":
+            return run(-1 if self.top == "negated" else 1)
+        found, self.without_rival = contrast(run(1), run(-1), self.normalise)
+        return found
+
+    def passed(self, linear: Linear, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
+        """What arrives at ``activations`` of the ``probability`` of a linear operation's outputs."""
+        weight = weight.clamp(min=0) if weight is not None else None
+        passed, lost = win(linear, weight, activations, probability)
+        if self.clamp_negative and bool(lost.any()):
+            passed = passed + win(linear, weight, torch.ones_like(activations), lost)[0]
+        return passed
+
+
+def _leading(names: tuple[str, ...], args: tuple, kwargs: dict) -> tuple[list, tuple, dict]:
+    """The first arguments, however they were passed; the other positional ones; the other named ones."""
+    given = list(args[: len(names)])
+    given += [kwargs[name] for name in names[len(given) :] if name in kwargs]
+    return given, args[len(names) :], {key: value for key, value in kwargs.items() if key not in names}
+
+
+def _check_resizing(args: tuple, kwargs: dict) -> None:
+    """Refuse a resizing with negative weights."""
+    mode = kwargs.get("mode", args[3] if len(args) > 3 else "nearest")
+    if mode not in _RESIZINGS:
+        raise ValueError(
+            f"Excitation Backprop cannot pass {mode} resizing, whose weights are partly negative: choose a layer "
+            "behind it."
+        )
+
+
+def _flat(values: Any) -> list[Any]:
+    return [v for value in values for v in (_flat(value) if isinstance(value, list | tuple) else [value])]

@@ -1,0 +1,275 @@
+"""Methods that read the gradient of the class score with respect to the image's own pixels.
+
+All maps have the size of the image. ``details["gradient"]`` keeps what the channels held, ``(N, 3, H, W)``, signed.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from livecam.core.baselines import Fill, as_fill, filled, gaussian_blur
+from livecam.core.validation import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.explain.explainer import Explainer
+from livecam.explain.methods.noise import NOISES, Noise
+from livecam.explain.recording.hooks import IMAGES, Capture
+from livecam.explain.recording.network_structure import Structure
+from livecam.explain.recording.recording import Recording
+from livecam.runtime.progress import chunks
+
+Reduce = Literal["max", "sum", "l2"]
+# Gradients of pixels have long tails: at full scale, few pixels would be seen.
+OUTLIERS = 0.02
+MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda value: value.abs().amax(1),
+    "sum": lambda value: value.abs().sum(1),
+    "l2": lambda value: value.square().sum(1).sqrt(),
+}
+
+
+@dataclass(frozen=True)
+class PixelGradient(Explainer):
+    """A method whose map is the magnitude, over channels, of something like a gradient.
+
+    Args:
+        reduce: ``max`` of the channels' magnitudes, their ``sum``, or their ``l2`` norm.
+        smooth: Standard deviation of a Gaussian over the map, as a share of the image's longer side; 0 leaves it as it
+            is, TorchRay uses 0.02 for the pointing game.
+        name: See :class:`Explainer`.
+    """
+
+    outliers: ClassVar[float] = OUTLIERS
+
+    reduce: Reduce = "max"
+    smooth: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_option("reduce", self.reduce, MAGNITUDES)
+        check_number("smooth", self.smooth, 0)
+
+    @abstractmethod
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        """What is shown, ``(N, 3, H, W)``, and further details."""
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        gradient, details = self.gradient(recording)
+        maps = MAGNITUDES[self.reduce](gradient)
+        if self.smooth:
+            maps = gaussian_blur(maps[:, None], self.smooth * max(maps.shape[1:]))[:, 0]
+        return maps, {"gradient": gradient} | details
+
+
+@dataclass(frozen=True)
+class Saliency(PixelGradient):
+    """Saliency (Simonyan et al. 2014): max over channels of |dS_c/dx|.
+
+    It has no sign: both classes of a one-logit network get the same map. Costs one forward and one backward, shared
+    with all methods of the call.
+    """
+
+    method: ClassVar[str] = "saliency"
+    label: ClassVar[str] = "Saliency"
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return [IMAGES]
+
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        return recording.input_gradient, {}
+
+
+@dataclass(frozen=True)
+class InputXGradient(Explainer):
+    """Input x gradient (Shrikumar et al. 2016): sum over channels of x dS_c/dx.
+
+    Signed. x is the model's input, so zero is the data's mean colour. For networks without biases its sum is the class
+    score. Costs one forward and one backward, shared with all methods of the call.
+    """
+
+    method: ClassVar[str] = "input_x_gradient"
+    label: ClassVar[str] = "Input x gradient"
+    signed: ClassVar[bool] = True
+    outliers: ClassVar[float] = OUTLIERS
+
+    def captures(self, structure: Structure) -> list[Capture]:
+        return [IMAGES]
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        gradient = recording.input_gradient
+        return (recording.images.to(gradient) * gradient).sum(1), {"gradient": gradient}
+
+
+def gradients_at(
+    recording: Recording, label: str, count: int, chunk: int | None, inputs: Callable[[slice], Tensor]
+) -> Iterator[Tensor]:
+    """Gradients of the class score at ``count`` variants of every image, in chunks of whole variants.
+
+    Args:
+        recording: The shared pass.
+        label: What is being done, for people.
+        count: Variants per image.
+        chunk: Most images per pass, None for what fits into free memory; at least one variant of every image is run.
+        inputs: Makes model input ``(S, N, 3, H, W)`` of the variants of these numbers.
+
+    Yields:
+        ``(S, N, 3, H, W)``.
+    """
+    images = recording.images
+    # Whole variants, so that sums over them need no scattering, which is not repeatable on a GPU.
+    for part in chunks(label, count, max(1, recording.fitting(chunk, backward=True) // len(images))):
+        variants = inputs(part)
+        owner = torch.arange(len(images), device=images.device).repeat(len(variants))
+        found = recording.again(variants.flatten(0, 1), owner, input_gradient=True).input_gradient
+        yield found.view_as(variants)
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Explainer):
+    """Integrated gradients (Sundararajan et al. 2017): (x - x') times the mean gradient on the way from x' to x.
+
+    Signed: its sum is the score at the image minus the score at the baseline, up to the error of the quadrature, which
+    ``details["convergence_delta"]`` ``(N,)`` reports in units of the score. The quadrature takes the midpoints of
+    ``steps`` equal parts. Costs ``steps`` forwards and backwards and one forward for every baseline.
+
+    ``details``: ``convergence_delta``; ``attribution`` ``(N, 3, H, W)``.
+
+    Args:
+        steps: Parts of the way.
+        baseline: Where the way begins, see :func:`livecam.core.baselines.filled`; several in a tuple are averaged.
+        reduce: ``sum`` over channels, or their signed ``max`` as in PAIR's XRAI.
+        chunk: Images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`. A pass has at
+            least one variant of every image.
+        name: See :class:`Explainer`.
+
+    Raises:
+        ValueError: When an option is unknown or a number is not positive.
+    """
+
+    method: ClassVar[str] = "integrated_gradients"
+    label: ClassVar[str] = "Integrated gradients"
+    signed: ClassVar[bool] = True
+    outliers: ClassVar[float] = OUTLIERS
+
+    steps: int = 50
+    baseline: Fill | tuple[Fill, ...] = "zero_normalised"
+    reduce: Literal["sum", "max"] = "sum"
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        check_chunk(self.chunk)
+        check_option("reduce", self.reduce, ("sum", "max"))
+        if self.baseline in ((), []):
+            raise ValueError("baseline names none: leave it away for 'zero_normalised'.")
+        made = tuple(as_fill("baseline", baseline) for baseline in self._baselines())
+        object.__setattr__(self, "baseline", made if len(made) > 1 else made[0])
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        images, baselines = recording.images, self._baselines()
+        starts = torch.stack([filled(images, baseline, recording.normalisation) for baseline in baselines])
+
+        # Sums need more digits than half-precision networks have.
+        mean = torch.zeros_like(starts, dtype=torch.promote_types(starts.dtype, torch.float32))
+        for start, total in zip(starts, mean):
+            for found in gradients_at(recording, self.label, self.steps, self.chunk, partial(self._way, images, start)):
+                total += found.to(total).sum(0) / self.steps
+        attribution = ((images - starts) * mean).mean(0)
+        owner = torch.arange(len(images), device=images.device)
+        score = recording.head.score(recording.logits, recording.targets)
+        gained = score - torch.stack([recording.score(start, owner) for start in starts]).mean(0)
+        maps = attribution.sum(1) if self.reduce == "sum" else attribution.amax(1)
+        delta = attribution.sum((1, 2, 3)) - gained.to(attribution)
+        return maps, {"convergence_delta": delta, "attribution": attribution}
+
+    def _way(self, images: Tensor, start: Tensor, part: slice) -> Tensor:
+        """Images ``(S, N, 3, H, W)`` at these parts of the way from ``start``."""
+        share = (torch.arange(part.start, part.stop, device=images.device) + 0.5).to(images) / self.steps
+        return start + share[:, None, None, None, None] * (images - start)
+
+    def _baselines(self) -> tuple[Fill, ...]:
+        several = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
+        return tuple(self.baseline) if several else (self.baseline,)
+
+
+@dataclass(frozen=True)
+class NoisyGradient(PixelGradient):
+    """A statistic of the gradients of noisy copies of an image.
+
+    Costs ``nsamples`` forwards and backwards. Every image of a batch gets the same noise, scaled by its own range.
+
+    Args:
+        nsamples: Noisy copies per image.
+        std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
+        noise: ``range`` reads ``std_dev`` so, ``absolute`` in units of the model's input.
+        seed: Seed of the noise.
+        chunk: Images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`. A pass has at
+            least one variant of every image.
+        name: See :class:`Explainer`.
+    """
+
+    nsamples: int = 25
+    std_dev: float = 0.15
+    noise: Literal["range", "absolute"] = "range"
+    seed: int = 0
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("nsamples", self.nsamples)
+        check_chunk(self.chunk)
+        check_option("noise", self.noise, NOISES)
+        check_number("std_dev", self.std_dev, 0)
+        check_seed(self.seed)
+
+    def samples(self, recording: Recording) -> Iterator[Tensor]:
+        """Gradients ``(S, N, 3, H, W)`` at noisy copies, in chunks."""
+        noise = Noise(recording.images, self.nsamples, self.std_dev, self.noise, self.seed)
+        return gradients_at(recording, self.label, self.nsamples, self.chunk, noise.variants)
+
+
+@dataclass(frozen=True)
+class SmoothGrad(NoisyGradient):
+    """SmoothGrad (Smilkov et al. 2017): the mean gradient of noisy copies, then the magnitude over channels.
+
+    Args:
+        average: What is averaged: ``signed`` gradients, their ``square`` (SmoothGrad-squared, PAIR's ``magnitude``), or
+            their ``abs``.
+    """
+
+    method: ClassVar[str] = "smoothgrad"
+    label: ClassVar[str] = "SmoothGrad"
+
+    average: Literal["signed", "square", "abs"] = "signed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_option("average", self.average, ("signed", "square", "abs"))
+
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        read = {"signed": lambda g: g, "square": torch.square, "abs": torch.abs}[self.average]
+        return sum(read(found).sum(0) for found in self.samples(recording)) / self.nsamples, {}
+
+
+@dataclass(frozen=True)
+class VarGrad(NoisyGradient):
+    """VarGrad (Adebayo et al. 2018): the variance of the gradient over noisy copies, of the population.
+
+    Where the network is linear around the image it is zero.
+    """
+
+    method: ClassVar[str] = "vargrad"
+    label: ClassVar[str] = "VarGrad"
+
+    def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        first, total, squares = None, 0, 0
+        for found in self.samples(recording):
+            # About the first sample: of gradients themselves, a difference of large squares would leave rounding only.
+            first = found[0] if first is None else first
+            off = found - first
+            total, squares = total + off.sum(0), squares + off.square().sum(0)
+        return (squares / self.nsamples - (total / self.nsamples).square()).clamp(min=0), {}

@@ -1,0 +1,149 @@
+"""What EMP and I-GOS share: a mask per image that is optimised to delete what the class rests on."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from livecam.core.baselines import Fill, as_fill, filled
+from livecam.core.validation import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.explain.explainer import Explainer
+from livecam.explain.methods.mask_optimization.objective import DeletionGame, sparsity, total_variation
+from livecam.explain.methods.noise import Noise
+from livecam.explain.recording.recording import Recording
+from livecam.runtime.inference import PRECISIONS, Precision
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """First iterations under a blank that deletes less, so that a good start is not thrown away at once.
+
+    Args:
+        iterations: How many.
+        blank: What is shown meanwhile, ``(N, 3, H, W)``.
+        games: Which games have it, ``(N,)`` bool.
+    """
+
+    iterations: int
+    blank: Tensor
+    games: Tensor
+
+    def over(self, blank: Tensor) -> Tensor:
+        """What is shown meanwhile, where others start under ``blank``."""
+        return torch.where(self.games[:, None, None, None], self.blank, blank)
+
+
+@dataclass
+class History:
+    """The course of an optimisation, one list entry per iteration.
+
+    Args:
+        game: What is optimised.
+    """
+
+    game: DeletionGame
+    score: list[Tensor] = field(default_factory=list)
+    l1: list[Tensor] = field(default_factory=list)
+    tv: list[Tensor] = field(default_factory=list)
+    objective: list[Tensor] = field(default_factory=list)
+    step: list[Tensor] = field(default_factory=list)
+    accepted: list[Tensor] = field(default_factory=list)
+
+    def add(self, masks: Tensor, score: Tensor) -> None:
+        """Note where all games stand."""
+        self.score.append(score)
+        self.l1.append(sparsity(masks))
+        self.tv.append(total_variation(masks, self.game.beta))
+        self.objective.append(score + self.game.penalty(masks, self.game.everyone))
+
+    def moved(self, step: Tensor, accepted: Tensor) -> None:
+        """Note how far all games went ``(N,)``, and whether that was a descent step rather than the forced least."""
+        self.step.append(step)
+        self.accepted.append(accepted)
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """Tensors ``(N, iterations + 1)``; ``step`` and ``accepted`` ``(N, iterations)``."""
+        empty = self.game.l1.new_zeros(len(self.game.l1), 0)
+        parts = {name: getattr(self, name) for name in ("objective", "score", "l1", "tv", "step", "accepted")}
+        return {name: torch.stack(values, 1) if values else empty for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class MaskOptimiser(Explainer):
+    """A method that looks for the smallest part of an image whose deletion costs it its class.
+
+    See :class:`livecam.explain.methods.mask_optimization.objective.DeletionGame` for what is minimised. The map is 1 -
+    U(M), enlarged as the network saw it. A batch is independent problems: each image has its own steps and its own end.
+
+    ``details``: ``mask`` ``(N, m, m)`` in [0, 1], 0 where deleted; ``history``, the course of the optimisation by name:
+    ``objective``, ``score``, ``l1`` (mean |1 - M|) and ``tv`` ``(N, iterations + 1)``, ``step`` (its length) and
+    ``accepted`` (False where the line search found no descent and took its least step) ``(N, iterations)``.
+    """
+
+    iterations: int
+    size: int
+    l1: float
+    tv: float
+    beta: float
+    noise: float
+    baseline: Fill
+    seed: int
+    precision: Precision
+    chunk: int | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("iterations", self.iterations, 0)
+        check_count("size", self.size, 2)
+        check_option("precision", self.precision, PRECISIONS)
+        check_chunk(self.chunk)
+        check_seed(self.seed)
+        for option in ("l1", "tv", "noise"):
+            check_number(option, getattr(self, option), 0)
+        check_number("beta", self.beta, 1)
+        object.__setattr__(self, "baseline", as_fill("baseline", self.baseline))
+
+    @property
+    def draws(self) -> int:
+        """How many noises there are."""
+        return self.iterations
+
+    @abstractmethod
+    def minimise(self, game: DeletionGame, masks: Tensor, warmup: Warmup | None, label: str) -> tuple[Tensor, History]:
+        """Optimise masks ``(N, m, m)``.
+
+        Args:
+            game: What is minimised.
+            masks: Where it starts.
+            warmup: First iterations under another blank.
+            label: What is being done, for people.
+        """
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        kind = torch.promote_types(recording.images.dtype, torch.float32)
+        shape = len(recording.images), self.size, self.size
+        return self.refine(recording, torch.ones(shape, dtype=kind, device=recording.images.device))
+
+    def refine(
+        self, recording: Recording, start: Tensor, warmup: Warmup | None = None, label: str | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Maps ``(N, H, W)`` in [0, 1] and details of masks ``(N, m, m)`` that were optimised from ``start`` on."""
+        game = self.game(recording, start)
+        masks, history = self.minimise(game, start, warmup, label or self.label)
+        return game.enlarged(1 - masks), {"mask": masks, "history": history.as_dict()}
+
+    def game(self, recording: Recording, start: Tensor) -> DeletionGame:
+        """The game that is played; masks and all that is made of them are of the type of ``start``."""
+        images = recording.images
+        return DeletionGame(
+            recording,
+            filled(images, self.baseline, recording.normalisation),
+            torch.full_like(start[:, 0, 0], self.l1),
+            self.tv,
+            self.beta,
+            Noise(images, self.draws, self.noise, "absolute", self.seed) if self.noise else None,
+            precision=self.precision,
+            chunk=recording.fitting(self.chunk, backward=True, precision=self.precision),
+        )

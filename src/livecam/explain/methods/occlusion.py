@@ -1,0 +1,149 @@
+"""Occlusion: what the class score loses when a window of the image is hidden; no gradients."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from livecam.core.baselines import Fill, as_fill, filled
+from livecam.core.validation import check_chunk, check_option
+from livecam.explain.explainer import Explainer
+from livecam.explain.recording.recording import Recording
+from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.progress import chunks
+
+
+@dataclass(frozen=True)
+class Occlusion(Explainer):
+    """Occlusion sensitivity (Zeiler & Fergus 2014): a window slides over the image and hides all channels below it.
+
+    A pixel's value is the mean over the windows that cover it of p_c(x) - p_c(x under the window): positive where the
+    class needs the pixel, negative where it hides a competitor. Costs one forward for every window, ny nx of them with
+    ny = floor((H - p) / t) + 1 for size p and stride t, and one more row where the border needs its own.
+
+    A pixel that no window covers, between strides larger than the window or at a border left alone, lost nothing: its
+    drop is 0, its score the clean one.
+
+    Of a class that is certain (1 to six digits in single precision) hiding a window changes nothing but rounding, which
+    counts as zero; ``score="logit"`` still shows what its score loses.
+
+    ``details``: ``grid`` ``(N, ny, nx)``, the score under each window; ``clean`` ``(N,)``, that of the image itself.
+
+    Args:
+        size: Height and width of the window in pixels; one number for a square.
+        stride: Pixels from one window to the next, downwards and to the right; one number for both.
+        cover_border: Whether a last window is aligned to the border where strides do not reach it.
+        fill: What the window shows, see :func:`livecam.core.baselines.filled`.
+        score: Hidden and clean images are compared by the class's ``probability`` or by its ``logit``.
+        show: ``drop`` as above; ``probability`` is the mean score under the windows themselves, low where the class
+            needs the pixel (Midha and Garg draw it).
+        precision: Of the occluded images' forwards, see :mod:`livecam.runtime.inference`; with ``bf16`` the image
+            itself goes through one more of its own, so that rounding they share cancels.
+        chunk: Occluded images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+        name: See :class:`Explainer`.
+
+    Raises:
+        ValueError: When an option is unknown or a number is not positive.
+    """
+
+    method: ClassVar[str] = "occlusion"
+    label: ClassVar[str] = "Occlusion"
+
+    size: int | tuple[int, int] = 10
+    stride: int | tuple[int, int] = 10
+    cover_border: bool = True
+    fill: Fill = "zero_normalised"
+    score: Literal["probability", "logit"] = "probability"
+    show: Literal["drop", "probability"] = "drop"
+    precision: Precision = "full"
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option in ("size", "stride"):
+            # Lists as YAML has them.
+            if isinstance(getattr(self, option), list):
+                object.__setattr__(self, option, tuple(getattr(self, option)))
+        _as_pair("size", self.size)
+        _as_pair("stride", self.stride)
+        object.__setattr__(self, "fill", as_fill("fill", self.fill))
+        check_option("score", self.score, ("probability", "logit"))
+        check_option("show", self.show, ("drop", "probability"))
+        check_option("precision", self.precision, PRECISIONS)
+        check_chunk(self.chunk)
+
+    @property
+    def signed(self) -> bool:
+        """Drops have a zero in their middle, scores have none."""
+        return self.show == "drop"
+
+    def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
+        rows, columns = self._covers(recording.images)
+        clean = self._clean(recording).to(rows)
+        grid = self._grid(recording, rows, columns)
+        # Uncovered pixels divide nothing by one.
+        seen = rows.sum(0).clamp(min=1)[:, None] * columns.sum(0).clamp(min=1)
+        lost = clean[:, None, None] - grid
+        # Of a class that is certain, rounding is all that changes; it must not become a map of full contrast.
+        lost = lost.masked_fill(lost.abs() <= 8 * torch.finfo(lost.dtype).eps * clean.abs()[:, None, None], 0)
+        drop = torch.einsum("yh,nyx,xw->nhw", rows, lost, columns) / seen
+        maps = drop if self.show == "drop" else clean[:, None, None] - drop
+        return maps, {"grid": grid, "clean": clean}
+
+    def _covers(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Which rows ``(ny, H)`` and which columns ``(nx, W)`` each row and column of windows covers, as 0 and 1."""
+        sides, size, stride = images.shape[2:], _as_pair("size", self.size), _as_pair("stride", self.stride)
+        if size[0] > sides[0] or size[1] > sides[1]:
+            raise ValueError(
+                f"The occluding window of {size[0]} x {size[1]} px does not fit into an image of {sides[0]} x "
+                f"{sides[1]} px: choose a smaller size=."
+            )
+        covers = []
+        for side, width, step in zip(sides, size, stride):
+            starts = list(range(0, side - width + 1, step))
+            if self.cover_border and (side - width) % step:
+                starts.append(side - width)
+            start = torch.tensor(starts, device=images.device)[:, None]
+            place = torch.arange(side, device=images.device)
+            inside = (start <= place) & (place < start + width)
+            covers.append(inside.to(torch.promote_types(images.dtype, torch.float32)))
+        return covers[0], covers[1]
+
+    def _clean(self, recording: Recording) -> Tensor:
+        """Score ``(N,)`` of the images themselves; the recorded pass has it in full precision."""
+        if self.precision != "full":
+            owner = torch.arange(len(recording.images), device=recording.images.device)
+            return self._score(recording, recording.images, owner)
+        read = recording.head.probability if self.score == "probability" else recording.head.score
+        return read(recording.logits, recording.targets)
+
+    def _score(self, recording: Recording, images: Tensor, owner: Tensor) -> Tensor:
+        score = recording.probability if self.score == "probability" else recording.score
+        return score(images, owner, self.precision)
+
+    def _grid(self, recording: Recording, rows: Tensor, columns: Tensor) -> Tensor:
+        """Score ``(N, ny, nx)`` under each window."""
+        images = recording.images
+        blank = filled(images, self.fill, recording.normalisation)
+        grid = rows.new_empty(len(images), len(rows), len(columns))
+        flat = grid.view(-1)
+        for part in chunks(self.label, len(flat), recording.fitting(self.chunk, precision=self.precision)):
+            window = torch.arange(part.start, part.stop, device=images.device)
+            owner = window // grid[0].numel()
+            row, column = rows[window // len(columns) % len(rows)], columns[window % len(columns)]
+            hidden = (row[:, :, None] * column[:, None, :]).bool()[:, None]
+            flat[part] = self._score(recording, torch.where(hidden, blank[owner], images[owner]), owner).to(flat)
+        return grid
+
+
+def _as_pair(option: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width.
+
+    Raises:
+        ValueError: When the value is neither a positive whole number nor two of them.
+    """
+    pair = value if isinstance(value, tuple) else (value, value)
+    if len(pair) != 2 or not all(isinstance(number, int) and number >= 1 for number in pair):
+        raise ValueError(f"{option} is a whole number of pixels from 1, or two: (height, width), got {value!r}.")
+    return pair

@@ -1,0 +1,268 @@
+"""One forward, one backward: everything that a set of explainers asked to see of a network."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from livecam.core.heads import Head, as_logits, get_head
+from livecam.core.normalization import Normalisation
+from livecam.explain.recording.channel_stats import Channels
+from livecam.explain.recording.hooks import IMAGES, Capture, Tap, merge
+from livecam.explain.recording.network_structure import Structure, named_layers, structure_of
+from livecam.runtime.inference import Precision, laid_out, logits_of, running_in
+from livecam.runtime.memory import chunk_for
+from livecam.runtime.model_state import as_input, check_images, ordinary, undisturbed
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What one pass over a batch showed.
+
+    Args:
+        images: Model input ``(N, 3, H, W)``.
+        targets: Explained class of each sample, ``(N,)``.
+        logits: ``(N, K)``, detached.
+        activations: Tensor ``(N, C, h, w)`` of each capture, float32 or float64; ``(N, 1, h, w)`` where it reduces
+            channels.
+        gradients: d score / d activation of each capture that asked for it, same shape and type.
+        input_gradient: d score / d images ``(N, 3, H, W)``, or None when nobody asked (by ``input_gradient=True``, or
+            by the capture ``IMAGES``).
+        model: The explained network.
+        head: How its logits are read.
+        normalisation: Tie between model input and pixels; None when the caller gave none.
+        structure: The network's default layer, stages and head.
+        results: Explainers, and what each has made of this recording already.
+    """
+
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    activations: dict[Capture, Tensor]
+    gradients: dict[Capture, Tensor]
+    input_gradient: Tensor | None
+    model: nn.Module
+    head: Head
+    normalisation: Normalisation | None
+    structure: Structure
+    _layers: dict[str, nn.Module] = field(repr=False)
+    results: list[tuple[Any, tuple[Tensor, dict[str, Any]]]] = field(default_factory=list, repr=False)
+    _channels: dict[Capture, Channels] = field(default_factory=dict, repr=False)
+
+    def layer(self, name: str) -> nn.Module:
+        """The module with this full name."""
+        return self._layers[name]
+
+    def channels(self, capture: Capture) -> Channels:
+        """Statistics of a capture's channels; found once, however many methods ask."""
+        if capture not in self._channels:
+            self._channels[capture] = Channels(self.activations[capture])
+        return self._channels[capture]
+
+    def fitting(self, chunk: int | None, backward: bool = False, precision: Precision = "full") -> int:
+        """``chunk``, or where it is None as many further inputs as fit into half of the free memory.
+
+        Args:
+            chunk: Inputs per pass, where somebody has said how many.
+            backward: Whether a backward follows each forward.
+            precision: What the network runs in.
+        """
+        return chunk_for(self.model, self.images, backward, precision) if chunk is None else chunk
+
+    def score(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
+        """Target logit of M further inputs; differentiable when grad mode is on.
+
+        Args:
+            images: Model input ``(M, 3, H, W)``; a single one is scored for every owner, from one forward.
+            owner: LongTensor ``(M,)``: the sample of this recording whose target each input is scored for.
+            precision: What the network runs in, see :func:`livecam.runtime.inference.running_in`.
+
+        Returns:
+            Scores ``(M,)``, at least float32.
+        """
+        return self.head.score(self._logits(images, owner, precision), self.targets[owner])
+
+    def probability(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
+        """Target probability in [0, 1] of M further inputs; see :meth:`score`."""
+        return self.head.probability(self._logits(images, owner, precision), self.targets[owner])
+
+    def _logits(self, images: Tensor, owner: Tensor, precision: Precision) -> Tensor:
+        return logits_of(self.model, images, precision).expand(len(owner), -1)
+
+    def again(
+        self,
+        images: Tensor,
+        owner: Tensor,
+        captures: Sequence[Capture] = (),
+        input_gradient: bool = False,
+        context: AbstractContextManager | None = None,
+        precision: Precision = "full",
+    ) -> "Recording":
+        """Record other inputs of the same samples, possibly under another backward rule.
+
+        Args:
+            images: Model input ``(M, 3, H, W)``.
+            owner: LongTensor ``(M,)``: the sample each input belongs to.
+            captures: What to keep.
+            input_gradient: Whether to take the gradient with respect to ``images`` too.
+            context: Entered around forward and backward (a TorchFunctionMode that swaps rectifiers, say).
+            precision: What the network runs in, see :func:`livecam.runtime.inference.running_in`.
+        """
+        with running_in(precision, images.device):
+            return _record(
+                self.model,
+                laid_out(images, precision),
+                self.targets[owner],
+                captures,
+                self.head,
+                self.normalisation,
+                self.structure,
+                input_gradient,
+                context or nullcontext(),
+                checked=True,
+            )
+
+
+def record(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor | int | None = None,
+    captures: Sequence[Capture] = (),
+    *,
+    head: str = "auto",
+    normalisation: Normalisation | None = None,
+    input_gradient: bool = False,
+    structure: Structure | None = None,
+) -> Recording:
+    """Run ``model`` once and keep what the captures ask for; costs one forward and at most one backward.
+
+    Neither the model nor the autograd, inference or autocast state around the call is changed. No graph is built
+    before the first layer whose gradient is asked for.
+
+    Args:
+        model: Classifier whose forward takes images and returns logits ``(N, K)``.
+        images: Model input ``(N, 3, H, W)``.
+        targets: Class per sample ``(N,)``, one class for all, or None for the predicted class.
+        captures: What to keep; equal captures are kept once.
+        head: ``softmax``, ``binary``, ``multilabel`` or ``auto`` (see :func:`livecam.core.heads.get_head`).
+        normalisation: Passed on to the recording for methods that work in pixel space.
+        input_gradient: Whether to take the gradient with respect to the images.
+        structure: The result of :func:`structure_of`, when the caller already has it.
+
+    Raises:
+        ValueError: When the images are no batch, a target is out of range, or a layer does not feed the score.
+        KeyError: When a capture names a layer that the model does not have.
+    """
+    check_images(images)
+    structure = structure or structure_of(model, images)
+    with undisturbed(model, images.device):
+        return _record(model, images, targets, captures, head, normalisation, structure, input_gradient, nullcontext())
+
+
+def _record(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor | int | None,
+    captures: Sequence[Capture],
+    head: Head | str,
+    normalisation: Normalisation | None,
+    structure: Structure,
+    input_gradient: bool,
+    context: AbstractContextManager,
+    checked: bool = False,
+) -> Recording:
+    images = as_input(model, images).detach()
+    layers = named_layers(model)
+    input_gradient = input_gradient or IMAGES in captures
+    captures = merge(capture for capture in captures if capture != IMAGES)
+    taps = [Tap(layers[structure.resolve(capture.layer)], capture) for capture in captures]
+    wants_gradient = input_gradient or any(tap.capture.gradient for tap in taps)
+    with torch.no_grad(), context:
+        leaf = images.detach().requires_grad_(True) if input_gradient else images
+        logits = forward(model, leaf, taps, grad=input_gradient)
+        head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
+        # Checked again, they would make every further pass wait for the device.
+        goal = targets if checked else _as_targets(targets, logits, head)
+        kept = {tap.capture: tap.result() for tap in taps}
+        found = _gradients(head, logits, goal, taps, leaf) if wants_gradient else []
+        if any(gradient is None for gradient in found):
+            # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
+            found = _gradients(head, forward(model, leaf, taps, grad=True), goal, taps, leaf)
+            _check_connected(found, taps)
+    slopes = {tap.capture: _at_least_float(g) for tap, g in zip((t for t in taps if t.capture.gradient), found)}
+    return Recording(
+        images=images,
+        targets=goal,
+        logits=logits.detach(),
+        activations=kept,
+        gradients=slopes,
+        input_gradient=_at_least_float(found[-1]) if input_gradient else None,
+        model=model,
+        head=head,
+        normalisation=normalisation,
+        structure=structure,
+        _layers=layers,
+    )
+
+
+def forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) -> Tensor:
+    """Logits of ``images``; the taps keep what they are made for, and their hooks are gone afterwards."""
+    handles = []
+    try:
+        handles += [tap.attach() for tap in taps]
+        with torch.set_grad_enabled(grad):
+            logits = as_logits(model(images))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return logits
+
+
+def _gradients(head: Head, logits: Tensor, targets: Tensor, taps: list[Tap], leaf: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradient of each layer that wants one, then of the images if they do; None where the score does not depend on it.
+
+    One backward serves the whole batch: in eval mode no sample's score depends on another sample.
+    """
+    sources = [tap.tensor for tap in taps if tap.capture.gradient] + ([leaf] if leaf.requires_grad else [])
+    with torch.enable_grad():
+        total = head.score(logits, targets).sum()
+    if not total.requires_grad:
+        return (None,) * len(sources)
+    return torch.autograd.grad(total, sources, allow_unused=True)
+
+
+def _check_connected(found: tuple[Tensor | None, ...], taps: list[Tap]) -> None:
+    layers = [tap.capture.layer for tap in taps if tap.capture.gradient]
+    for layer, gradient in zip(layers, found):
+        if gradient is None:
+            raise ValueError(f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another.")
+    if found[-1] is None:
+        raise cut_off("class score")
+
+
+def cut_off(what: str) -> ValueError:
+    """What to raise where nothing leads from the images to what was read of the class."""
+    return ValueError(
+        f"The {what} has no gradient with respect to the images: the model runs its first layers under "
+        "torch.no_grad(). Freeze them with requires_grad_(False) instead."
+    )
+
+
+def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Tensor:
+    if targets is None:
+        return head.predict(logits.detach())
+    goal = torch.as_tensor(targets, device=logits.device).long()
+    if goal.ndim == 0:
+        goal = goal.expand(len(logits))
+    if goal.shape != logits.shape[:1]:
+        raise ValueError(f"Targets must be one class index per image: {len(logits)} images, shape {tuple(goal.shape)}.")
+    goal = ordinary(goal)
+    head.check_targets(goal, logits)
+    return goal
+
+
+def _at_least_float(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

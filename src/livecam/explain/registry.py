@@ -1,0 +1,143 @@
+"""Explainers by name, for the command line and for configurations that list methods as words."""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+# Not called here: a class is found by its name once its module is loaded.
+import livecam.explain.methods.captum  # noqa: F401
+from livecam.core.validation import check_known, make, options_of, split_word
+from livecam.explain.explainer import Explainer
+from livecam.explain.methods.mask_optimization.aop import AOP
+from livecam.explain.methods.mask_optimization.base import MaskOptimiser
+from livecam.explain.presets import PRESETS
+
+
+def explainer_classes() -> dict[str, type[Explainer]]:
+    """Every explainer class that is ready to use, by method name; classes made by users are found too."""
+    return dict(sorted((cls.method, cls) for cls in _classes() if "method" in vars(cls)))
+
+
+def wrappers() -> dict[str, Callable[..., Explainer]]:
+    """What works upon another explainer, its first argument, by the prefix that its name puts before the base's."""
+    upon = {prefix: cls for prefix, cls in _prefixed().items() if "base" in {field.name for field in fields(cls)}}
+    optimisers = {name: cls for name, cls in explainer_classes().items() if issubclass(cls, MaskOptimiser)}
+    return upon | {f"{name}_": partial(AOP, optimiser=name) for name in optimisers}
+
+
+def by_name(name: str) -> Explainer:
+    """Build an explainer: ``gradcam``, ``rise(masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
+
+    Options go to the outermost method that has them, such as to AOP, then to its optimiser, then to its base in
+    ``igos_gradcam(theta=0.5, points=10, layer='layer3')``; those that are not written have their defaults.
+
+    Raises:
+        ValueError: When no method has that name, or none has such an option; the message gives near matches.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
+    return _build(*split_word(name), name)
+
+
+# Arguments that are explainers themselves, in the order in which options are offered to them.
+_PARTS = ("optimiser", "base")
+
+
+def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
+    """Build the method of a name around those that it works with; options go to the first that has them."""
+    made, inner = _resolved(name)
+    if made is None:
+        known = [
+            *explainer_classes(),
+            *(prefix + base for prefix in wrappers() for base in explainer_classes()),
+            *PRESETS,
+        ]
+        close = get_close_matches(name, known, 3)
+        hint = (
+            f"Did you mean {' or '.join(close)}?"
+            if close
+            else f"Methods: {', '.join([*explainer_classes(), *PRESETS])}."
+        )
+        raise ValueError(f"Unknown method {name!r}. {hint}")
+    if name in explainer_classes():
+        # Another part may be named in the place of the usual one; where the name says it, it is no option.
+        inner |= {part: options.pop(part) for part in inner if isinstance(options.get(part), str)}
+    own, left = _divided(options, [option for option in options_of(made) if option not in inner])
+    built = {}
+    for part in (part for part in _PARTS if part in inner):
+        word, mine = split_word(inner[part])
+        more, left = _divided(left, _options(word))
+        built[part] = _build(word, mine | more, written)
+    known = [option for option in options_of(made) if option not in inner]
+    check_known(written, left, [*known, *(option for word in inner.values() for option in _options(word))])
+    return make(partial(made, **built) if built else made, written, own)
+
+
+def _resolved(name: str) -> tuple[Callable[..., Explainer] | None, dict[str, str]]:
+    """What makes the method of a name, None where nothing does; and the words of the parts that it works with."""
+    known, upon = explainer_classes(), wrappers()
+    if name in known:
+        return known[name], {
+            field.name: field.default
+            for field in fields(known[name])
+            if field.name in _PARTS and isinstance(field.default, str)
+        }
+    prefixes = dict(sorted((_prefixed() | upon).items()))
+    for prefix, made in prefixes.items():
+        word = name.removeprefix(prefix)
+        if word == name:
+            continue
+        if prefix not in upon:
+            return partial(made, word), {}
+        if word in known or word.startswith(tuple(prefixes)):
+            optimiser = {"optimiser": made.keywords["optimiser"]} if isinstance(made, partial) else {}
+            return made, optimiser | {"base": word}
+    return None, {}
+
+
+def _options(word: str) -> list[str]:
+    """Options of the method that a word names, its parts' among them; none where there is no such method."""
+    made, inner = _resolved(split_word(word)[0])
+    own = [option for option in options_of(made) if option not in inner] if made else []
+    return [*own, *(option for part in inner.values() for option in _options(part))]
+
+
+def _divided(options: dict[str, Any], known: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options that are known, and the others."""
+    own = {option: value for option, value in options.items() if option in known}
+    return own, {option: value for option, value in options.items() if option not in known}
+
+
+def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
+    """Build explainers from names of methods and of presets, in order; explainers among them stay as they are.
+
+    Raises:
+        ValueError: When a name is unknown, or this is no list.
+    """
+    if isinstance(names, str | Explainer):
+        raise ValueError(f"Methods come as a list, such as [{names!r}].")
+    built: list[Explainer] = []
+    for name in names:
+        if isinstance(name, Explainer):
+            built.append(name)
+        else:
+            preset = PRESETS.get(name) if isinstance(name, str) else None
+            built += preset() if preset else [by_name(name)]
+    return built
+
+
+def _prefixed() -> dict[str, type[Explainer]]:
+    """Every explainer class whose name is a prefix and a word: another method's, or one that the class looks up."""
+    return dict(sorted((cls.prefix, cls) for cls in _classes() if "prefix" in vars(cls)))
+
+
+def _classes() -> Iterable[type[Explainer]]:
+    waiting: list[type[Explainer]] = [Explainer]
+    while waiting:
+        parent = waiting.pop()
+        waiting += parent.__subclasses__()
+        if not inspect.isabstract(parent):
+            yield parent

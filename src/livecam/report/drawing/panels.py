@@ -1,0 +1,203 @@
+"""Pictures of explanations: overlays and labelled strips, as uint8 HWC arrays that every logger shows alike."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.text_layout import FAINT, INK, fit, font, width_of
+from livecam.report.drawing.transfer import to_host
+
+_PAPER = (255, 255, 255)
+GOOD, BAD = (46, 125, 80), (196, 56, 48)
+"""Colours of right and wrong answers."""
+FRAME = 4
+"""Width in pixels of the frame that shows them."""
+_GAP = 6
+
+
+@dataclass
+class Panel:
+    """One picture of a strip.
+
+    Args:
+        title: Short label above it.
+        pixels: RGB ``(3, H, W)``, uint8 or in [0, 1].
+        note: A word or two below it; empty for none.
+    """
+
+    title: str
+    pixels: Tensor
+    note: str = ""
+
+
+@dataclass
+class Strip:
+    """Pictures side by side under their titles.
+
+    Args:
+        panels: Pictures of one size.
+        caption: Line below the pictures; cut with an ellipsis if the strip is too narrow.
+        correct: Frame the first picture green (True), red (False) or not at all (None).
+    """
+
+    panels: Sequence[Panel]
+    caption: str = ""
+    correct: bool | None = None
+
+
+def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
+    """Lay maps over their images.
+
+    The image is turned grey and dimmed, so that every colour belongs to the map; where the map is low it shows
+    through, where it is high the map's colour covers it.
+
+    Args:
+        pixels: RGB ``(N, 3, H, W)`` in [0, 1].
+        maps: ``(N, H, W)`` in [0, 1]; for signed maps 0.5 means zero.
+        signed: Use the diverging scale.
+
+    Returns:
+        RGB ``(N, 3, H, W)`` in [0, 1].
+    """
+    maps = maps.nan_to_num(0.5 if signed else 0.0)
+    grey = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True)
+    strength = (maps - 0.5).abs() * 2 if signed else maps
+    cover = 0.35 + 0.5 * strength[:, None]
+    # In place, because new memory costs a CPU more than the sum.
+    return colourise(maps, signed).mul_(cover).add_(grey * 0.9 * (1 - cover))
+
+
+@lru_cache
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Kept, because to bring it to a device makes the host wait.
+    return torch.tensor([0.299, 0.587, 0.114], dtype=dtype, device=device)[:, None, None]
+
+
+def outline(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Show ground truth: the image, dimmed outside of the mask (bool, or float in [0, 1]).
+
+    Args:
+        pixels: RGB ``(..., 3, H, W)`` in [0, 1].
+        mask: ``(H, W)``, or ``(..., 1, H, W)``.
+    """
+    weight = mask.to(pixels.dtype)
+    return pixels.clamp(0, 1) * (0.25 + 0.75 * weight)
+
+
+def quantised(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1] as uint8; those that are uint8 stay as they are."""
+    if pixels.dtype == torch.uint8:
+        return pixels
+    return pixels.detach().nan_to_num(0).clamp_(0, 1).mul_(255).round_().byte()
+
+
+def to_uint8(pixels: Tensor) -> np.ndarray:
+    """RGB ``(3, H, W)``, uint8 or in [0, 1], as a uint8 array ``(H, W, 3)``; floats would come out black in W&B."""
+    return quantised(pixels).permute(1, 2, 0).cpu().numpy()
+
+
+def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = None, height: int = 168) -> np.ndarray:
+    """Draw one :class:`Strip`, as :func:`strips` does."""
+    return strips([Strip(panels, caption, correct)], height)[0]
+
+
+def strips(wanted: Sequence[Strip], height: int = 168) -> list[np.ndarray]:
+    """Lay panels side by side; the pixels of all strips come from the device in one go.
+
+    Args:
+        wanted: What to draw.
+        height: Least height of a picture in pixels; small ones are enlarged by a whole factor, pixels kept square.
+
+    Returns:
+        uint8 array ``(h, w, 3)`` of each.
+    """
+    pixels = [panel.pixels for each in wanted for panel in each.panels]
+    whole = [quantised(each if each.dtype == torch.uint8 else each.float()).permute(1, 2, 0) for each in pixels]
+    pictures = (_enlarge(picture.numpy(), height) for picture in to_host(whole))
+    return [_draw(each, [next(pictures) for _ in each.panels]) for each in wanted]
+
+
+def _draw(wanted: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    panels, caption, correct = wanted.panels, wanted.caption, wanted.correct
+    tall, wide = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    # At least wide enough for the titles, which name the methods.
+    cell = max(wide, *(width_of(panel.title, 15) + 8 for panel in panels))
+    head, foot = 24, (20 if any(panel.note for panel in panels) else 4)
+    below = 26 if caption else 0
+    titles = _titles(tuple(panel.title for panel in panels), cell, head)
+    canvas = Image.new("RGB", (titles.width, head + tall + foot + below + _GAP), _PAPER)
+    canvas.paste(titles)
+    draw = ImageDraw.Draw(canvas)
+    for column, (panel, picture) in enumerate(zip(panels, pictures)):
+        left = _GAP + column * (cell + _GAP)
+        middle = left + cell // 2
+        x = left + (cell - picture.shape[1]) // 2
+        canvas.paste(Image.fromarray(picture), (x, head))
+        if column == 0 and correct is not None:
+            box = (x, head, x + picture.shape[1] - 1, head + picture.shape[0] - 1)
+            draw.rectangle(box, outline=GOOD if correct else BAD, width=FRAME)
+        if panel.note:
+            draw.text((middle, head + tall + 11), fit(panel.note, cell, 13), FAINT, font(13), anchor="mm")
+    if caption:
+        colour = BAD if correct is False else INK
+        y = head + tall + foot + below // 2
+        draw.text((_GAP + 2, y), fit(caption, canvas.width - 2 * _GAP, 15), colour, font(15), anchor="lm")
+    return np.asarray(canvas)
+
+
+@lru_cache(maxsize=16)
+def _titles(titles: tuple[str, ...], cell: int, height: int) -> Image.Image:
+    """What all strips of a gallery begin with."""
+    picture = Image.new("RGB", (_GAP + (cell + _GAP) * len(titles), height), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for column, title in enumerate(titles):
+        middle = _GAP + column * (cell + _GAP) + cell // 2
+        draw.text((middle, height // 2 + 1), title, INK, font(15), anchor="mm")
+    return picture
+
+
+def _enlarge(picture: np.ndarray, height: int) -> np.ndarray:
+    factor = max(1, round(height / picture.shape[0]))
+    return picture if factor == 1 else picture.repeat(factor, 0).repeat(factor, 1)
+
+
+def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture at the greatest size that fits, its proportions kept."""
+    scale = min(width / picture.width, height / picture.height)
+    size = tuple(max(1, round(side * scale)) for side in picture.size)
+    # Whole factors keep the pixels of small networks square; other sizes are resampled smoothly.
+    return picture.resize(size, Image.Resampling.NEAREST if scale == int(scale) else Image.Resampling.LANCZOS)
+
+
+def signed_display(raw: Tensor, outliers: float = 0.0) -> Tensor:
+    """Scale signed maps ``(N, H, W)`` symmetrically: 0.5 is zero, the largest magnitude reaches 0 or 1.
+
+    Args:
+        raw: As a method gives them.
+        outliers: Share of the pixels, in [0, 1), that are drawn at full colour, as if they were not larger.
+    """
+    peak = _peak(raw.abs(), outliers)
+    return 0.5 + 0.5 * (raw / torch.where(peak > 0, peak, 1)).clamp(-1, 1)
+
+
+def unsigned_display(maps: Tensor, outliers: float = 0.0) -> Tensor:
+    """Maps ``(N, H, W)`` in [0, 1], brightened so that only ``outliers``, a share of the pixels, are cut at 1."""
+    if not outliers:
+        return maps
+    peak = _peak(maps, outliers)
+    return (maps / torch.where(peak > 0, peak, 1)).clamp(max=1)
+
+
+def _peak(maps: Tensor, outliers: float) -> Tensor:
+    """The value ``(N, 1, 1)`` that all pixels but this share stay below; the largest where that would be zero."""
+    flat = maps.flatten(1)
+    rank = max(1, math.ceil((1 - outliers) * flat.shape[1]))
+    peak = flat.kthvalue(rank, dim=1).values
+    return torch.where(peak > 0, peak, flat.amax(1))[:, None, None]

@@ -1,0 +1,1 @@
+"""The classifier that is trained, its checkpoints, and runs that go on."""

@@ -1,0 +1,108 @@
+"""Which methods fit which network, and what is left out, said and raised."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.toys import DeepTail, GapNet, build
+from PIL import Image
+
+from livecam.commands.explained_photos import Viewers
+from livecam.commands.photos import read_photos
+from livecam.core.normalization import Normalisation
+from livecam.evaluation.loaded_network import Network
+from livecam.explain import CAM, Explainer, GradCAM, explain
+
+HALF = Normalisation((0.5,) * 3, (0.25,) * 3)
+
+
+def network(make, label, size=24):
+    return Network(build(make), "softmax", 4, None, size, "stretch", HALF, label, "memory")
+
+
+@pytest.fixture
+def two():
+    return [network(GapNet, "plain"), network(DeepTail, "deep", 36)]
+
+
+@pytest.fixture
+def photos(tmp_path, two):
+    noise = np.random.default_rng(0)
+    paths = [(tmp_path / f"{number}.png", str(number)) for number in range(3)]
+    for path, _ in paths:
+        Image.fromarray(noise.integers(0, 255, (40, 60, 3), np.uint8)).save(path)
+    return read_photos(paths, two)
+
+
+class Moody(Explainer):
+    """Refuses only once it sees what was recorded, and only networks that have a certain layer."""
+
+    name, label, signed = "moody", "Moody", False
+
+    def __init__(self, layer, patience=0):
+        self.layer, self.patience = layer, patience
+
+    def captures(self, structure):
+        return []
+
+    def explain(self, recording):
+        if self.layer in recording.structure.layers:
+            if not self.patience:
+                raise ValueError("not today")
+            self.patience -= 1
+        return recording.images.mean(1)
+
+
+def test_every_network_is_explained_as_it_is_alone(two, photos):
+    methods = [GradCAM(), CAM()]
+    for view, one in zip(Viewers(two, methods, "1").look(photos), two):
+        images = torch.stack([one.prepare(Image.open(photo.path)) for photo in photos])
+        alone = explain(one.model, images, methods, 1, head="softmax")
+        assert set(view.explanations) == set(alone) and view.answer.target.tolist() == [1] * 3
+        for name, found in view.explanations.items():
+            assert torch.equal(found.map, alone[name].map) and torch.equal(view.answer.predicted, found.predicted)
+            assert torch.equal(view.answer.probability, found.probability)
+        assert [list(sample.overlays) for sample in view.samples] == [["Grad-CAM", "CAM"]] * 3
+        assert view.samples[0].pixels.shape == images.shape[1:]
+
+
+def test_a_layer_that_only_one_has(two, photos, capsys):
+    named = GradCAM(layer="early", name="gradcam_early")
+    viewers = Viewers(two, [named, GradCAM()], None)
+    for _ in range(2):
+        plain, deep = viewers.look(photos)
+        assert list(plain.explanations) == ["gradcam"] and list(deep.explanations) == ["gradcam_early", "gradcam"]
+        assert list(plain.samples[0].overlays) == [viewers.printed["gradcam"]]
+    told = capsys.readouterr().err
+    assert told.count("does not fit") == 1 and told.startswith("Grad-CAM does not fit plain: The model has no layer")
+
+
+def test_a_method_may_refuse_late(two, photos, capsys):
+    viewers = Viewers(two, [Moody("early"), GradCAM()], None)
+    assert [list(view.explanations) for view in viewers.look(photos)] == [["moody", "gradcam"], ["gradcam"]]
+    assert capsys.readouterr().err == "Moody does not fit deep: not today\n"
+
+
+def test_what_fits_none_is_raised(two, photos):
+    with pytest.raises(KeyError, match="nowhere"):
+        Viewers(two, [GradCAM(), GradCAM(layer="nowhere", name="typo")], None).look(photos)
+    with pytest.raises(ValueError, match="not today"):
+        Viewers(two[1:], [GradCAM(), Moody("early")], None).look(read_photos([(photos[0].path, "0")], two[1:]))
+
+
+def test_a_failure_after_the_first_batch_is_no_misfit(two, photos):
+    viewers = Viewers(two, [Moody("early", patience=1), GradCAM()], None)
+    viewers.look(photos)
+    with pytest.raises(ValueError, match="not today"):
+        viewers.look(photos)
+
+
+def test_photos_are_read_once_for_all_and_the_unreadable_named(tmp_path, two, capsys):
+    Image.new("RGB", (3000, 1000), (250, 10, 10)).save(tmp_path / "wide.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (photo,) = read_photos([(tmp_path / "broken.png", "broken"), (tmp_path / "wide.png", "wide")], two)
+    assert "broken.png" in capsys.readouterr().err
+    assert (photo.path, photo.stem, photo.picture.size) == (Path(tmp_path / "wide.png"), "wide", (768, 256))
+    assert [tuple(image.shape) for image in photo.inputs] == [(3, 24, 24), (3, 36, 36)]
+    assert torch.allclose(HALF.to_pixels(photo.inputs[0])[0], torch.tensor(250 / 255))
