@@ -15,8 +15,8 @@ import torchvision
 from conditions import conditions, seconds
 from torchcam.metrics import DeletionInsertionMetric
 
+from livecam.core.baselines import substrate_of
 from livecam.metrics.insertion_deletion import InsertionDeletion
-from livecam.metrics.substrates import substrate_of
 from livecam.runtime.progress import quietly
 
 CHUNK = 32

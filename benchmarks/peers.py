@@ -17,8 +17,8 @@ from subjects import Subject
 from torch import Tensor, nn
 from torchcam.metrics import DeletionInsertionMetric
 
+from livecam.core.baselines import substrate_of
 from livecam.core.maps import minmax, resize
-from livecam.metrics.substrates import substrate_of
 
 
 def shown(maps: Tensor, size: tuple[int, int]) -> Tensor:

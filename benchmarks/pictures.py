@@ -20,12 +20,12 @@ from conditions import conditions, seconds
 from PIL import Image
 from skimage import data
 
+from livecam.core.files import encode_jpeg
 from livecam.core.normalization import IMAGENET
 from livecam.explain import Explanation, by_names, explain
 from livecam.report.drawing.panels import Panel, outline, overlay, strip
 from livecam.report.drawing.strips import Sample, draw_strips, samples_of, shown
 from livecam.report.html.logger import HTMLLogger
-from livecam.report.html.page_files import encode_jpeg
 
 PHOTOS = (data.astronaut, data.chelsea, data.coffee, data.rocket)
 METHODS = by_names(["cam", "gradcam", "gradcam_pp", "layercam", "gradual_gradcam"])

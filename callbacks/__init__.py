@@ -4,8 +4,7 @@ from livecam.callbacks.data_wait_monitor import LoaderWatch
 from livecam.callbacks.explanation_gallery import ExplanationGallery
 from livecam.callbacks.explanation_scores import ExplanationScores
 from livecam.callbacks.feature_map_gallery import FeatureMapGallery
-from livecam.callbacks.last_checkpoint import LastCheckpoint
-from livecam.callbacks.resume import Resumption
+from livecam.callbacks.resume import LastCheckpoint, Resumption
 
 __all__ = [
     "ExplanationGallery",

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.callbacks.base import LiveExplanation, Target, genuine
-from livecam.callbacks.left_out import LeftOut
 from livecam.core.batch import Batch, read_batch
 from livecam.core.maps import is_finite
 from livecam.core.normalization import Normalisation
@@ -24,7 +23,7 @@ from livecam.explain import Explainer, Explanation
 from livecam.explain.forward_reuse import OwnForward
 from livecam.explain.methods.controls import CentredGaussian
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
-from livecam.report.closing_table import log_scores, print_scores
+from livecam.report.tables import log_scores, print_scores
 from livecam.runtime.failures import tell
 from livecam.runtime.progress import quietly
 
@@ -298,3 +297,23 @@ def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> 
     """The first of the callbacks that score in this validation, and for which a condition holds."""
     callbacks = (each for each in trainer.callbacks if isinstance(each, ExplanationScores) and each.due(trainer))
     return next((each for each in callbacks if condition(each)), None)
+
+
+@dataclass
+class LeftOut:
+    """Counts of one validation, on the device: to read one at every batch would wait for it.
+
+    Args:
+        failed: Maps that a method could not make, or that hold NaN or infinity.
+        unannotated: Images without a mask.
+        unsure: Images, or pairs of image and category, whose class the network gives too small a probability.
+    """
+
+    failed: Tensor
+    unannotated: Tensor
+    unsure: Tensor
+
+    @classmethod
+    def nothing(cls, device: torch.device) -> "LeftOut":
+        """All counts at zero."""
+        return cls(*torch.zeros(3, dtype=torch.long, device=device))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from livecam.runtime.failures import Failures
@@ -51,3 +52,14 @@ class Resumption(Callback):
                 name = type(logger).__name__
                 with Failures(strict=False).spared(f"{name} could not forget what a killed training left; it goes on."):
                     logger.wind_back(step)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the latest epoch as ``last.ckpt``, whether it was the best or not.
+
+    ``save_last`` of a ModelCheckpoint that monitors a metric is renewed only when the best is. A class of its own, so
+    that it lives beside any other ModelCheckpoint: Lightning tells them apart by class and settings.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", enable_version_counter=False)

@@ -192,7 +192,7 @@ def test_scripts_only_call_the_command_line(script):
     assert not [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
 
 
-def test_no_file_is_longer_than_300_lines():
+def test_no_file_is_longer_than_350_lines():
     folders = [*PACKAGES.values(), ROOT / "tests", ROOT / "benchmarks"]
     files = [
         file
@@ -202,7 +202,7 @@ def test_no_file_is_longer_than_300_lines():
     ]
     lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files}
     assert len(lengths) > 40
-    assert not {file: lines for file, lines in lengths.items() if lines > 300}
+    assert not {file: lines for file, lines in lengths.items() if lines > 350}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from livecam.explain.presets import PRESETS
 from livecam.explain.registry import explainer_classes, wrappers
-from livecam.metrics.names import metrics
+from livecam.metrics.image_metric import metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "conventions.md").read_text()

@@ -19,7 +19,7 @@ from livecam.metrics import (
     ReferenceLocalizationScore,
     Sharpness,
 )
-from livecam.metrics.names import metrics
+from livecam.metrics.image_metric import metrics
 
 OPTIONS = {"insertion_deletion": {"step": 256}, "pointing": {"num_categories": 4}}
 # Every metric, found by itself; that which compares with another network is tested with the reference.

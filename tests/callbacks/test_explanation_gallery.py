@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, random_split
 
 from livecam.callbacks import ExplanationGallery
-from livecam.callbacks.samples import balanced, class_indices
+from livecam.callbacks.sample_gallery import balanced, class_indices
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM, GradualExtrapolation, LayerCAM
 from livecam.report.html.logger import HTMLLogger

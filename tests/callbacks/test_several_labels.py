@@ -12,7 +12,7 @@ from lightning import LightningModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores, FeatureMapGallery
-from livecam.callbacks.samples import balanced, class_indices
+from livecam.callbacks.sample_gallery import balanced, class_indices
 from livecam.data import Coco
 from livecam.explain import GradCAM, explain
 from livecam.metrics import LocalizationScore, PointingGame, localization_score

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
-from livecam.callbacks.spending import Spending
+from livecam.callbacks.base import Spending
 from livecam.data import PlantedShapesData
 from livecam.explain import GradCAM
 

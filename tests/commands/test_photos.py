@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from livecam.commands.networks import load_networks
-from livecam.commands.photo_paths import find_photos
+from livecam.commands.photos import find_photos
 from livecam.data.folder import ImageFolderData
 from livecam.data.image_io import SUFFIXES
 

@@ -9,7 +9,7 @@ from scored import PLANTED, rows_of, score, summary
 
 from livecam import cli
 from livecam.evaluation.datasets import choose
-from livecam.metrics.bootstrap import interval, resamples
+from livecam.metrics.summary import interval, resamples
 
 METHODS = "gradcam,igos(iterations=2,points=3,size=6),igos_gradcam(iterations=2,points=3,size=6,warmup=1)"
 GAME = [*PLANTED, "--metrics", "insertion_deletion(step=128)", "--methods", METHODS, "--against", "igos_gradcam"]

@@ -20,8 +20,8 @@ from livecam.explain import (
     by_names,
 )
 from livecam.metrics import EnergyInMask, LocalizationScore, PointingGame, Sharpness
-from livecam.metrics.names import metrics, metrics_by_names
-from livecam.runtime.common import listed
+from livecam.metrics.image_metric import metrics, metrics_by_names
+from livecam.runtime.progress import listed
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(0) | st.floats(0, 1e6) | st.text(max_size=8),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from livecam.core.normalization import IMAGENET
 from livecam.metrics import LocalizationScore
-from livecam.metrics.names import metrics
+from livecam.metrics.image_metric import metrics
 
 # In double precision, where a batch of another size rounds no differently as far as anybody can tell.
 NET = build(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 7, 4))).double()

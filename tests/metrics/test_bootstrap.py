@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livecam.metrics.bootstrap import RESAMPLES, interval, resamples
+from livecam.metrics.summary import RESAMPLES, interval, resamples
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,11 +9,11 @@ from deletion import double_net, double_pictures, measured, untied
 from helpers.toys import GapNet, build, pictures
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from livecam.core.baselines import rise_blur, substrate_of
 from livecam.core.normalization import IMAGENET
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,
 )
-from livecam.metrics.substrates import rise_blur, substrate_of
 
 
 def test_blur51_is_torchvisions():

@@ -8,13 +8,13 @@ from helpers.toys import pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livecam.core.baselines import rise_blur
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,
     auc,
     perturbation_curves,
     tied_share,
 )
-from livecam.metrics.substrates import rise_blur
 
 # What is computed
 

@@ -7,11 +7,11 @@ import torch
 from deletion import CURVES, Share, double_net, double_pictures, measured, sparse, untied
 from helpers.toys import StagedNet, build, pictures
 
+from livecam.core.baselines import substrate_of
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,
     tied_share,
 )
-from livecam.metrics.substrates import substrate_of
 from livecam.runtime.progress import reporting_to
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from livecam.report.drawing.class_rows import class_rows, rows_caption
+from livecam.report.drawing.comparison_grid import class_rows, rows_caption
 from livecam.report.drawing.panels import BAD, GOOD, to_uint8
 from livecam.report.drawing.strips import Sample
 

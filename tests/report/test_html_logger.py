@@ -16,9 +16,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from livecam.report.html.logger import HTMLLogger
-from livecam.report.html.page import WRITER
+from livecam.report.html.page import WRITER, safe_name
 from livecam.report.html.page_data import PageData, config_tree
-from livecam.report.html.page_files import safe_name
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"> 'q' \"d\" \\ `${1}` \u2028\u2029\r\n__proto__ 狼"
 

@@ -9,10 +9,9 @@ from torch.overrides import TorchFunctionMode
 
 from livecam.explain.feature_maps import LayerMaps
 from livecam.report.drawing.feature_grid import feature_grid, feature_grids
-from livecam.report.drawing.panels import BAD, FRAME, GOOD, outline, overlay
+from livecam.report.drawing.panels import BAD, FRAME, GOOD, outline, overlay, to_host
 from livecam.report.drawing.strips import draw_strips, samples_of, shown
 from livecam.report.drawing.text_layout import FAINT, INK, fit, font, width_of
-from livecam.report.drawing.transfer import to_host
 
 
 class OnDevice(torch.Tensor):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from livecam.report.closing_table import score_rows
 from livecam.report.drawing.colormap import colourise
 from livecam.report.drawing.panels import Panel, outline, overlay, signed_display, strip, to_uint8, unsigned_display
 from livecam.report.drawing.strips import Sample, printed_names, samples_of
+from livecam.report.tables import score_rows
 
 
 class Method:

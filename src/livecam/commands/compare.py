@@ -7,13 +7,12 @@ from typing import Any, Literal
 from lightning import LightningDataModule
 
 from livecam.commands.networks import load_networks
-from livecam.commands.score import measured
 from livecam.commands.scored_pictures import pictures
 from livecam.core.files import write_atomically
 from livecam.evaluation.datasets import check_same_data
-from livecam.evaluation.scoring_trainer import ScoringTrainer
+from livecam.evaluation.scoring_module import ScoringTrainer
 from livecam.evaluation.study import Question, Scored, question
-from livecam.evaluation.tables import Study, difference_table, over_runs, study_of
+from livecam.evaluation.tables import Study, difference_table, measured, over_runs, study_of
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.report.html.scores_page import write_scores_page

@@ -7,17 +7,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from livecam.commands.photo_paths import find_photos, stems
-from livecam.commands.photos import Photo, read_photos
+from livecam.commands.photos import Photo, find_photos, read_photos, stems
+from livecam.core.files import ArrayFile, write_png
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network, load_network
 from livecam.explain.feature_maps import Features, check_choice, feature_maps
-from livecam.report.arrays import ArrayFile
 from livecam.report.drawing.feature_grid import feature_grid
 from livecam.report.drawing.strips import samples_of
 from livecam.report.html.maps_page import Entry, write_maps_page
-from livecam.report.pictures import write_png
-from livecam.runtime.common import listed, progress, to_device
+from livecam.runtime.progress import listed, progress, to_device
 
 
 def features(

@@ -5,20 +5,18 @@ from pathlib import Path
 from typing import Literal
 
 from livecam.commands.explained_photos import Viewers
-from livecam.commands.histories import Histories
 from livecam.commands.networks import load_networks
-from livecam.commands.outputs import append_arrays, write_pictures
-from livecam.commands.photo_paths import find_photos, stems
+from livecam.commands.outputs import Histories, append_arrays, write_pictures
+from livecam.commands.photo_selection import photos_of, true_classes
 from livecam.commands.photo_selection import pick as pick_photos
-from livecam.commands.photos import read_photos
-from livecam.commands.truth import photos_of, true_classes
+from livecam.commands.photos import find_photos, read_photos, stems
+from livecam.core.files import ArrayFile
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network
 from livecam.explain import by_names
 from livecam.explain.explanation import check_names
-from livecam.report.arrays import ArrayFile
 from livecam.report.html.maps_page import Entry, write_maps_page
-from livecam.runtime.common import listed, progress, to_device
+from livecam.runtime.progress import listed, progress, to_device
 
 
 def maps(

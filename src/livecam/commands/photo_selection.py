@@ -1,12 +1,17 @@
 """A few photos out of many: as many that a network answers right as it answers wrong, of every true class."""
 
+import random
+import re
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
-from livecam.commands.photos import inputs_of, read_photos
+from livecam.commands.photos import find_photos, inputs_of, read_photos
+from livecam.data.photo_datamodule import PhotoData
+from livecam.evaluation.datasets import build_data, trained_on
 from livecam.evaluation.loaded_network import Network
-from livecam.metrics.asking import probabilities
-from livecam.runtime.common import progress
+from livecam.runtime.inference import probabilities
+from livecam.runtime.progress import listed, progress
 
 
 def pick(
@@ -58,3 +63,93 @@ def _spread(items: list[Path], count: int) -> list[Path]:
     if len(items) <= count:
         return items
     return [items[number * len(items) // count] for number in range(count)]
+
+
+def classes_of(only: str, network: Network) -> set[int]:
+    """Indices of classes that are written as names, indices and ranges."""
+    found: set[int] = set()
+    for part in listed(only):
+        ends = re.fullmatch(r"(\d+)-(\d+)", part)
+        first, last = map(network.class_index, ends.groups() if ends else (part, part))
+        found |= set(range(first, last + 1))
+    return found
+
+
+def choose_predicted(
+    paths: Sequence[str], network: Network, wanted: set[int], limit: int | None, batch_size: int
+) -> tuple[list[Path], str]:
+    """Photos that are predicted as wanted classes, in their order, and a line for people; one forward of each photo."""
+    answers: dict[Path, int] = {}
+    for chunk in progress("choosing", [(photo, photo.stem) for photo in find_photos(paths)], batch_size):
+        if read := read_photos(chunk, [network]):
+            predicted = probabilities(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
+            answers |= zip([photo.path for photo in read], predicted)
+    fitting = [photo for photo, answer in answers.items() if answer in wanted]
+    if not fitting:
+        raise ValueError(f"None of {len(answers)} photos is predicted as one of the classes of --only.")
+    # Drawn, because the first ones of a folder are often all of one kind; in turns, so that no path outweighs others.
+    sources = [[photo for photo in find_photos([path]) if answers.get(photo) in wanted] for path in paths]
+    turns = zip_longest(*(random.Random(0).sample(source, len(source)) for source in sources))
+    kept = set(list(dict.fromkeys(photo for turn in turns for photo in turn if photo))[:limit])
+    told = f"chosen among {len(fitting)}, {len(answers) - len(fitting)} predicted otherwise left out"
+    return [photo for photo in fitting if photo in kept], told
+
+
+def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:
+    """The true class of each photo whose folder bears the name of one of the network's classes.
+
+    Raises:
+        ValueError: When that is so for none of them.
+    """
+    names = network.class_names or []
+    # Made absolute for a photo of the working directory; links are not followed, they may well be what gives classes.
+    found = {photo: photo.absolute().parent.name for photo in photos}
+    truth = {photo: name for photo, name in found.items() if name in names}
+    if truth:
+        return truth
+    if not names:
+        raise ValueError(f"{network.label} has no names of classes that folders could bear: leave out labels and pick.")
+    known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    raise ValueError(
+        f"No photo lies in a folder that is called like a class, so none has a known true class: {network.label} knows "
+        f"{known}."
+    )
+
+
+def photos_of(part: str, photos: Sequence[Path], checkpoint: str) -> tuple[list[Path], str]:
+    """Those photos that a training kept in one part of its data, ``train``, ``val`` or ``test``.
+
+    The division is made again from the configuration that training left in its run folder.
+
+    Args:
+        part: Which part.
+        photos: What to choose from, in order.
+        checkpoint: Path of a checkpoint in ``runs/<name>/checkpoints``.
+
+    Returns:
+        The photos, and one line for people that says how many they are.
+
+    Raises:
+        FileNotFoundError: When the run folder has no configuration, or the data are gone.
+        ValueError: When the configuration names data that are not divided photos, or no photo belongs to the part.
+    """
+    data = _data_of(checkpoint)
+    if part not in data.sets:
+        raise ValueError(f"The training's data have no part {part}: use {', '.join(data.sets)}.")
+    members = {(data.sets[part].root / photo.path).resolve() for photo in data.sets[part].photos}
+    kept = [photo for photo in photos if photo.resolve() in members]
+    if not kept:
+        raise ValueError(
+            f"None of the {len(photos)} photos is among the {len(members)} of part {part} in {data.sets[part].root}: "
+            "give photos of that folder, or leave out part."
+        )
+    return kept, f"{len(kept)} of {len(photos)} photos are in part {part} of the training's data."
+
+
+def _data_of(checkpoint: str) -> PhotoData:
+    """The data module of a training; only classes of livecam are built, whatever the file says."""
+    name, arguments = trained_on(checkpoint, "leave out part")
+    kinds = {kind.__name__: kind for kind in PhotoData.__subclasses__()}
+    if name not in kinds:
+        raise ValueError(f"The data were {name}, which does not divide photos on disk: part is for {', '.join(kinds)}.")
+    return build_data(kinds[name], arguments, "leave out part")

@@ -10,17 +10,11 @@ from lightning import LightningDataModule
 from livecam.commands.scored_pictures import pictures
 from livecam.core.files import write_atomically
 from livecam.evaluation.loaded_network import load_network
-from livecam.evaluation.score_paired import paired_tables
-from livecam.evaluation.scoring_trainer import ScoringTrainer
+from livecam.evaluation.scoring_module import ScoringTrainer
 from livecam.evaluation.study import Question, Scored, question
-from livecam.explain.methods.controls import BASELINES, CentredGaussian
-from livecam.metrics import ImageMetric
-from livecam.metrics.summary import Figure
-from livecam.report.html.scores_page import Curves, write_scores_page
-from livecam.report.tables import Cell, Measured, ScoreTable, print_tables
-
-# More curves than these nobody can tell apart.
-_LINES = 7
+from livecam.evaluation.tables import accuracy_of, curves_of, paired_tables, ranking
+from livecam.report.html.scores_page import write_scores_page
+from livecam.report.tables import print_tables
 
 
 def score(
@@ -142,69 +136,3 @@ def _report(asked: Question, answer: Scored, folder: Path, against: str | None) 
     title = f"Which explanation of {answer.network.label} to trust"
     write_scores_page(folder / "index.html", title, facts, tables, curves, drawn)
     print(f"{folder / 'scores.csv'}, summary.json and {folder / 'index.html'}")
-
-
-def accuracy_of(answer: Scored) -> Measured | None:
-    """Accuracy on the scored images."""
-    found = answer.scores.accuracy
-    return Measured(**vars(found)) if found else None
-
-
-def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
-    """Methods with their scores by one metric, the best first; beside them, paired by image, the baseline."""
-    scores, headline = answer.scores, metric.parts[0]
-    lines = scores.ranked(metric)
-    known = lines[0].figures if lines else {}
-    figures = [figure for figure in metric.shown if figure in known]
-    counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
-    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
-    gaussian = next((e.name for e in asked.explainers if isinstance(e, CentredGaussian) and scores.knows(e.name)), None)
-    beyond = {
-        line.method: scores.beyond(metric, line.method, gaussian)
-        for line in lines
-        if gaussian and line.method not in baselines
-    }
-    beyond = {method: figure for method, figure in beyond.items() if figure}
-    words = metric.name.replace("_", " ")
-    columns = ["method", f"{words} [95 %]", *(["minus Gaussian [95 %]"] if beyond else [])]
-    columns += [*(name.replace("_", " ") for name in figures), "n"]
-    columns += [{"undefined": "undefined", "degenerate": "no contrast"}[count] for count in counts]
-    rows: list[list[Cell]] = []
-    for line in lines:
-        row: list[Cell] = [asked.printed[line.method], measured(line.figures[headline], headline, True)]
-        if beyond:
-            figure = beyond.get(line.method)
-            row.append(Measured(**vars(figure), signed=True) if figure else "")
-        row += [measured(line.figures[name], name, name.endswith("lift")) for name in figures]
-        rows.append([*row, line.n, *(getattr(line, count) for count in counts)])
-    marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
-    faint = {number for number, line in enumerate(lines) if line.method in baselines}
-    notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
-    notes += ["No image has what this metric compares with."] if not lines and scores.explained else []
-    notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
-    notes += ["Minus Gaussian: paired, over the images that both have a score for."] if beyond else []
-    if len({line.n for line in lines}) > 1:
-        notes.append("Methods rest on different images where n differs.")
-    return ScoreTable(words, columns, rows, 1, marks, 1, faint, [" ".join(notes)])
-
-
-def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
-    """A figure as a cell; an interval beside every figure would leave nothing legible."""
-    digits = 0 if name.endswith("_n") else 2 if name.endswith("lift") else 3
-    return Measured(**vars(figure), digits=digits) if with_interval else Measured(figure.value, digits=digits)
-
-
-def curves_of(asked: Question, answer: Scored, metric: ImageMetric) -> list[Curves]:
-    """The curves that a metric has, at 0, 10, ... 100 percent: one drawing for each that its parts name."""
-    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
-    ranked = answer.scores.ranked(metric)
-    results = [line for line in ranked if line.method not in baselines]
-    lines = [*results[:_LINES], *(line for line in ranked if line.method in baselines)]
-    note = f"The best {_LINES} of {len(results)} methods." if len(results) > _LINES else ""
-    found = []
-    for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.parts if part.endswith("_at_00")):
-        names = [f"{start}_at_{percent:02}" for percent in range(0, 101, 10)]
-        drawn = {asked.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
-        faint = frozenset(asked.printed[name] for name in baselines)
-        found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn, faint, note))
-    return found

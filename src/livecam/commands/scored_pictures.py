@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from livecam.core.files import write_png
 from livecam.evaluation.datasets import read_samples
-from livecam.evaluation.score_maps import kept_maps
+from livecam.evaluation.score_store import kept_maps
 from livecam.evaluation.study import SHOWN, Question, Scored
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import localization_score, object_mask
 from livecam.report.drawing.comparison_grid import side_by_side
 from livecam.report.drawing.strips import Sample, samples_of
 from livecam.report.html.maps_page import Entry
-from livecam.report.pictures import write_png
 
 
 def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[Entry]:

@@ -4,11 +4,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,13 +19,11 @@ from livecam.evaluation.datasets import Numbered
 from livecam.evaluation.evaluator import Asked, Explained, asked_of, reads
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
-from livecam.evaluation.score_maps import keep_maps
-from livecam.evaluation.score_store import ScoreFolder
+from livecam.evaluation.score_store import ScoreFolder, keep_maps
 from livecam.explain import Explainer, Explanation, explain
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
-from livecam.runtime.common import Bars
-from livecam.runtime.progress import reporting_to
+from livecam.runtime.progress import Bars, reporting_to
 from livecam.training.resume import TERMINATED
 
 
@@ -286,3 +285,34 @@ def _shown(scorer: Scorer, total: int, done: int, trainer: Trainer) -> Iterator[
     with Bars(f"scoring {scorer.network.label}", total, done) as scorer.bars:
         yield
     scorer.bars = None
+
+
+@dataclass
+class ScoringTrainer:
+    """How the images are spread over devices.
+
+    Args:
+        devices: Number of devices, or of processes on a CPU; auto takes all of the accelerator's.
+        accelerator: auto, cpu, gpu and so on.
+        strategy: How several of them work together.
+        num_nodes: Number of machines.
+    """
+
+    devices: int | str = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+
+    def build(self) -> Trainer:
+        """A trainer that only predicts: every image goes to one device, none is repeated.
+
+        Raises:
+            ValueError: When this machine has no such devices, or there is no such strategy.
+        """
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+            try:
+                return Trainer(**vars(self), **quiet, enable_model_summary=False)
+            except (MisconfigurationException, TypeError) as error:
+                raise ValueError(f"--trainer: {error} Try --trainer.accelerator cpu --trainer.devices 1.") from error

@@ -13,15 +13,14 @@ from livecam.evaluation.evaluator import check_metrics, reads
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.results import NetworkScores
-from livecam.evaluation.score_settings import fingerprint, settings_of
-from livecam.evaluation.score_store import ScoreFolder
+from livecam.evaluation.score_store import ScoreFolder, fingerprint, settings_of
 from livecam.evaluation.scoring_module import Scorer, columns_of, run
 from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
 from livecam.metrics import ImageMetric, ReferenceLocalizationScore
-from livecam.metrics.names import metrics_by_names
+from livecam.metrics.image_metric import metrics_by_names
 from livecam.report.drawing.strips import printed_names
-from livecam.runtime.common import listed
+from livecam.runtime.progress import listed
 
 SHOWN = 6
 """How many images are drawn."""

@@ -1,4 +1,4 @@
-"""Paired differences between networks, over images or over runs of each kind."""
+"""Tables of scores: rankings, differences from one method, differences between networks, over images or over runs."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,13 @@ from statistics import mean, stdev
 
 import torch
 
+from livecam.evaluation.results import NetworkScores
 from livecam.evaluation.study import Question, Scored
-from livecam.explain.methods.controls import BASELINES
+from livecam.explain import AOP, Explainer
+from livecam.explain.methods.controls import BASELINES, CentredGaussian
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure, differences, mean_figure
+from livecam.report.html.scores_page import Curves
 from livecam.report.tables import Cell, Measured, ScoreTable
 
 # Accuracies that differ by less count as equal.
@@ -118,3 +121,140 @@ def over_runs(figures: Sequence[Figure]) -> Figure:
     values = [figure.value for figure in figures]
     reach = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     return Figure(mean(values), mean(values) - reach, mean(values) + reach)
+
+
+# More curves than these nobody can tell apart.
+_LINES = 7
+
+
+def accuracy_of(answer: Scored) -> Measured | None:
+    """Accuracy on the scored images."""
+    found = answer.scores.accuracy
+    return Measured(**vars(found)) if found else None
+
+
+def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
+    """Methods with their scores by one metric, the best first; beside them, paired by image, the baseline."""
+    scores, headline = answer.scores, metric.parts[0]
+    lines = scores.ranked(metric)
+    known = lines[0].figures if lines else {}
+    figures = [figure for figure in metric.shown if figure in known]
+    counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
+    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
+    gaussian = next((e.name for e in asked.explainers if isinstance(e, CentredGaussian) and scores.knows(e.name)), None)
+    beyond = {
+        line.method: scores.beyond(metric, line.method, gaussian)
+        for line in lines
+        if gaussian and line.method not in baselines
+    }
+    beyond = {method: figure for method, figure in beyond.items() if figure}
+    words = metric.name.replace("_", " ")
+    columns = ["method", f"{words} [95 %]", *(["minus Gaussian [95 %]"] if beyond else [])]
+    columns += [*(name.replace("_", " ") for name in figures), "n"]
+    columns += [{"undefined": "undefined", "degenerate": "no contrast"}[count] for count in counts]
+    rows: list[list[Cell]] = []
+    for line in lines:
+        row: list[Cell] = [asked.printed[line.method], measured(line.figures[headline], headline, True)]
+        if beyond:
+            figure = beyond.get(line.method)
+            row.append(Measured(**vars(figure), signed=True) if figure else "")
+        row += [measured(line.figures[name], name, name.endswith("lift")) for name in figures]
+        rows.append([*row, line.n, *(getattr(line, count) for count in counts)])
+    marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
+    faint = {number for number, line in enumerate(lines) if line.method in baselines}
+    notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
+    notes += ["No image has what this metric compares with."] if not lines and scores.explained else []
+    notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
+    notes += ["Minus Gaussian: paired, over the images that both have a score for."] if beyond else []
+    if len({line.n for line in lines}) > 1:
+        notes.append("Methods rest on different images where n differs.")
+    return ScoreTable(words, columns, rows, 1, marks, 1, faint, [" ".join(notes)])
+
+
+def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
+    """A figure as a cell; an interval beside every figure would leave nothing legible."""
+    digits = 0 if name.endswith("_n") else 2 if name.endswith("lift") else 3
+    return Measured(**vars(figure), digits=digits) if with_interval else Measured(figure.value, digits=digits)
+
+
+def curves_of(asked: Question, answer: Scored, metric: ImageMetric) -> list[Curves]:
+    """The curves that a metric has, at 0, 10, ... 100 percent: one drawing for each that its parts name."""
+    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
+    ranked = answer.scores.ranked(metric)
+    results = [line for line in ranked if line.method not in baselines]
+    lines = [*results[:_LINES], *(line for line in ranked if line.method in baselines)]
+    note = f"The best {_LINES} of {len(results)} methods." if len(results) > _LINES else ""
+    found = []
+    for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.parts if part.endswith("_at_00")):
+        names = [f"{start}_at_{percent:02}" for percent in range(0, 101, 10)]
+        drawn = {asked.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
+        faint = frozenset(asked.printed[name] for name in baselines)
+        found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn, faint, note))
+    return found
+
+
+_BASELINE = "baseline"
+_NONE = Measured(float("nan"))
+
+
+def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, against: str) -> list[ScoreTable]:
+    """The figures of one metric, methods in the order given, and their differences from one method.
+
+    With insertion and deletion this is Table 1 of Zhang, Rao and Yang's AOP paper, with intervals and in percent:
+    deletion, insertion, and insertion minus deletion, which they call over-all.
+
+    Args:
+        asked: What was asked.
+        scores: The scores of one network.
+        metric: The metric.
+        against: Name of the method that is subtracted.
+    """
+    words = metric.name.replace("_", " ")
+    known = scores.line(metric, against).figures
+    # Ties say nothing of the one method against the other; the ranking shows them.
+    figures = [name for name in (*metric.shown, metric.parts[0]) if name in known and name != "tied"]
+    if not figures:
+        return []
+    columns = ["stage", "method", *(f"{name.replace('_', ' ')} [95 %]" for name in figures), "n"]
+    methods = [explainer for explainer in asked.explainers if scores.line(metric, explainer.name).figures]
+    whole: list[list[Cell]] = []
+    apart: list[list[Cell]] = []
+    for explainer in methods:
+        line = scores.line(metric, explainer.name)
+        name: list[Cell] = [_stage(explainer), asked.printed[explainer.name]]
+        whole.append([*name, *(_cell(line.figures[figure], metric) for figure in figures), line.n])
+        if explainer.name != against:
+            both, found = scores.apart(metric, explainer.name, against)
+            apart.append([*name, *(_cell(found[figure], metric, True) if found else _NONE for figure in figures), both])
+    told = asked.printed[against]
+    mean = "Insertion deletion is insertion minus deletion, the paper's over-all." if "insertion" in figures else ""
+    better = f"{'Higher' if metric.higher_is_better else 'Lower'} is better in the last figure. {mean}".strip()
+    notes = ["Differences are paired: over the images that both have a score for, resampled together (bootstrap)."]
+    chart = columns.index("n") - 1
+    percent, points = (", in percent", ", in points") if metric.in_percent else ("", "")
+    drawn = [
+        (f"{words}, each method{percent}", whole, [better]),
+        (f"{words}: minus {told}{points}", apart, notes),
+    ]
+    return [
+        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _baselines(rows), said)
+        for title, rows, said in drawn
+    ]
+
+
+def _baselines(rows: list[list[Cell]]) -> set[int]:
+    return {number for number, row in enumerate(rows) if row[0] == _BASELINE}
+
+
+def _stage(explainer: Explainer | None) -> str:
+    """Whether a method, or one that it works upon, refines another one's map."""
+    if isinstance(explainer, BASELINES):
+        return _BASELINE
+    while explainer is not None and not isinstance(explainer, AOP):
+        explainer = getattr(explainer, "base", None)
+    return "AOP" if explainer else "one"
+
+
+def _cell(figure: Figure, metric: ImageMetric, signed: bool = False) -> Measured:
+    unit, digits = (100, 2) if metric.in_percent else (1, 3)
+    return Measured(*(unit * value for value in (figure.value, figure.low, figure.high)), digits=digits, signed=signed)

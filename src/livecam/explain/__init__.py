@@ -2,11 +2,10 @@
 
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
-from livecam.explain.methods.cam import CAM, GradCAM, LayerCAM, WGradCAM, XGradCAM
+from livecam.explain.methods.cam import CAM, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM
 from livecam.explain.methods.captum import CaptumExplainer
 from livecam.explain.methods.controls import CentredGaussian, Uniform
 from livecam.explain.methods.excitation_backprop.explainers import ContrastiveExcitationBackprop, ExcitationBackprop
-from livecam.explain.methods.grad_cam_pp import GradCAMPlusPlus
 from livecam.explain.methods.gradients import InputXGradient, IntegratedGradients, Saliency, SmoothGrad, VarGrad
 from livecam.explain.methods.gradual_extrapolation import GradualExtrapolation, extrapolate_map
 from livecam.explain.methods.guided_backprop import Deconvnet, GuidedBackprop

@@ -6,9 +6,8 @@ Layer names are those of the papers' networks; on other networks name a layer of
 from collections.abc import Callable
 
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.cam import GradCAM, WGradCAM
+from livecam.explain.methods.cam import GradCAM, GradCAMPlusPlus, WGradCAM
 from livecam.explain.methods.excitation_backprop.explainers import ContrastiveExcitationBackprop
-from livecam.explain.methods.grad_cam_pp import GradCAMPlusPlus
 from livecam.explain.methods.gradients import Saliency
 from livecam.explain.methods.gradual_extrapolation import GradualExtrapolation
 from livecam.explain.methods.mask_optimization.aop import AOP, SIGCAM

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from livecam.core.normalization import Normalisation
 from livecam.core.validation import check_option
-from livecam.metrics.asking import class_probability
 from livecam.metrics.image_metric import ImageMetric
 from livecam.metrics.reclassification import masked_images
+from livecam.runtime.inference import class_probability
 
 BLACK = {"input": "zero_normalised", "pixels": "black"}
 """What a map of 0 leaves of a pixel, in each space that the product can be taken in."""

@@ -1,13 +1,18 @@
 """Means over images that add up across batches and ranks."""
 
+import inspect
 import re
 from abc import abstractmethod
+from collections.abc import Iterable
+from difflib import get_close_matches
 from inspect import Signature, signature
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from livecam.core.validation import make, split_word
 
 
 class ImageMetric(Metric):
@@ -158,3 +163,34 @@ def check_fit(maps: Tensor, images: Tensor) -> None:
             f"Maps {tuple(maps.shape)} do not fit images {tuple(images.shape)}: give one map (H, W) per image, resized "
             "to it."
         )
+
+
+def metrics() -> dict[str, type[ImageMetric]]:
+    """Every metric class by its name; classes made by users are found too."""
+    found, waiting = {}, [ImageMetric]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if not inspect.isabstract(kind):
+            found[kind.name] = kind
+    return dict(sorted(found.items()))
+
+
+def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
+    """Build metrics from names such as ``localization`` and ``insertion_deletion(step=1792)``, in order.
+
+    Raises:
+        ValueError: When a name or an option is unknown, or a name comes twice.
+    """
+    known, built = metrics(), []
+    for word in words:
+        name, options = split_word(word)
+        if name not in known:
+            close = get_close_matches(name, known, 2)
+            hint = f"Did you mean {' or '.join(close)}?" if close else f"Metrics: {', '.join(known)}."
+            raise ValueError(f"Unknown metric {name!r}. {hint}")
+        built.append(make(known[name], word, options))
+        name = built[-1].name
+        if sum(metric.name == name for metric in built) > 1:
+            raise ValueError(f"Metric {name!r} is there twice: give one another name, as in {name}(name='{name}_2').")
+    return built

@@ -6,13 +6,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from livecam.core.baselines import Fill
+from livecam.core.baselines import Fill, as_substrate, substrate_of
 from livecam.core.normalization import Normalisation
 from livecam.core.validation import check_chunk, check_count, check_option, check_seed
-from livecam.metrics.asking import answers
 from livecam.metrics.image_metric import ImageMetric, check_fit
-from livecam.metrics.substrates import as_substrate, substrate_of
-from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.inference import PRECISIONS, Precision, answers
 from livecam.runtime.memory import chunk_for
 from livecam.runtime.model_state import undisturbed
 from livecam.runtime.progress import chunks

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from livecam.core.baselines import Fill, as_fill, filled
 from livecam.core.normalization import Normalisation
 from livecam.core.validation import check_option
-from livecam.metrics.asking import probabilities
 from livecam.metrics.image_metric import ImageMetric, check_fit
+from livecam.runtime.inference import probabilities
 
 MODES = ("multiply", "threshold")
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from livecam.models.freezing import head_keys
-from livecam.models.names import did_you_mean
-from livecam.models.weights import load_state, reaching_hub
+from livecam.core.validation import did_you_mean
+from livecam.models.weights import head_keys, load_state, reaching_hub
 
 
 def build_torchvision(name: str, num_classes: int, published: str | None = None, **kw: Any) -> nn.Module:

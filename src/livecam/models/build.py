@@ -8,12 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from livecam.core.validation import did_you_mean
 from livecam.models.backbones import build_timm, build_torchvision
-from livecam.models.freezing import freeze_all_but, head_keys
-from livecam.models.names import did_you_mean
 from livecam.models.smp_unet import SmpUNet
 from livecam.models.unet import ClassicUNet
-from livecam.models.weights import load_state, local_file, read_state
+from livecam.models.weights import freeze_all_but, head_keys, load_state, local_file, read_state
 
 # Arguments by which torchvision and timm read or fetch weights, which is to be said by ``weights`` alone.
 _READING = {"weights", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from livecam.models.names import choose
+from livecam.core.validation import choose
 
 SKIPS = ("concat", "drop", "zero")
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from livecam.core.validation import choose, did_you_mean
 from livecam.models.decoder import Decoder, DecoderBlock, Resize, double_conv
-from livecam.models.names import choose, did_you_mean
 from livecam.models.skip_ablation import ablate
 from livecam.models.unet import check_sides
 from livecam.models.weights import reaching_hub

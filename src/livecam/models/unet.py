@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from livecam.core.validation import choose
 from livecam.models.decoder import Decoder, DecoderBlock, ResizeConv, double_conv
-from livecam.models.names import choose
 from livecam.models.skip_ablation import ablate
 
 

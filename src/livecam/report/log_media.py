@@ -11,7 +11,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
-from livecam.report.html.page_files import encode_jpeg
+from livecam.core.files import encode_jpeg
 
 _log = logging.getLogger(__name__)
 _told: set[str] = set()

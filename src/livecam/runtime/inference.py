@@ -1,4 +1,4 @@
-"""Half precision for forwards whose answers are averaged: the network is left as it is, its inputs say how it runs."""
+"""Asking a network what it makes of images, in full or in half precision: the network is left as it is."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from livecam.core.heads import as_logits
+from livecam.core.heads import as_logits, get_head
+from livecam.runtime.model_state import as_input, undisturbed
 
 Precision = Literal["full", "bf16"]
 PRECISIONS = ("full", "bf16")
@@ -27,3 +28,53 @@ def logits_of(model: nn.Module, images: Tensor, precision: Precision = "full") -
     with running_in(precision, images.device):
         logits = as_logits(model(laid_out(images, precision)))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None) -> Tensor:
+    """Probability of every class, ``(M, classes)`` in at least float32; one forward, in eval mode, without a graph.
+
+    Args:
+        model: Classifier; left as it was found.
+        images: Model input ``(M, 3, H, W)``.
+        head: Name of its head, see :func:`livecam.core.heads.get_head`.
+        targets: Classes that the caller is about to read.
+
+    Raises:
+        ValueError: When a target is out of range.
+    """
+    with undisturbed(model, images.device):
+        return answers(model, images, head, targets)
+
+
+def answers(
+    model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None, precision: Precision = "full"
+) -> Tensor:
+    """As :func:`probabilities`, for a caller that asks again and again and keeps the network undisturbed by itself.
+
+    Args:
+        model: Classifier.
+        images: Model input ``(M, 3, H, W)``.
+        head: Name of its head.
+        targets: Classes to check, any number; None where they have been: that waits for the device.
+        precision: What the network runs in.
+
+    Raises:
+        ValueError: When a target is out of range.
+    """
+    logits = logits_of(model, as_input(model, images), precision)
+    known = get_head(head, logits.shape[1])
+    if targets is not None:
+        known.check_targets(targets, logits)
+    return known.probabilities(logits)
+
+
+def class_probability(model: nn.Module, images: Tensor, targets: Tensor, head: str = "auto") -> Tensor:
+    """Probability ``(M,)`` of one class for each image; see :func:`probabilities`.
+
+    Args:
+        model: Classifier.
+        images: Model input ``(M, 3, H, W)``.
+        targets: LongTensor ``(M,)``.
+        head: Name of its head.
+    """
+    return probabilities(model, images, head, targets).gather(1, targets[:, None])[:, 0]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from livecam.core.validation import check_chunk, check_count, check_number, check_option, check_seed
-from livecam.explain.methods.cam import LayerExplainer
-from livecam.explain.methods.grad_cam_pp import plus_plus_alpha
+from livecam.explain.methods.cam import LayerExplainer, plus_plus_alpha
 from livecam.explain.methods.noise import NOISES, Noise
 from livecam.explain.recording.channel_stats import once, weighted_sum
 from livecam.explain.recording.hooks import Capture

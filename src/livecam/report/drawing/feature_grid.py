@@ -10,10 +10,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from livecam.report.drawing.colormap import colourise
-from livecam.report.drawing.panels import Panel, Strip, strips, to_uint8
+from livecam.report.drawing.panels import Panel, Strip, strips, to_host, to_uint8
 from livecam.report.drawing.strips import Sample
 from livecam.report.drawing.text_layout import FAINT, INK, font, wrap
-from livecam.report.drawing.transfer import to_host
 
 _PAPER, _BLANK, _LINE = (255, 255, 255), (240, 240, 238), (222, 222, 218)
 # 7, 14, 28, 56 and 112 px become 112 to 126 px by whole factors; 8, 16, 32 and 64 px fill the tile.

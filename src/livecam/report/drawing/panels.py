@@ -12,7 +12,6 @@ from torch import Tensor
 
 from livecam.report.drawing.colormap import colourise
 from livecam.report.drawing.text_layout import FAINT, INK, fit, font, width_of
-from livecam.report.drawing.transfer import to_host
 
 _PAPER = (255, 255, 255)
 GOOD, BAD = (46, 125, 80), (196, 56, 48)
@@ -201,3 +200,26 @@ def _peak(maps: Tensor, outliers: float) -> Tensor:
     rank = max(1, math.ceil((1 - outliers) * flat.shape[1]))
     peak = flat.kthvalue(rank, dim=1).values
     return torch.where(peak > 0, peak, flat.amax(1))[:, None, None]
+
+
+def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Bring tensors to the host in one copy, where each by itself would make the host wait for the device.
+
+    Args:
+        tensors: Of any shapes and types; those that are on the host stay as they are.
+
+    Returns:
+        The same values, in the same order.
+    """
+    there = [index for index, tensor in enumerate(tensors) if not tensor.is_cpu]
+    if not there:
+        return list(tensors)
+    # As bytes, the widest types first: then each begins at a multiple of its own width.
+    there.sort(key=lambda index: -tensors[index].element_size())
+    device = tensors[there[0]].device
+    parts = [tensors[index].detach().to(device).contiguous().flatten().view(torch.uint8) for index in there]
+    host = torch.cat(parts).cpu().split([len(part) for part in parts])
+    found = list(tensors)
+    for index, part in zip(there, host):
+        found[index] = part.view(tensors[index].dtype).view(tensors[index].shape)
+    return found

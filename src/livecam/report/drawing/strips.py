@@ -16,9 +16,9 @@ from livecam.report.drawing.panels import (
     quantised,
     signed_display,
     strips,
+    to_host,
     unsigned_display,
 )
-from livecam.report.drawing.transfer import to_host
 
 
 class Answered(Protocol):

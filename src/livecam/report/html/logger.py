@@ -15,9 +15,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from livecam.report.html.page import Page
+from livecam.report.html.page import Page, as_picture
 from livecam.report.html.page_data import config_tree, plain_leaf
-from livecam.report.html.page_files import as_picture
 
 
 class HTMLLogger(Logger):

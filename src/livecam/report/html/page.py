@@ -1,19 +1,102 @@
 """The local page on disk: its history, and its files, which are written in the background and in order."""
 
+import base64
+import contextlib
+import hashlib
 import os
+import re
+import threading
 import time
+import warnings
 import zlib
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jinja2
+import numpy as np
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
+from markupsafe import Markup
 from PIL import Image
 
-from livecam.core.files import write_atomically
-from livecam.report.html.background import Background
+from livecam.core.files import encode_jpeg, write_atomically
 from livecam.report.html.page_data import PageData
-from livecam.report.html.page_files import encode_jpeg, render_page, safe_name
+
+Job = Callable[[], object]
+
+
+class Background:
+    """Does jobs in the order in which they are handed over, a bounded number of them waiting.
+
+    The thread lives only while there are jobs: an interpreter that ends waits for the last one and for nothing else,
+    also after an exception. A forked process starts with none: what its parent handed over, its parent does.
+
+    Args:
+        most: How many jobs may wait; whoever hands over one more waits for a place.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        # Also a new lock: the thread, which a fork leaves behind, may have held the old one.
+        self._changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._given = self._done = 0
+        self._thread: threading.Thread | None = None
+
+    def put(self, job: Job) -> None:
+        """Hand over a job; whatever it raises is told as a warning, and the next one follows."""
+        with self._changed:
+            self._see_to_it()
+            self._changed.wait_for(lambda: len(self._waiting) < self._most)
+            self._waiting.append(job)
+            self._given += 1
+            self._see_to_it()
+
+    def drain(self) -> None:
+        """Wait until all jobs handed over so far are done."""
+        with self._changed:
+            last = self._given
+            self._see_to_it()
+            self._changed.wait_for(lambda: self._done >= last)
+
+    def _see_to_it(self) -> None:
+        """Have a living thread if there is anything to do."""
+        if not self._waiting or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(target=self._work, name="livecam background", daemon=False)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # At the limit of threads, or while the interpreter ends: then the caller does it.
+            self._work()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                job = self._waiting.popleft()
+                self._changed.notify_all()
+            try:
+                job()
+            except BaseException as error:
+                # Nobody is above to whom it could be raised, nor a warning where warnings are errors.
+                with contextlib.suppress(Warning):
+                    warnings.warn(f"Work in the background failed: {error!r}", stacklevel=1)
+            del job
+            with self._changed:
+                self._done += 1
+                self._changed.notify_all()
+
 
 WRITER = Background(64)
 """Writes the files of all pages of this process; holds up to 64 pictures."""
@@ -132,3 +215,57 @@ class Page:
         if not self._warned:
             self._warned = True
             rank_zero_warn(sentence)
+
+
+_HERE = Path(__file__).parent
+
+
+def render_page(title: str) -> bytes:
+    """Render ``index.html``; its policy lets the browser run only this very script and load only files beside it."""
+    style, script = (_HERE / "page.css").read_text("utf-8"), ""
+    for name in ("charts.js", "page.js"):
+        script += (_HERE / name).read_text("utf-8")
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True)
+    page = environment.get_template("page.html").render(
+        title=title,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_policy_hash(style),
+        script_hash=_policy_hash(script),
+    )
+    return page.encode("utf-8", "replace")
+
+
+def as_picture(image: Any, name: str) -> Image.Image:
+    """Take a picture as RGB, with pixels of its own: whoever gave it may go on to change it.
+
+    Args:
+        image: uint8 array or tensor ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``, or a PIL image.
+        name: What to call it when it is refused.
+
+    Raises:
+        ValueError: When it has another form.
+    """
+    if not isinstance(image, Image.Image):
+        array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+        if array.ndim == 3 and array.shape[2] == 1:
+            array = array[:, :, 0]
+        if array.dtype != np.uint8 or array.size == 0 or (array.ndim != 2 and array.shape[2:] not in {(3,), (4,)}):
+            raise ValueError(
+                f"{name} must be uint8 of shape (H, W, 3), not {array.dtype} of shape {array.shape}: "
+                "scale values to 0..255 and put the channels last."
+            )
+        image = Image.fromarray(array)
+    return image.convert("RGB")
+
+
+def safe_name(key: str) -> str:
+    """Turn any text into a file name stem that no other text has, even where file systems ignore case."""
+    stem = re.sub(r"[^a-z0-9_]+", "-", key.lower()).strip("-")[:60]
+    if stem and stem.replace("-", "/") == key:
+        return stem
+    return f"{stem}-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}".lstrip("-")
+
+
+def _policy_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
