@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from livecam.core.maps import is_degenerate
 from livecam.core.validation import make, split_word
 
 
@@ -27,8 +28,8 @@ class ImageMetric(Metric):
     maps like these, of the same images and targets).
 
     Images whose headline cannot be defined (NaN) are counted, never averaged in or dropped silently; maps without
-    contrast are counted too. A further part may be undefined for more images and then averages over fewer. Sums are
-    float64, so that ranks and batches may be added in any order.
+    contrast, or with NaN or infinity, are counted too. A further part may be undefined for more images and then
+    averages over fewer. Sums are float64, so that ranks and batches may be added in any order.
 
     Where there is more than one category, means are taken within each first, then over those that have any image.
 
@@ -101,7 +102,7 @@ class ImageMetric(Metric):
         self.sums.index_add_(1, where.to(self.sums.device), sums)
         self.defined.index_add_(1, where.to(self.sums.device), defined)
         self.undefined += (defined[0] == 0).sum()
-        self.degenerate += has_no_contrast(maps).sum().to(self.degenerate.device)
+        self.degenerate += is_degenerate(maps).sum().to(self.degenerate.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Headline first, then the other figures and the counts ``n``, ``undefined``, ``degenerate``."""
@@ -130,13 +131,6 @@ def totals(values: Tensor) -> tuple[Tensor, Tensor]:
     """What per-image values ``(parts, N)`` add to sums and to counts: nothing where they, or the headline, are NaN."""
     defined = values.isfinite() & values[0].isfinite()
     return values.double().masked_fill(~defined, 0), defined.long()
-
-
-def has_no_contrast(maps: Tensor) -> Tensor:
-    """Which maps ``(N, H, W)`` are constant up to rounding, ``(N,)`` bool."""
-    flat = maps.flatten(1)
-    low, high = flat.amin(1), flat.amax(1)
-    return high - low <= 1e-5 * torch.maximum(high.abs(), low.abs())
 
 
 def check_same_size(maps: Tensor, masks: Tensor) -> None:

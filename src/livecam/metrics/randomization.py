@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from livecam.core.maps import is_degenerate
 from livecam.core.validation import check_seed
-from livecam.metrics.image_metric import ImageMetric, has_no_contrast
+from livecam.metrics.image_metric import ImageMetric
 from livecam.runtime.progress import chunks
 
 Stage = tuple[int, int]
@@ -96,7 +97,7 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
         either map has no contrast or is not finite: nothing can be compared.
     """
     values = [spearman(one, other), spearman(one.abs(), other.abs()), ssim(_scaled(one), _scaled(other))]
-    unusable = torch.stack([has_no_contrast(m) | ~m.isfinite().flatten(1).all(1) for m in (one, other)]).any(0)
+    unusable = torch.stack([is_degenerate(m) for m in (one, other)]).any(0)
     return torch.stack(values).masked_fill(unusable, torch.nan)
 
 

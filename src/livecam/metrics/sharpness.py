@@ -5,7 +5,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from livecam.metrics.image_metric import ImageMetric, has_no_contrast
+from livecam.core.maps import is_degenerate
+from livecam.metrics.image_metric import ImageMetric
 from livecam.runtime.memory import few_rows
 
 # Bins of values: so many octaves below a map's maximum, each cut into 64 by the bits of float32 from here on.
@@ -84,4 +85,4 @@ class Sharpness(ImageMetric):
         area = (maps > high[:, None, None] / 2).sum((1, 2)) / maps.shape[1:].numel()
         histogram = _Histogram.of(maps)
         values = torch.stack([histogram.gini(), histogram.hoyer(), area.double(), edges.double()])
-        return values.masked_fill(has_no_contrast(maps), torch.nan)
+        return values.masked_fill(is_degenerate(maps), torch.nan)
