@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from livecam.explain.presets import PRESETS
-from livecam.explain.registry import explainer_classes, wrappers
-from livecam.metrics.image_metric import metrics
+from livecam.explain.registry import PRESETS, explainer_classes, wrappers
+from livecam.metrics.image_metric import metric_classes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "conventions.md").read_text()
@@ -137,7 +136,7 @@ def test_a_missing_one_is_noticed(name):
 
 def missing_metrics(page):
     """Metrics of livecam without a section, parts and options without a word."""
-    ours = {name: cls for name, cls in metrics().items() if cls.__module__.startswith("livecam.")}
+    ours = {name: cls for name, cls in metric_classes().items() if cls.__module__.startswith("livecam.")}
     titles = "\n".join(headings(page))
     absent = {name for name in ours if f"`{name}`" not in titles}
     words = {part for cls in ours.values() for part in cls.parts[1:] if "at_" not in part}

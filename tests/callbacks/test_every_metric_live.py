@@ -19,14 +19,14 @@ from livecam.metrics import (
     ReferenceLocalizationScore,
     Sharpness,
 )
-from livecam.metrics.image_metric import metrics
+from livecam.metrics.image_metric import metric_classes
 
 OPTIONS = {"insertion_deletion": {"step": 256}, "pointing": {"num_categories": 4}}
 # Every metric, found by itself; that which compares with another network is tested with the reference.
 ALL = {
     name: partial(cls, **OPTIONS.get(name, {}))
-    for name, cls in metrics().items()
-    if cls.__module__.startswith("livecam.") and "reference" not in cls.reads().parameters
+    for name, cls in metric_classes().items()
+    if cls.__module__.startswith("livecam.") and "reference" not in cls.inputs
 }
 COMPARE = {"energy_in_mask", "localization", "overlap", "pointing"}
 
@@ -48,7 +48,7 @@ def test_live_is_by_hand(name, make_trainer, shapes_module, shapes_data):
     given = {"maps": getattr(found, metric.uses), "masks": batch["mask"], "categories": labels, "targets": labels}
     given |= {"images": images, "model": module, "normalisation": shapes_data.normalisation}
     given["explain"] = lambda net: explain(net, images, [GradCAM()], labels)["gradcam"].raw
-    metric.update(**{key: value for key, value in given.items() if key in metric.reads().parameters})
+    metric.update(**{key: value for key, value in given.items() if key in metric.inputs})
     expected = metric.compute()
     for part, value in expected.items():
         key = name if part == metric.parts[0] else f"{name}_{part}"

@@ -20,7 +20,7 @@ from livecam.explain import (
     by_names,
 )
 from livecam.metrics import EnergyInMask, LocalizationScore, PointingGame, Sharpness
-from livecam.metrics.image_metric import metrics, metrics_by_names
+from livecam.metrics.image_metric import metric_classes, metrics_by_names
 from livecam.runtime.progress import listed
 
 VALUES = st.recursive(
@@ -132,7 +132,7 @@ def test_metrics_with_options():
     assert [type(metric) for metric in found] == [LocalizationScore, PointingGame, EnergyInMask, Sharpness]
     assert (found[1].ties, found[1].tolerance, found[2].small) == ("first", 15, 0.1)
     assert metrics_by_names([]) == []
-    for name, kind in metrics().items():
+    for name, kind in metric_classes().items():
         (metric,) = metrics_by_names([name])
         assert type(metric) is kind and metric.name == name
 

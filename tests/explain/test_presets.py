@@ -7,7 +7,7 @@ from helpers.toys import StagedNet, build, pictures
 
 from livecam.explain import CAM, GradCAM, GradualExtrapolation, ScoreCAM, by_name, by_names, explain
 from livecam.explain.explanation import check_names
-from livecam.explain.presets import PRESETS
+from livecam.explain.registry import PRESETS
 
 
 def test_presets_live_side_by_side():

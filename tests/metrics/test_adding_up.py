@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from livecam.core.normalization import IMAGENET
 from livecam.metrics import LocalizationScore
-from livecam.metrics.image_metric import metrics
+from livecam.metrics.image_metric import metric_classes
 
 # In double precision, where a batch of another size rounds no differently as far as anybody can tell.
 NET = build(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 6 * 7, 4))).double()
@@ -26,14 +26,14 @@ def given(metric, maps, masks, reference, images, labels):
     offered |= {"images": images, "model": NET, "normalisation": IMAGENET}
     # Something that reads the network's weights, image by image.
     offered["explain"] = lambda net: maps * net[1].weight[0, : maps[0].numel()].reshape(maps[0].shape)
-    return {name: offered[name] for name in metric.reads().parameters if name != "head"}
+    return {name: offered[name] for name in metric.inputs if name != "head"}
 
 
 OPTIONS = {"insertion_deletion": {"step": 9, "curves": True}, "pointing": {"num_categories": 4}}
 # Every metric, found by itself.
 METRICS = {
     name: partial(cls, **OPTIONS.get(name, {}))
-    for name, cls in metrics().items()
+    for name, cls in metric_classes().items()
     if cls.__module__.startswith("livecam.")
 }
 COUNT = 12

@@ -132,6 +132,6 @@ def test_what_is_refused():
 
 
 def test_what_it_reads():
-    assert list(ConfidenceChange.reads().parameters) == ["model", "images", "targets", "maps", "head", "normalisation"]
+    assert ConfidenceChange.inputs == set(["model", "images", "targets", "maps", "head", "normalisation"])
     assert (ConfidenceChange.name, ConfidenceChange.uses) == ("confidence", "map")
     assert ConfidenceChange.parts[0] == "confidence" and not ConfidenceChange.higher_is_better

@@ -102,6 +102,6 @@ def test_maps_of_another_size(shape):
 
 
 def test_what_it_reads():
-    assert list(InsertionDeletion.reads().parameters) == ["model", "images", "targets", "maps", "head", "normalisation"]
+    assert InsertionDeletion.inputs == set(["model", "images", "targets", "maps", "head", "normalisation"])
     assert (InsertionDeletion.name, InsertionDeletion.uses) == ("insertion_deletion", "map")
     assert InsertionDeletion.parts[0] == "insertion_deletion" and InsertionDeletion.higher_is_better

@@ -107,8 +107,8 @@ def test_headline_comes_first():
         assert next(iter(metric.compute())) == "localization"
         assert metric.uses == "energy" and metric.higher_is_better
     assert (LocalizationScore.name, ReferenceLocalizationScore.name) == ("localization", "localization_ref")
-    assert list(LocalizationScore.reads().parameters) == ["maps", "masks"]
-    assert list(ReferenceLocalizationScore.reads().parameters) == ["maps", "reference"]
+    assert LocalizationScore.inputs == set(["maps", "masks"])
+    assert ReferenceLocalizationScore.inputs == set(["maps", "reference"])
 
 
 def test_integer_masks_are_read_as_bool():
@@ -175,7 +175,7 @@ def test_energy_in_mask_tells_small_objects_apart():
 
 @pytest.mark.parametrize("metric", [LocalizationScore, Sharpness])
 def test_images_measured_few_at_a_time_have_the_values_they_have_together(metric, monkeypatch):
-    given = [energies(7), masks(7)][: len(metric.reads().parameters)]
+    given = [energies(7), masks(7)][: len(metric.inputs)]
     whole = metric().measure(*given)
     monkeypatch.setattr(memory, "_KEPT_ON_CPU", 3 * 8 * 9 * 11)
     assert [len(part) for (part,) in memory.few_rows(given[0])] == [3, 3, 1]

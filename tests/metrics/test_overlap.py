@@ -111,7 +111,7 @@ def test_neighbours_in_the_batch_do_not_matter():
 
 def test_contract():
     assert (MaskOverlap.name, MaskOverlap.uses, MaskOverlap.parts[0]) == ("overlap", "map", "overlap")
-    assert list(MaskOverlap.reads().parameters) == ["maps", "masks"] and MaskOverlap.higher_is_better
+    assert MaskOverlap.inputs == set(["maps", "masks"]) and MaskOverlap.higher_is_better
     maps, masks = random(5)
     assert torch.equal(MaskOverlap().measure(maps, masks.float()), MaskOverlap().measure(maps, masks))
     with pytest.raises(ValueError, match="differ in shape: resize the masks"):

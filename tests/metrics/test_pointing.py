@@ -140,7 +140,7 @@ def test_bad_input():
 
 def test_contract():
     assert (PointingGame.name, PointingGame.uses, PointingGame.parts[0]) == ("pointing", "map", "pointing")
-    assert list(PointingGame.reads().parameters) == ["maps", "masks", "categories"]
+    assert PointingGame.inputs == set(["maps", "masks", "categories"])
     assert PointingGame.higher_is_better
     masks = random_masks(5)
     assert values(masks.float(), masks.float()) == values(masks.float(), masks)

@@ -296,5 +296,5 @@ def test_parameters_that_nothing_resets_are_named():
 
 def test_contract():
     assert (Randomisation.name, Randomisation.uses, Randomisation.parts[0]) == ("randomisation", "raw", "randomisation")
-    assert set(Randomisation.reads().parameters) == {"model", "explain", "maps"}
+    assert Randomisation.inputs == {"model", "explain", "maps"}
     assert Randomisation.higher_is_better is False

@@ -58,7 +58,7 @@ def evidence(kind: type[ImageMetric], count: int) -> dict:
         "normalisation": IMAGENET,
         "explain": lambda model: maps + model.fc.weight.sum().detach() * noise(count, 9, 9, seed=4).float(),
     }
-    return {name: offered[name] for name in kind.reads().parameters if name in offered}
+    return {name: offered[name] for name in kind.inputs if name in offered}
 
 
 @pytest.mark.parametrize("kind", METRICS, ids=lambda kind: kind.__name__)

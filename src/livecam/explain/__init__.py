@@ -1,5 +1,7 @@
 """Visual explanations of image classifiers in pure torch."""
 
+# Enters the papers' settings by name.
+import livecam.explain.presets  # noqa: F401
 from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
 from livecam.explain.methods.cam import CAM, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM

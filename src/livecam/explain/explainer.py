@@ -2,6 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,7 +23,8 @@ class Explainer(ABC):
     recorded pass, which all explainers of a call share, and turns that into one map per image.
 
     A new method is a frozen dataclass with a class attribute ``method`` (its name), ``label`` and :meth:`explain`;
-    callbacks, command line, :func:`by_name` and the shared test checklist then find it by themselves.
+    callbacks, command line, :func:`by_name` and the shared test checklist then find it by themselves, as they find one
+    that works upon another method by its ``prefix``.
 
     Args:
         name: Key of the method in metrics and files, ``[a-z0-9_]+``; None takes the method's own. Two settings of one
@@ -42,7 +44,19 @@ class Explainer(ABC):
     """Whether what is recorded of one pass is all it asks for: never the network, nor the pass's logits. Live scores
     then take it from the validation step's own forward, where that shows it."""
 
+    classes: ClassVar[list[type["Explainer"]]] = []
+    """Every class of explainers, in the order in which they were made."""
+
     name: str | None = field(default=None, kw_only=True)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Explainer.classes.append(cls)
+
+    @classmethod
+    def prefixes(cls) -> dict[str, Callable[..., "Explainer"]]:
+        """What names of methods begin with that this class builds, and what builds them of the word that follows."""
+        return {cls.prefix: cls} if "prefix" in vars(cls) else {}
 
     def __post_init__(self) -> None:
         name = self.method if self.name is None else self.name

@@ -7,25 +7,32 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-# Not called here: a class is found by its name once its module is loaded.
-import livecam.explain.methods.captum  # noqa: F401
 from livecam.core.validation import check_known, make, options_of, split_word
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.mask_optimization.aop import AOP
-from livecam.explain.methods.mask_optimization.base import MaskOptimiser
-from livecam.explain.presets import PRESETS
+
+PRESETS: dict[str, Callable[[], list[Explainer]]] = {}
+"""Lists of explainers by name."""
+
+
+def preset(name: str) -> Callable[[Callable[[], list[Explainer]]], Callable[[], list[Explainer]]]:
+    """Enter what makes a list of explainers under a name; a decorator."""
+
+    def enter(build: Callable[[], list[Explainer]]) -> Callable[[], list[Explainer]]:
+        PRESETS[name] = build
+        return build
+
+    return enter
 
 
 def explainer_classes() -> dict[str, type[Explainer]]:
     """Every explainer class that is ready to use, by method name; classes made by users are found too."""
-    return dict(sorted((cls.method, cls) for cls in _classes() if "method" in vars(cls)))
+    own = (cls for cls in Explainer.classes if "method" in vars(cls) and not inspect.isabstract(cls))
+    return dict(sorted((cls.method, cls) for cls in own))
 
 
 def wrappers() -> dict[str, Callable[..., Explainer]]:
     """What works upon another explainer, its first argument, by the prefix that its name puts before the base's."""
-    upon = {prefix: cls for prefix, cls in _prefixed().items() if "base" in {field.name for field in fields(cls)}}
-    optimisers = {name: cls for name, cls in explainer_classes().items() if issubclass(cls, MaskOptimiser)}
-    return upon | {f"{name}_": partial(AOP, optimiser=name) for name in optimisers}
+    return {prefix: made for prefix, made in _prefixed().items() if "base" in options_of(made)}
 
 
 def by_name(name: str) -> Explainer:
@@ -50,17 +57,10 @@ def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
     """Build the method of a name around those that it works with; options go to the first that has them."""
     made, inner = _resolved(name)
     if made is None:
-        known = [
-            *explainer_classes(),
-            *(prefix + base for prefix in wrappers() for base in explainer_classes()),
-            *PRESETS,
-        ]
+        single = explainer_classes()
+        known = [*single, *(prefix + base for prefix in wrappers() for base in single), *PRESETS]
         close = get_close_matches(name, known, 3)
-        hint = (
-            f"Did you mean {' or '.join(close)}?"
-            if close
-            else f"Methods: {', '.join([*explainer_classes(), *PRESETS])}."
-        )
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*single, *PRESETS])}."
         raise ValueError(f"Unknown method {name!r}. {hint}")
     if name in explainer_classes():
         # Another part may be named in the place of the usual one; where the name says it, it is no option.
@@ -85,7 +85,7 @@ def _resolved(name: str) -> tuple[Callable[..., Explainer] | None, dict[str, str
             for field in fields(known[name])
             if field.name in _PARTS and isinstance(field.default, str)
         }
-    prefixes = dict(sorted((_prefixed() | upon).items()))
+    prefixes = _prefixed()
     for prefix, made in prefixes.items():
         word = name.removeprefix(prefix)
         if word == name:
@@ -129,15 +129,6 @@ def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
     return built
 
 
-def _prefixed() -> dict[str, type[Explainer]]:
-    """Every explainer class whose name is a prefix and a word: another method's, or one that the class looks up."""
-    return dict(sorted((cls.prefix, cls) for cls in _classes() if "prefix" in vars(cls)))
-
-
-def _classes() -> Iterable[type[Explainer]]:
-    waiting: list[type[Explainer]] = [Explainer]
-    while waiting:
-        parent = waiting.pop()
-        waiting += parent.__subclasses__()
-        if not inspect.isabstract(parent):
-            yield parent
+def _prefixed() -> dict[str, Callable[..., Explainer]]:
+    """Everything whose name is a prefix and a word: another method's, or one that the class looks up."""
+    return dict(sorted((prefix, made) for cls in Explainer.classes for prefix, made in cls.prefixes().items()))

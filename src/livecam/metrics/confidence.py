@@ -50,6 +50,7 @@ class ConfidenceChange(ImageMetric):
     """
 
     name: ClassVar[str] = "confidence"
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalisation"})
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("confidence", "increase", "absolute")
     shown: ClassVar[tuple[str, ...]] = ("increase", "absolute")

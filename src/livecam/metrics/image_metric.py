@@ -1,11 +1,10 @@
 """Means over images that add up across batches and ranks."""
 
-import inspect
 import re
 from abc import abstractmethod
 from collections.abc import Iterable
 from difflib import get_close_matches
-from inspect import Signature, signature
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +14,8 @@ from torchmetrics import Metric
 from livecam.core.maps import is_degenerate
 from livecam.core.validation import make, split_word
 
+_CLASSES: dict[str, type["ImageMetric"]] = {}
+
 
 class ImageMetric(Metric):
     """A metric that has one value per image and reports means with their counts.
@@ -22,10 +23,10 @@ class ImageMetric(Metric):
     A sub-class names its per-image values in ``parts`` (the headline first) and computes them in :meth:`measure`, which
     keeps nothing: that is where per-image values are to be had. ``update`` takes the same arguments and adds them up.
 
-    The *names* of those arguments say what a metric has to be given beside ``maps``, and whoever has more passes on
-    only what is named: ``masks`` (annotated ground truth), ``reference`` (another network's maps in [0, 1]),
-    ``categories``, ``model``, ``images``, ``targets``, ``head``, ``normalisation``, or ``explain`` (from a network to
-    maps like these, of the same images and targets).
+    ``inputs`` names those arguments, and whoever has more passes on only what is named: ``maps``, ``masks`` (annotated
+    ground truth), ``reference`` (another network's maps in [0, 1]), ``categories``, ``model``, ``images``,
+    ``targets``, ``head``, ``normalisation``, or ``explain`` (from a network to maps like these, of the same images and
+    targets). A class with a ``name`` of its own is found by it, on command lines too.
 
     Images whose headline cannot be defined (NaN) are counted, never averaged in or dropped silently; maps without
     contrast, or with NaN or infinity, are counted too. A further part may be undefined for more images and then
@@ -42,6 +43,8 @@ class ImageMetric(Metric):
 
     name: ClassVar[str]
     """Metric key: ``val/<name>/<method>`` for the headline, ``val/<name>_<part>/<method>`` for the others."""
+    inputs: ClassVar[frozenset[str]] = frozenset({"maps"})
+    """Names of the arguments of :meth:`measure`."""
     uses: ClassVar[str] = "energy"
     """Which map of an Explanation ``maps`` are: ``energy``, ``map`` or ``raw``."""
     parts: tuple[str, ...]
@@ -53,6 +56,17 @@ class ImageMetric(Metric):
 
     full_state_update = False
     higher_is_better = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        arguments = signature(cls.measure).parameters.keys() - {"self", "args", "kwargs"}
+        if arguments != cls.inputs:
+            raise TypeError(
+                f"{cls.__name__}.inputs names {', '.join(sorted(cls.inputs))}, but measure takes "
+                f"{', '.join(sorted(arguments))}: name the same in both."
+            )
+        if "name" in vars(cls):
+            _CLASSES[cls.name] = cls
 
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__()
@@ -69,15 +83,9 @@ class ImageMetric(Metric):
     def measure(self, maps: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Values of each image, ``(parts, N)`` float64; NaN where a part is undefined."""
 
-    @classmethod
-    def reads(cls) -> Signature:
-        """The arguments of :meth:`measure`, and so of ``update``, without ``self``."""
-        own = signature(cls.measure)
-        return own.replace(parameters=list(own.parameters.values())[1:])
-
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add images; takes the arguments of :meth:`measure`."""
-        given = self.reads().bind(*args, **kwargs).arguments
+        given = signature(self.measure).bind(*args, **kwargs).arguments
         self.add(self.measure(**given), given["maps"], given.get("categories"))
 
     def add(self, values: Tensor, maps: Tensor, categories: Tensor | None = None) -> None:
@@ -159,15 +167,9 @@ def check_fit(maps: Tensor, images: Tensor) -> None:
         )
 
 
-def metrics() -> dict[str, type[ImageMetric]]:
+def metric_classes() -> dict[str, type[ImageMetric]]:
     """Every metric class by its name; classes made by users are found too."""
-    found, waiting = {}, [ImageMetric]
-    while waiting:
-        kind = waiting.pop()
-        waiting += kind.__subclasses__()
-        if not inspect.isabstract(kind):
-            found[kind.name] = kind
-    return dict(sorted(found.items()))
+    return dict(sorted(_CLASSES.items()))
 
 
 def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
@@ -176,7 +178,7 @@ def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
     Raises:
         ValueError: When a name or an option is unknown, or a name comes twice.
     """
-    known, built = metrics(), []
+    known, built = metric_classes(), []
     for word in words:
         name, options = split_word(word)
         if name not in known:

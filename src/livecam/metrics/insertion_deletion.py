@@ -195,6 +195,7 @@ class InsertionDeletion(ImageMetric):
     """
 
     name: ClassVar[str] = "insertion_deletion"
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalisation"})
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("insertion_deletion", "insertion", "deletion", "tied")
     shown: ClassVar[tuple[str, ...]] = ("tied", "deletion", "insertion")

@@ -58,6 +58,7 @@ class LocalizationScore(ImageMetric):
     """
 
     name: ClassVar[str] = "localization"
+    inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks"})
     parts: tuple[str, ...] = ("localization", "chance", "minmax")
     shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "minmax")
 
@@ -85,6 +86,7 @@ class ReferenceLocalizationScore(LocalizationScore):
     """
 
     name: ClassVar[str] = "localization_ref"
+    inputs: ClassVar[frozenset[str]] = frozenset({"maps", "reference"})
     parts: tuple[str, ...] = (
         *LocalizationScore.parts,
         *(f"at_{round(100 * threshold)}" for threshold in REFERENCE_THRESHOLDS),
@@ -114,6 +116,7 @@ class EnergyInMask(ImageMetric):
     """
 
     name: ClassVar[str] = "energy_in_mask"
+    inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks"})
     parts: tuple[str, ...] = ("energy_in_mask", "chance", "small", "small_chance")
     shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "small_lift", "small_n")
 

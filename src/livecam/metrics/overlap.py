@@ -70,6 +70,7 @@ class MaskOverlap(ImageMetric):
     """
 
     name: ClassVar[str] = "overlap"
+    inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks"})
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("overlap", "iou_15", "best", "average_precision", "chance")
     shown: ClassVar[tuple[str, ...]] = ("best", "average_precision", "chance")

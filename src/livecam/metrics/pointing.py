@@ -63,6 +63,7 @@ class PointingGame(ImageMetric):
     """
 
     name: ClassVar[str] = "pointing"
+    inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks", "categories"})
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("pointing", "chance", "ties")
     shown: ClassVar[tuple[str, ...]] = ("chance",)

@@ -196,6 +196,7 @@ class Randomisation(ImageMetric):
     """
 
     name: ClassVar[str] = "randomisation"
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "explain", "maps"})
     uses: ClassVar[str] = "raw"
     parts: tuple[str, ...] = (
         *("randomisation", "abs", "ssim"),

@@ -127,6 +127,7 @@ class Reclassification(ImageMetric):
     """
 
     name: ClassVar[str] = "reclassification"
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalisation"})
     uses: ClassVar[str] = "map"
     parts: tuple[str, ...] = ("reclassification", "original", "kept", "top5", "rank", "ratio")
     shown: ClassVar[tuple[str, ...]] = ("original", "kept", "top5", "rank")

@@ -14,6 +14,7 @@ from livecam.explain.explainer import Explainer
 from livecam.explain.recording.hooks import IMAGES, Capture
 from livecam.explain.recording.network_structure import Structure, structure_of
 from livecam.explain.recording.recording import Recording, record
+from livecam.explain.registry import by_name
 
 Layers = Literal["auto", "reference"] | tuple[str, ...]
 _REDUCE = {"mean": "positive_mean", "l2": "positive_rms"}
@@ -93,8 +94,6 @@ class GradualExtrapolation(Explainer):
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Explainer):
-            from livecam.explain.registry import by_name
-
             object.__setattr__(self, "base", by_name(self.base))
         if self.name is None:
             object.__setattr__(self, "name", f"{self.prefix}{self.base.name}")

@@ -15,6 +15,7 @@ from livecam.explain.methods.segmentation import SCALES, masks_of, segment
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
+from livecam.explain.registry import by_name
 from livecam.runtime.progress import chunks
 
 
@@ -107,8 +108,6 @@ class XRAI(Explainer):
 
     def __post_init__(self) -> None:
         if self.base is not None and not isinstance(self.base, Explainer):
-            from livecam.explain.registry import by_name
-
             object.__setattr__(self, "base", by_name(self.base))
         if self.name is None and self.base is not None:
             object.__setattr__(self, "name", f"{self.prefix}{self.base.name}")

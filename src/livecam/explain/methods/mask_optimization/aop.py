@@ -1,6 +1,8 @@
 """AOP: the map of one method as the start of a mask that another one optimises; SIGCAM is the paper's instance."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +19,7 @@ from livecam.explain.methods.mask_optimization.igos import IGOS
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
+from livecam.explain.registry import by_name, explainer_classes
 from livecam.runtime.inference import Precision
 
 # A map that loses more of its contrast on the way to the mask has none that the mask could show.
@@ -62,8 +65,6 @@ class AOP(Explainer):
     precision: Precision | None = None
 
     def __post_init__(self) -> None:
-        from livecam.explain.registry import by_name
-
         for part in ("base", "optimiser"):
             if not isinstance(getattr(self, part), Explainer):
                 object.__setattr__(self, part, by_name(getattr(self, part)))
@@ -84,6 +85,12 @@ class AOP(Explainer):
                 f"warmup={self.optimiser.iterations // 3}."
             )
         object.__setattr__(self, "warmup_blur", as_fill("warmup_blur", self.warmup_blur))
+
+    @classmethod
+    def prefixes(cls) -> dict[str, Callable[..., Explainer]]:
+        """``igos_gradcam``: every optimiser upon every method."""
+        optimisers = [name for name, kind in explainer_classes().items() if issubclass(kind, MaskOptimiser)]
+        return {f"{name}_": partial(AOP, optimiser=name) for name in optimisers} if cls is AOP else {}
 
     @property
     def own_name(self) -> str:
