@@ -18,10 +18,10 @@ from livecam.core.normalization import IMAGENET, Normalisation
 from livecam.evaluation.fault_tolerance import Explaining
 from livecam.explain import Explainer, Explanation, by_names
 from livecam.explain.explanation import check_names
-from livecam.explain.forward_reuse import Heard
 from livecam.runtime.failures import Failures, tell_anew
 from livecam.runtime.fsdp import whole
 from livecam.runtime.model_state import untouched_rng
+from livecam.runtime.progress import quietly
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +71,6 @@ class LiveExplanation(Callback):
         self._validations = 0
         self._spending = Spending()
         self._began: float | None = None
-        # What the validation step's own forward showed of the images that are explained next.
-        self._heard: Heard | None = None
         self._failed = Failures(strict)
         self._explaining = Explaining(self._failed)
 
@@ -133,7 +131,7 @@ class LiveExplanation(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         batch: Batch,
-        explainers: Sequence[Explainer] | None = None,
+        explainers: Sequence[Explainer],
     ) -> dict[str, Explanation]:
         """Explain a batch by every method that works; a failing one is reported once and left out.
 
@@ -141,17 +139,12 @@ class LiveExplanation(Callback):
             trainer: The trainer.
             pl_module: The watched module.
             batch: The images; of multi-label ones whose labels are explained, a row for each category.
-            explainers: Methods; None takes the callback's.
+            explainers: Methods, each under its own name.
         """
-        return self._explaining(
-            pl_module,
-            batch.image,
-            batch.label if self.target == "label" else None,
-            self.explainers if explainers is None else explainers,
-            self._heard,
-            head=self.head_of(pl_module, batch),
-            normalisation=self.normalisation_of(trainer),
-        )
+        settings = {"head": self.head_of(pl_module, batch), "normalisation": self.normalisation_of(trainer)}
+        targets = batch.label if self.target == "label" else None
+        with quietly():
+            return self._explaining(pl_module, batch.image, targets, explainers, **settings)
 
     @contextmanager
     def harmless(self, what: str, model: nn.Module | None = None) -> Iterator[None]:

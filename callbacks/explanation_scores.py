@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,17 +14,14 @@ from torch import Tensor
 
 from livecam.callbacks.base import LiveExplanation, Target, genuine
 from livecam.core.batch import Batch, read_batch
-from livecam.core.maps import is_finite
 from livecam.core.normalization import Normalisation
 from livecam.core.validation import check_number
-from livecam.evaluation.evaluator import Explained, MaskSource, asked_of, check_metrics, reads
-from livecam.evaluation.oom_backoff import chunk_of, free_memory, out_of_memory
-from livecam.explain import Explainer, Explanation
+from livecam.evaluation.evaluator import Evaluator, Explained, MaskSource, check_metrics, positions
+from livecam.explain import Explainer
 from livecam.explain.forward_reuse import OwnForward
 from livecam.explain.methods.controls import CentredGaussian
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.report.tables import log_scores, print_scores
-from livecam.runtime.failures import tell
 from livecam.runtime.progress import quietly
 
 
@@ -67,7 +64,7 @@ class ExplanationScores(LiveExplanation):
     ) -> None:
         super().__init__(explainers, target, every_n_validations, head, normalisation, strict)
         self.metrics = [LocalizationScore(), Sharpness()] if metrics is None else list(metrics)
-        if reference and not any("reference" in reads(metric) for metric in self.metrics):
+        if reference and not any("reference" in metric.inputs for metric in self.metrics):
             self.metrics.append(ReferenceLocalizationScore())
         check_metrics(self.metrics, reference)
         check_number("min_probability", min_probability, 0, 1)
@@ -79,12 +76,14 @@ class ExplanationScores(LiveExplanation):
         own = CentredGaussian()
         taken = {explainer.name for explainer in self.explainers}
         self._baseline = own if baseline and own.name not in taken else None
-        self._running: dict[str, list[ImageMetric]] = {}
+        controls = [self._baseline] if self._baseline else []
+        self._evaluator = Evaluator(
+            [*self.explainers, *controls], self.metrics, target, self._explaining, min_probability, reference
+        )
+        self._running: dict[str, dict[str, ImageMetric]] = {}
         self._position = 0
         self._left_out = LeftOut.nothing(torch.device("cpu"))
         self._unit = "images"
-        # Rows of a pass: images of the largest batch so far.
-        self._size = 1
         self._own_forward = OwnForward()
 
     @property
@@ -97,10 +96,13 @@ class ExplanationScores(LiveExplanation):
         asked = {explainer.name: self.metrics for explainer in self.explainers}
         if self._baseline:
             # A map of no network can be judged for nothing by what compares with ground truth.
-            asked[self._baseline.name] = [metric for metric in self.metrics if {"masks", "reference"} & reads(metric)]
-        self._running = {name: [m.clone().to(pl_module.device) for m in metrics] for name, metrics in asked.items()}
+            asked[self._baseline.name] = [metric for metric in self.metrics if {"masks", "reference"} & metric.inputs]
+        self._running = {
+            name: {metric.name: metric.clone().to(pl_module.device) for metric in metrics}
+            for name, metrics in asked.items()
+        }
         for metrics in self._running.values():
-            for metric in metrics:
+            for metric in metrics.values():
                 metric.reset()
         self._position = 0
         self._left_out = LeftOut.nothing(pl_module.device)
@@ -140,7 +142,6 @@ class ExplanationScores(LiveExplanation):
                     self._score(trainer, pl_module, read, position)
         finally:
             self._own_forward.stop()
-            self._heard = None
 
     def _chosen(self, trainer: Trainer, batch_idx: int) -> bool:
         total = trainer.num_val_batches[0]
@@ -156,74 +157,37 @@ class ExplanationScores(LiveExplanation):
         head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
         heard = self._own_forward.heard(self.explainers, head=head, normalisation=normalisation)
         logits = heard.listener.logits() if heard and self.min_probability else None
-        asked = asked_of(batch, self.target, pl_module, head, self.min_probability, logits)
-        keep = keep[asked.owner]
-        if asked.probability is not None:
-            sure = asked.probability >= self.min_probability
-            self._left_out.unsure += (keep & ~sure).sum()
-            asked, keep = asked.rows(sure), keep[sure]
+        asked, unsure = self._evaluator.select(pl_module, batch, head, logits)
+        if unsure is not None:
+            self._left_out.unsure += keep[unsure.owner].sum()
         if asked.batch.present is not None:
             self._unit = "pairs of image and category"
-        self._size = max(self._size, len(batch))
-        for part, rows in zip(asked.split(self._size), keep.split(self._size)):
-            self._heard = heard and heard.of(None if part.batch is batch else part.owner)
-            self._score_part(trainer, pl_module, part.batch, rows)
+        with quietly():
+            for explained in self._evaluator.explain(pl_module, asked, head, normalisation, heard, batch):
+                self._add(explained, keep[explained.asked.owner])
 
-    def _score_part(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, keep: Tensor) -> None:
-        explanations = dict(self.explain(trainer, pl_module, batch))
+    def _add(self, explained: Explained, keep: Tensor) -> None:
         for explainer in self.explainers:
-            found = explanations.get(explainer.name)
-            self._left_out.failed += (keep if found is None else keep & ~is_finite(found.raw)).sum()
-        if explanations:
-            batch = batch.about(next(iter(explanations.values())).target)
-        annotated = keep & batch.has_mask if batch.mask is not None else torch.zeros_like(keep)
+            self._left_out.failed += (keep & explained.failed(explainer.name)).sum()
+        annotated = keep & explained.annotated
         self._left_out.unannotated += (keep & ~annotated).sum()
-        normalisation = self.normalisation_of(trainer)
-        reference = None
-        if self.reference and explanations:
-            # The class that was explained, which need not be the true one.
-            same = replace(batch, label=next(iter(explanations.values())).target)
+        if self.reference and explained.explanations:
             with self.spared("asking the reference"):
-                reference = self.reference.masks(same, normalisation)
-        methods = {explainer.name: explainer for explainer in self.explainers}
-        if self._baseline and explanations:
-            methods[self._baseline.name] = self._baseline
-            explanations[self._baseline.name] = self._centred(batch, next(iter(explanations.values())))
-        known, whole = _positions(annotated, keep)
-        for name in tuple(explanations):
-            # Not kept longer than it is scored, and its enlarged maps with it.
-            found = explanations.pop(name)
-            head = self.head_of(pl_module, batch)
-            seen = Explained(batch, methods[name], found, pl_module, head, normalisation, reference)
-            for metric in list(self._running[name]):
-                if reference is not None or "reference" not in reads(metric):
-                    self._measure(metric, name, seen, known if "masks" in reads(metric) else whole)
-
-    def _measure(self, metric: ImageMetric, method: str, seen: Explained, rows: Tensor) -> None:
-        """Add images at ``rows`` to a metric; what memory does not hold goes by halves, of images and of its chunk."""
-        if not len(rows):
-            return
-        try:
-            with quietly():
-                metric.update(**seen.evidence(metric, rows))
-            return
-        except Exception as error:
-            chunk = chunk_of(metric)
-            if not out_of_memory(error) or max(chunk, len(rows)) == 1:
+                explained.reference  # noqa: B018  kept by the property, for all metrics and methods
+        known, whole = positions(annotated, keep)
+        for explainer in self._evaluator.explainers:
+            if explainer.name not in explained.explanations:
+                continue
+            inputs, running = explained.inputs(explainer), self._running[explainer.name]
+            for metric in self._evaluator.metrics_of(explainer):
+                rows = known if "masks" in metric.inputs else whole
+                unreferenced = "reference" in metric.inputs and "reference" not in vars(explained)
+                if metric.name not in running or unreferenced or not len(rows):
+                    continue
                 # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
-                self._failed(f"Metric {metric.name!r} failed for {method!r}, images are left out; training goes on.")
-                return
-            tell(f"Metric {metric.name!r} ran out of memory for {method!r} and is tried again in smaller portions.")
-        free_memory()
-        if chunk > 1:
-            metric.chunk = chunk // 2
-        for part in rows.chunk(2):
-            self._measure(metric, method, seen, part)
-
-    def _centred(self, batch: Batch, like: Explanation) -> Explanation:
-        """The baseline's explanation; it needs no pass, and the answer is that of any other method."""
-        maps = self._baseline.maps(batch.image).float()
-        return replace(like, raw=maps, degenerate=torch.zeros_like(like.degenerate))
+                left_out = f"Metric {metric.name!r} failed for {explainer.name!r}, images are left out."
+                with self._failed.spared(left_out):
+                    inputs.add_to(running[metric.name], self._evaluator.measure(metric, inputs, rows), rows)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reduce over ranks and log; every rank takes part."""
@@ -237,7 +201,7 @@ class ExplanationScores(LiveExplanation):
     def _reduce(self, pl_module: LightningModule) -> None:
         self.results = {}
         for method, metrics in self._running.items():
-            for metric in metrics:
+            for metric in metrics.values():
                 with warnings.catch_warnings():
                     # No update is an ordinary case: a set without masks. Other ranks may have had some.
                     warnings.filterwarnings("ignore", message=".*before the ``update`` method.*")
@@ -254,7 +218,7 @@ class ExplanationScores(LiveExplanation):
         """Log how many images had no mask or could not be read; of several callbacks one does, or they would add up."""
         # Callbacks with other methods add theirs under the same key.
         counts: dict[str, Tensor | int] = {"val/failed_maps": self._left_out.failed}
-        if self is _first(trainer, lambda callback: any("masks" in reads(metric) for metric in callback.metrics)):
+        if self is _first(trainer, lambda callback: any("masks" in metric.inputs for metric in callback.metrics)):
             counts["val/images_without_mask"] = self._left_out.unannotated
         least = self.min_probability
         if least > 0 and self is _first(trainer, lambda callback: callback.min_probability == least):
@@ -285,12 +249,6 @@ class ExplanationScores(LiveExplanation):
                 for logger in trainer.loggers:
                     with self.spared(f"giving the scores to {type(logger).__name__}"):
                         log_scores(self.results, methods, logger)
-
-
-def _positions(*chosen: Tensor) -> list[Tensor]:
-    """Where each of several ``(N,)`` bool tensors holds; one wait for the device, however many they are."""
-    found = torch.stack(chosen).cpu()
-    return [each.nonzero()[:, 0].to(chosen[0].device) for each in found]
 
 
 def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> ExplanationScores | None:

@@ -1,6 +1,6 @@
 """FeatureMapGallery: what chosen layers make of the same few images, at every validation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from livecam.core.normalization import Normalisation
 from livecam.explain.feature_maps import Features, check_choice, feature_maps
 from livecam.report.drawing.feature_grid import feature_grids
 from livecam.report.drawing.strips import samples_of
+from livecam.runtime.failures import together_or_alone
 
 
 class FeatureMapGallery(SampleGallery):
@@ -91,16 +92,14 @@ class FeatureMapGallery(SampleGallery):
             head = self.head_of(pl_module, batch)
             return feature_maps(pl_module, batch.image, layers, self.channels, self.strongest, head=head)
 
-        try:
-            return look(self.layers)
-        except Exception:
+        def broken(error: Exception) -> Sequence[str]:
             if self._failed.strict or self.layers is None:
-                raise
-        # One layer broke the shared pass for all: each gets a pass of its own this time.
-        parts = []
-        for layer in self.layers:
-            try:
-                parts.append(look([layer]))
-            except Exception:
-                self._failed(f"Feature maps of {layer!r} failed and are left out; training goes on.")
+                raise error
+            return self.layers
+
+        def alone(layer: str, work: Callable[[], Features]) -> Features | None:
+            with self._failed.spared(f"Feature maps of {layer!r} failed and are left out."):
+                return work()
+
+        parts = together_or_alone(self.layers, look, broken, alone)
         return replace(parts[0], layers=[layer for part in parts for layer in part.layers]) if parts else None

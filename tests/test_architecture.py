@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,3 +230,44 @@ def test_text_speaks_of_no_page_that_readers_do_not_have():
         if notes.search(line)
     ]
     assert not told
+
+
+def imports_of(module: str, file: Path) -> set[str]:
+    """Modules of livecam that a module imports anywhere, also inside functions; a package stands for its __init__."""
+    package = f"livecam.{module}" if file.name == "__init__.py" else f"livecam.{module}".rpartition(".")[0]
+    visitor = Imports(package)
+    visitor.visit(ast.parse(file.read_text()))
+    names = {name.removeprefix("livecam").lstrip(".") for name, _, _ in visitor.found if name.startswith("livecam")}
+    return names - {module, ""}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Some circle of a graph; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return []
+        for other in sorted(graph.get(node, ())):
+            if found := walk(other, [*way, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+def test_no_imports_go_in_a_circle_not_even_inside_functions():
+    graph = {module: imports_of(module, file) for module, file in modules().items() if module}
+    assert not circle(graph)
+    assert circle(graph | {"core.heads": {"explain.methods.cam"}})[0]
+
+
+def test_rooms_stay_small_and_nothing_lies_loose():
+    rooms = Counter(file.parent for folder in PACKAGES.values() for file in folder.rglob("*.py"))
+    # A package's __init__ is its door.
+    assert not {str(room): count - 1 for room, count in rooms.items() if count - 1 > 16}
+    loose = {file.name for file in PACKAGES["livecam"].glob("*.py")}
+    assert loose == {"__init__.py", "cli.py"}

@@ -27,6 +27,7 @@ from livecam.core.text import one_sentence, printable
 from livecam.explain import Explainer
 from livecam.metrics import ImageMetric
 from livecam.report.html.logger import HTMLLogger
+from livecam.runtime.failures import tell_anew
 from livecam.training.classifier import Classifier
 from livecam.training.resume import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder, last_of, requeued
 from livecam.training.run_folder import RUNS, default_loggers, run_name
@@ -272,6 +273,7 @@ def explain(args: list[str] | None = None) -> None:
         subcommands.add_subcommand(name, inner, help=summary.splitlines()[0])
     config = parser.parse_args(args)
     _speak()
+    tell_anew()
     # Which accelerators a trainer has found is of no interest where no training follows.
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -1,21 +1,19 @@
 """What networks make of a batch of photos, by those methods that fit them."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from livecam.commands.photos import Photo, inputs_of
+from livecam.core.maps import is_finite
+from livecam.evaluation.fault_tolerance import Explaining, without_map
 from livecam.evaluation.loaded_network import Network
-from livecam.explain import Explainer, Explanation, record, structure_of
-from livecam.explain.explanation import explain_recording
+from livecam.explain import Explainer, Explanation
 from livecam.report.drawing.strips import Sample, printed_names, samples_of
-from livecam.runtime.model_state import undisturbed
-
-Result = TypeVar("Result")
+from livecam.runtime.failures import Failures
 
 EACH = "each"
 """Target that asks for every class."""
@@ -88,71 +86,96 @@ class Viewers:
             self._asked = [(0, index) for index in range(networks[0].num_classes)]
         else:
             self._asked = [(number, network.class_index(target)) for number, network in enumerate(networks)]
-        self._fitting = [list(explainers) for _ in networks]
-        self._misfits: dict[str, dict[str, Exception]] = {explainer.name: {} for explainer in explainers}
-        self._settled = len(networks) == 1
+        self._explainers = [NetworkExplainer(network, explainers) for network in networks]
 
     def look(self, photos: Sequence[Photo]) -> list[View]:
         """Show photos to every network, which costs each one recorded pass and what its methods ask for beyond it.
 
         With ``each`` that is so for every class, and there is a view for every class in the order of their indices.
 
-        Of several networks, the first batch tells which methods fit which; what does not is said on standard error.
-
         Args:
             photos: At least one, read for these networks.
 
         Raises:
-            ValueError: When a method fits none of the networks, or fails at a later batch.
-            KeyError: When a method names a layer that none of them has.
+            ValueError: When no method fits any of the networks.
         """
         views = [self._view(number, target, photos) for number, target in self._asked]
-        if not self._settled:
-            self._report()
-            self._settled = True
+        check_fitting(self._explainers)
         return views
+
+    def check(self) -> None:
+        """Say so where all that was drawn has failed; see :func:`check_maps`."""
+        check_maps(self._explainers)
 
     def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> View:
         network = self.networks[number]
         images = inputs_of(photos, network, number)
-        structure = structure_of(network.model, images)
-        asked = self._attempt(number, lambda explainer: explainer.captures(structure)).values()
-        settings = {"head": network.head, "normalisation": network.normalisation, "structure": structure}
-        captures = [capture for captures in asked for capture in captures]
-        recording = record(network.model, images, target, captures, **settings)
-        with undisturbed(network.model, images.device):
-            found = self._attempt(number, lambda explainer: explain_recording(explainer, recording))
-        head, logits, targets = recording.head, recording.logits, recording.targets
-        answer = Answer(targets, head.predict(logits), head.probability(logits, targets).float())
+        answer, found = self._explainers[number].explain(images, target)
         pixels = network.normalisation.to_pixels(images).clamp(0, 1)
         words = {"class_names": network.class_names, "printed": self.printed}
         names = [photo.path.name for photo in photos]
         samples = samples_of(pixels, found, self.explainers, names, answer=answer, **words)
         for photo, sample in zip(photos, samples):
             sample.label = self._truth.get(photo.path)
-        return View(network, answer, found, samples)
+        return View(network, Answer(answer.target, answer.predicted, answer.probability), found, samples)
 
-    def _attempt(self, number: int, action: Callable[[Explainer], Result]) -> dict[str, Result]:
-        """What the methods that fit a network give, by name; one that refuses is left out from then on."""
-        done = {}
-        for explainer in self._fitting[number]:
-            try:
-                done[explainer.name] = action(explainer)
-            except (ValueError, KeyError) as error:
-                # Later on it would leave a gap in arrays and pictures that nothing explains.
-                if self._settled:
-                    raise
-                self._misfits[explainer.name][self.networks[number].label] = error
-        self._fitting[number] = [explainer for explainer in self._fitting[number] if explainer.name in done]
-        return done
 
-    def _report(self) -> None:
-        for explainer in self.explainers:
-            misfits = self._misfits[explainer.name]
-            if len(misfits) == len(self.networks):
-                raise next(iter(misfits.values()))
-            for label, reason in misfits.items():
-                print(f"{explainer.label} does not fit {label}: {reason.args[0]}", file=sys.stderr)
+class NetworkExplainer:
+    """Explains one batch after another in one network.
+
+    The first batch tells which methods fit the network: what does not is missing from then on, and the log says why.
+    What fails later on has maps of NaN, so that arrays, tables and pictures have a place for every photo.
+
+    Args:
+        network: The network.
+        explainers: Methods, each under its own name.
+    """
+
+    def __init__(self, network: Network, explainers: Sequence[Explainer]) -> None:
+        self.network, self.fitting = network, list(explainers)
+        self.maps = self.failed = 0
+        """How many maps there are, and how many of them are NaN or infinite."""
+        self._settled = False
+        self._explaining = Explaining(Failures(strict=False))
+
+    def explain(self, images: Tensor, target: int | None) -> tuple[Explanation, dict[str, Explanation]]:
+        """Explain images ``(N, 3, S, S)`` for one class, or for the predicted one of each.
+
+        Returns:
+            What the network answers, whose maps mean nothing; explanations by method.
+        """
+        model, settings = self.network.model, {"head": self.network.head, "normalisation": self.network.normalisation}
+        targets = None if target is None else torch.full((len(images),), target, device=images.device)
+        found = self._explaining(model, images, targets, self.fitting, **settings)
+        answer = next(iter(found.values()), None) or without_map(model, images, targets, **settings)
+        if not self._settled:
+            self.fitting, self._settled = [e for e in self.fitting if e.name in found], True
+        nothing = replace(answer, raw=torch.full_like(images[:, 0], torch.nan), degenerate=answer.degenerate | True)
+        found = {explainer.name: found.get(explainer.name, nothing) for explainer in self.fitting}
+        self.maps += len(found) * len(images)
+        self.failed += sum(int((~is_finite(explanation.raw)).sum()) for explanation in found.values())
+        return answer, found
+
+
+def check_fitting(explainers: Sequence[NetworkExplainer]) -> None:
+    """Refuse to go on where no method fits any network.
+
+    Raises:
+        ValueError: With the networks.
+    """
+    if not any(one.fitting for one in explainers):
+        labels = ", ".join(one.network.label for one in explainers)
+        raise ValueError(f"No method fits {labels}: the log says why, name others by --methods.")
+
+
+def check_maps(explainers: Sequence[NetworkExplainer]) -> None:
+    """Say so where every map failed: whoever runs the command would take empty maps for maps.
+
+    Raises:
+        ValueError: Names where to look.
+    """
+    if all(one.maps == one.failed for one in explainers):
+        raise ValueError("Every map failed: the log says why.")
 
 
 def _check_each(networks: Sequence[Network]) -> None:

@@ -118,6 +118,7 @@ def maps(
     write_maps_page(folder / "index.html", _title(networks), " · ".join(facts), entries)
     skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
     print(f"{count} explained{skipped}: {folder / 'index.html'}")
+    viewers.check()
 
 
 def _check_one(networks: Sequence[Network], options: dict[str, object]) -> None:

@@ -16,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from livecam.commands.explained_photos import NetworkExplainer, check_fitting, check_maps
 from livecam.commands.photo_selection import choose_predicted, classes_of
 from livecam.commands.photos import Photo, find_photos, inputs_of, read_photos, stems
 from livecam.core.files import write_atomically, write_png
 from livecam.core.validation import check_count
-from livecam.evaluation.loaded_network import Network, load_network
-from livecam.explain import Explainer, GradualExtrapolation, by_names, explain
+from livecam.evaluation.loaded_network import load_network
+from livecam.explain import GradualExtrapolation, by_names
 from livecam.explain.explanation import check_names
 from livecam.metrics.reclassification import Reclassification, reclassification, top_classes
 from livecam.metrics.summary import mean_figure
@@ -202,10 +203,10 @@ def reclassify(
     shown = next(iter(ways))
     folder, printed = Path(out), printed_names(explainers)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, entries = [], []
+    rows, entries, explainer = [], [], NetworkExplainer(network, explainers)
     for chunk in progress("reclassifying", list(zip(photos, stems(photos))), batch_size):
         if read := read_photos(chunk, [network]):
-            new, pictures = _look(network, read, explainers, index, ways)
+            new, pictures = _look(explainer, read, index, ways)
             entries += _write_strips(folder, [row for row in new if row.way in ("", shown)], pictures, printed)
             rows += new
     if not rows:
@@ -219,6 +220,7 @@ def reclassify(
     title = f"What {network.label} recognises of what maps mark"
     write_maps_page(folder / "index.html", title, " · ".join([network.source, shown, *told]), entries)
     print(f"{', '.join(told)}: {folder / 'index.html'}")
+    check_maps([explainer])
 
 
 def _ways(modes: Sequence[str], thresholds: Sequence[str], fills: Sequence[str]) -> Ways:
@@ -233,13 +235,15 @@ def _ways(modes: Sequence[str], thresholds: Sequence[str], fills: Sequence[str])
 
 
 def _look(
-    network: Network, photos: Sequence[Photo], explainers: Sequence[Explainer], index: int | None, ways: Ways
+    explainer: NetworkExplainer, photos: Sequence[Photo], index: int | None, ways: Ways
 ) -> tuple[list[Row], list[Tensor]]:
     """Rows of a batch: as it is, then, way after way, masked by each method; and the pixels of the first way."""
+    network = explainer.network
     names = network.class_names or [f"class {number}" for number in range(network.num_classes)]
-    images, known = inputs_of(photos, network), {"head": network.head, "normalisation": network.normalisation}
-    found = explain(network.model, images, explainers, index, **known)
-    targets = next(iter(found.values())).target
+    images = inputs_of(photos, network)
+    answer, found = explainer.explain(images, index)
+    check_fitting([explainer])
+    targets = answer.target
     clean = probabilities(network.model, images, network.head)
 
     def rows(method: str, way: str, answers: Tensor, flat: Tensor) -> Iterator[Row]:

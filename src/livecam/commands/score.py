@@ -119,12 +119,15 @@ def _report(asked: Question, answer: Scored, folder: Path, against: str | None) 
     facts += [f"{unread} unreadable left out"] if unread else []
     if scores.explained:
         facts += [f"{name} does not fit" for method, name in asked.printed.items() if not scores.knows(method)]
+        failed = {name: scores.failed[method] for method, name in asked.printed.items() if scores.failed[method]}
+        facts += [f"{count} maps of {name} failed" for name, count in failed.items()]
     elif scores.unsure:
         facts += ["nothing was explained: give a lower --min_probability"]
     print(" · ".join(facts))
     print_tables(tables)
     summary: dict[str, Any] = {"network": answer.network.label, "images": count, "unreadable": unread}
     summary |= {"explained": scores.explained, "below_min_probability": scores.unsure}
+    summary["failed_maps"] = {method: scores.failed[method] for method in asked.printed}
     summary |= {"target": asked.target, "accuracy": vars(scores.accuracy) if scores.accuracy else None}
     summary["metrics"] = {
         metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in asked.metrics

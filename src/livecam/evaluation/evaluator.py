@@ -1,7 +1,8 @@
-"""What a metric is given of an explained batch: the tie between explanations and the metrics that judge them."""
+"""One way from a batch to numbers, for live scores and for ``explain.py score``: select, explain, measure."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -9,14 +10,20 @@ from torch import Tensor, nn
 
 from livecam.core.batch import Batch
 from livecam.core.heads import as_logits, get_head
+from livecam.core.maps import is_finite
 from livecam.core.normalization import Normalisation
+from livecam.evaluation.fault_tolerance import Explaining
+from livecam.evaluation.oom_backoff import chunk_of, free_memory, out_of_memory
 from livecam.explain import Explainer, Explanation, explain
+from livecam.explain.forward_reuse import Heard
+from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
+from livecam.runtime.failures import tell
 from livecam.runtime.model_state import as_input, undisturbed
 
 
 class MaskSource(Protocol):
-    """Anything that gives a map to compare with, such as :class:`livecam.evaluation.reference_mask.ReferenceMask`."""
+    """Gives maps to compare with, such as :class:`livecam.evaluation.reference_mask.ReferenceMask`."""
 
     def masks(self, batch: Batch, normalisation: Normalisation) -> Tensor:
         """Reference maps ``(N, H, W)`` in [0, 1] of a batch normalised with ``normalisation``."""
@@ -24,7 +31,7 @@ class MaskSource(Protocol):
 
 @dataclass
 class Asked:
-    """What is explained of a batch: its images, or of multi-label ones every category that they are labelled with.
+    """Rows to explain: one per image, or one per (image, label) pair of multi-label batches.
 
     Args:
         batch: A row for each.
@@ -49,88 +56,99 @@ class Asked:
         return [self.rows(part) for part in places.split(size)] if len(places) else []
 
 
-def asked_of(
-    batch: Batch, target: str, model: nn.Module, head: str, least: float = 0.0, logits: Tensor | None = None
-) -> Asked:
-    """Take the questions out of a batch.
-
-    Args:
-        batch: The batch.
-        target: ``label`` or ``predicted``: the explained class. Each image has one predicted class.
-        model: The network; asked for probabilities where ``least`` is above 0, at one forward of the batch.
-        head: Name of its head.
-        least: Least probability that rows will be kept for.
-        logits: Of the batch ``(N, K)``, where they are known; they spare that forward.
-    """
-    if target == "label" and batch.several:
-        asked = Asked(batch.by_category(), batch.known_pairs.image)
-    else:
-        asked = Asked(batch, torch.arange(len(batch), device=batch.image.device))
-    if least > 0 and len(asked.owner):
-        if logits is None:
-            with undisturbed(model, batch.image.device):
-                logits = as_logits(model(as_input(model, batch.image))).float()
-        found = get_head(head, logits.shape[1])
-        targets = asked.batch.label if target == "label" else found.predict(logits)
-        found.check_targets(targets, logits)
-        asked.probability = found.probability(logits[asked.owner], targets)
-    return asked
-
-
 @dataclass
 class Explained:
-    """A batch, its explanations by one method, and the network that they explain.
+    """Explained rows, and all that metrics may want to know of them.
 
     Args:
-        batch: The batch.
-        explainer: The method.
-        explanation: Its maps.
+        asked: The rows; their masks are those of the explained classes.
+        explanations: By method, without those that failed.
         model: The network.
         head: Name of its head.
         normalisation: Tie between model input and pixels.
-        reference: Another network's maps ``(N, H, W)`` in [0, 1]; None where there is no such network.
+        source: Gives another network's maps; None where there is no such network.
     """
 
-    batch: Batch
-    explainer: Explainer
-    explanation: Explanation
+    asked: Asked
+    explanations: dict[str, Explanation]
     model: nn.Module
     head: str
     normalisation: Normalisation
-    reference: Tensor | None = None
+    source: MaskSource | None = None
 
-    def evidence(self, metric: ImageMetric, rows: Tensor) -> dict[str, Any]:
-        """Arguments of ``metric.measure`` and ``metric.update``, for some images of the batch.
+    @property
+    def batch(self) -> Batch:
+        """The rows as images."""
+        return self.asked.batch
 
-        Args:
-            metric: Its arguments' names say what it reads (see :class:`livecam.metrics.ImageMetric`).
-            rows: Which images, ``(N,)`` bool or their ascending positions; a metric that reads ``masks`` can only be
-                given annotated ones.
-        """
-        # Ascending positions: so many of them are all, which need no copy.
-        every = rows.dtype != torch.bool and len(rows) == len(self.batch)
+    @cached_property
+    def annotated(self) -> Tensor:
+        """Which rows have a mask, ``(M,)`` bool."""
+        batch = self.batch
+        return torch.zeros_like(self.asked.owner, dtype=torch.bool) if batch.mask is None else batch.has_mask
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """Maps ``(M, H, W)`` in [0, 1] of the other network, of the explained class, which need not be the true one."""
+        target = next(iter(self.explanations.values())).target
+        return self.source.masks(replace(self.batch, label=target), self.normalisation)
+
+    def failed(self, method: str) -> Tensor:
+        """Which rows a method has no map for, or one of NaN or infinity, ``(M,)`` bool."""
+        if method not in self.explanations:
+            return torch.ones_like(self.asked.owner, dtype=torch.bool)
+        return ~is_finite(self.explanations[method].raw)
+
+    def inputs(self, explainer: Explainer) -> "MetricInputs":
+        """What metrics are given of one method; its enlarged maps live as long as that."""
+        return MetricInputs(self, explainer, replace(self.explanations[explainer.name]))
+
+
+@dataclass
+class MetricInputs:
+    """The maps of one method, with what metrics set them against.
+
+    Args:
+        explained: The rows.
+        explainer: The method.
+        explanation: Its maps.
+    """
+
+    explained: Explained
+    explainer: Explainer
+    explanation: Explanation
+
+    def kwargs_for(self, metric: ImageMetric, rows: Tensor) -> dict[str, Any]:
+        """Arguments of ``metric.measure`` for the rows at ascending places ``(n,)``; of ``masks``, annotated ones."""
+        explained, batch = self.explained, self.explained.batch
+        # Ascending places: as many of them as there are rows are all of them, which need no copy.
+        every = len(rows) == len(batch)
 
         def some(values: Tensor) -> Tensor:
             return values if every else values[rows]
 
         offered: dict[str, Callable[[], Any]] = {
             "maps": lambda: some(getattr(self.explanation, metric.uses)),
-            "masks": lambda: some(self.batch.mask),
-            "reference": lambda: some(self.reference),
+            "masks": lambda: some(batch.mask),
+            "reference": lambda: some(explained.reference),
             "categories": lambda: some(self.explanation.target),
             "targets": lambda: some(self.explanation.target),
-            "images": lambda: some(self.batch.image),
-            "model": lambda: self.model,
-            "head": lambda: self.head,
-            "normalisation": lambda: self.normalisation,
-            "explain": lambda: self._again(metric.uses, rows),
+            "images": lambda: some(batch.image),
+            "model": lambda: explained.model,
+            "head": lambda: explained.head,
+            "normalisation": lambda: explained.normalisation,
+            "explain": lambda: self._explain_again(metric.uses, some(batch.image), some(self.explanation.target)),
         }
-        return {name: offered[name]() for name in metric.reads().parameters}
+        return {name: offered[name]() for name in metric.inputs}
 
-    def _again(self, uses: str, rows: Tensor) -> Callable[[nn.Module], Tensor]:
+    def add_to(self, metric: ImageMetric, values: Tensor, rows: Tensor) -> None:
+        """Add what was measured of rows to a metric that adds up."""
+        given = self.kwargs_for(metric, rows)
+        metric.add(values, given["maps"], given.get("categories"))
+
+    def _explain_again(self, uses: str, images: Tensor, targets: Tensor) -> Callable[[nn.Module], Tensor]:
         """Explains the same images and classes in another network."""
-        images, targets = self.batch.image[rows], self.explanation.target[rows]
-        settings = {"head": self.head, "normalisation": self.normalisation}
+        settings = {"head": self.explained.head, "normalisation": self.explained.normalisation}
 
         def run(model: nn.Module) -> Tensor:
             return getattr(explain(model, images, [self.explainer], targets, **settings)[self.explainer.name], uses)
@@ -138,9 +156,120 @@ class Explained:
         return run
 
 
-def reads(metric: ImageMetric) -> frozenset[str]:
-    """Names of what a metric has to be given."""
-    return frozenset(metric.reads().parameters)
+class Evaluator:
+    """Explains batches and measures the maps; whoever asks gets the same numbers of the same batch.
+
+    Args:
+        explainers: Methods, each under its own name.
+        metrics: What is measured of their maps.
+        target: ``label`` or ``predicted``: the explained class.
+        explaining: Explains by every method that works.
+        min_probability: Least probability of the explained class.
+        source: Another network's maps, for metrics that compare with them.
+    """
+
+    def __init__(
+        self,
+        explainers: Sequence[Explainer],
+        metrics: Sequence[ImageMetric],
+        target: str,
+        explaining: Explaining,
+        min_probability: float = 0.0,
+        source: MaskSource | None = None,
+    ) -> None:
+        self.explainers, self.target, self.min_probability = list(explainers), target, min_probability
+        self.source, self._explaining = source, explaining
+        # Copies: the chunk of one that runs out of memory gets smaller, for good.
+        self._metrics = {metric.name: metric.clone() for metric in metrics}
+        # Rows of a pass: images of the largest batch so far.
+        self._size = 1
+
+    def select(
+        self, model: nn.Module, batch: Batch, head: str, logits: Tensor | None = None
+    ) -> tuple[Asked, Asked | None]:
+        """Rows of a batch to explain, and those whose class is less probable than it has to be.
+
+        Args:
+            model: The network; asked for probabilities where they matter, at one forward of the batch.
+            batch: The batch.
+            head: Name of its head.
+            logits: Of the batch ``(N, K)``, where they are known; they spare that forward.
+
+        Returns:
+            Rows to explain; rows that are left out, None where no probability is asked for.
+        """
+        self._size = max(self._size, len(batch))
+        if self.target == "label" and batch.several:
+            asked = Asked(batch.by_category(), batch.known_pairs.image)
+        else:
+            asked = Asked(batch, torch.arange(len(batch), device=batch.image.device))
+        if not self.min_probability or not len(asked.owner):
+            return asked, None
+        if logits is None:
+            with undisturbed(model, batch.image.device):
+                logits = as_logits(model(as_input(model, batch.image))).float()
+        found = get_head(head, logits.shape[1])
+        targets = asked.batch.label if self.target == "label" else found.predict(logits)
+        found.check_targets(targets, logits)
+        asked.probability = found.probability(logits[asked.owner], targets)
+        sure = asked.probability >= self.min_probability
+        return asked.rows(sure), asked.rows(~sure)
+
+    def explain(
+        self,
+        model: nn.Module,
+        asked: Asked,
+        head: str,
+        normalisation: Normalisation,
+        heard: Heard | None = None,
+        of: Batch | None = None,
+    ) -> Iterator[Explained]:
+        """Explain rows, a batch of them at a time.
+
+        Args:
+            model: The network.
+            asked: The rows.
+            head: Name of its head.
+            normalisation: Tie between model input and pixels.
+            heard: What another forward of the batch ``of`` showed, whose rows these are.
+            of: That batch.
+        """
+        for part in asked.split(self._size):
+            batch = part.batch
+            own = heard and heard.of(None if batch is of else part.owner)
+            targets = batch.label if self.target == "label" else None
+            explanations = self._explaining(
+                model, batch.image, targets, self.explainers, own, head=head, normalisation=normalisation
+            )
+            if explanations:
+                part = replace(part, batch=batch.about(next(iter(explanations.values())).target))
+            yield Explained(part, explanations, model, head, normalisation, self.source)
+
+    def metrics_of(self, explainer: Explainer) -> list[ImageMetric]:
+        """Metrics that say anything of a method: a map that reads no network does not change with it."""
+        control = isinstance(explainer, BASELINES)
+        return [metric for metric in self._metrics.values() if not (control and "explain" in metric.inputs)]
+
+    def measure(self, metric: ImageMetric, inputs: MetricInputs, rows: Tensor) -> Tensor:
+        """Values ``(parts, n)`` of the rows at ascending places ``(n,)``; what memory does not hold goes by halves."""
+        try:
+            return metric.measure(**inputs.kwargs_for(metric, rows))
+        except Exception as error:
+            chunk = chunk_of(metric)
+            if not out_of_memory(error) or max(chunk, len(rows)) <= 1:
+                raise
+            method = inputs.explainer.name
+            tell(f"Metric {metric.name!r} ran out of memory for {method!r} and is tried again in smaller portions.")
+        free_memory()
+        if chunk > 1:
+            metric.chunk = chunk // 2
+        return torch.cat([self.measure(metric, inputs, part) for part in rows.chunk(2)], 1)
+
+
+def positions(*chosen: Tensor) -> list[Tensor]:
+    """Where each of several ``(M,)`` bool tensors holds; one wait for the device, however many they are."""
+    found = torch.stack(chosen).cpu()
+    return [each.nonzero()[:, 0].to(chosen[0].device) for each in found]
 
 
 def check_metrics(metrics: Sequence[ImageMetric], reference: object | None) -> None:
@@ -154,5 +283,5 @@ def check_metrics(metrics: Sequence[ImageMetric], reference: object | None) -> N
         if names.count(name) > 1:
             raise ValueError(f"Two metrics are called {name!r}: give one of them another, as name='{name}_2'.")
     for metric in metrics:
-        if "reference" in reads(metric) and reference is None:
+        if "reference" in metric.inputs and reference is None:
             raise ValueError(f"{type(metric).__name__} compares with another network: name it as reference.")

@@ -1,6 +1,7 @@
-"""Explaining a batch by all methods at once, whatever becomes of single ones."""
+"""Explaining a batch by all methods at once, whatever becomes of single ones: the only such loop of the house."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,19 +9,27 @@ from torch import Tensor, nn
 
 from livecam.core.maps import is_finite
 from livecam.evaluation.oom_backoff import Portions, free_memory, halved, out_of_memory
-from livecam.explain import Explainer, Explanation, record, structure_of
-from livecam.explain.explanation import explain_recording, joined
+from livecam.explain import Capture, Explainer, Explanation, record, structure_of
+from livecam.explain.explanation import explain_recording, explanation_of, joined
 from livecam.explain.forward_reuse import Heard
-from livecam.runtime.failures import Failures, tell
+from livecam.runtime.failures import Failures, tell, together_or_alone
 from livecam.runtime.model_state import undisturbed
-from livecam.runtime.progress import quietly
+
+Look = Callable[[Sequence[Explainer], slice], dict[str, Explanation]]
+
+# Images that a method may fail on, one after the other, before the rest of a batch is spared the attempts.
+_HOPELESS = 2
 
 
 class Explaining:
     """Explains batches; what fails is told once and left out, what runs out of memory goes again in smaller portions.
 
+    A method that fails on a batch goes again image by image: one bad image costs its own map, which is NaN then. A
+    method that gives nothing for the first two is left out of the batch. Failures of the network are nobody's but the
+    caller's.
+
     Args:
-        failed: What becomes of exceptions.
+        failed: What becomes of exceptions of methods.
     """
 
     def __init__(self, failed: Failures) -> None:
@@ -47,18 +56,25 @@ class Explaining:
             options: Of :func:`livecam.explain.recording.recording.record`.
 
         Returns:
-            Explanations by method; without those that failed, or whose maps are all NaN or infinite.
+            Explanations by method, without those that failed; maps of NaN or infinity are told of, and stay.
         """
         structure, count = structure_of(model, images), len(images)
         found: dict[str, Explanation] = {}
 
+        def goals_of(rows: slice) -> Tensor | None:
+            return None if targets is None else targets[rows]
+
+        def is_free(explainer: Explainer, captures: Sequence[Capture]) -> bool:
+            # What needs nothing of a pass joins whichever there is.
+            return heard is not None and (explainer.name in heard.methods or (explainer.one_pass and not captures))
+
         def look(asked: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
             captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in asked}
             ready = [e for e in asked if captures[e.name] is not None]
-            goals = None if targets is None else targets[rows]
+            goals = goals_of(rows)
             made: dict[str, Explanation | None] = {}
             for free in (True, False):
-                group = [e for e in ready if (heard is not None and e.name in heard.methods) is free]
+                group = [e for e in ready if is_free(e, captures[e.name]) is free]
                 if not group:
                     continue
                 if free:
@@ -68,50 +84,84 @@ class Explaining:
                     recording = record(model, images[rows], goals, wanted, structure=structure, **options)
                 # One answer for all: near a tie, two passes might predict different classes.
                 goals = recording.targets
-                with undisturbed(model, images.device), quietly():
+                with undisturbed(model, images.device):
                     for e in group:
                         made[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))
             return {name: explanation for name, explanation in made.items() if explanation is not None}
+
+        def bare(rows: slice) -> Explanation:
+            return without_map(model, images[rows], goals_of(rows), structure=structure, **options)
 
         for halvings, group in self._portions.groups(explainers):
             asked, parts = [halved(e, halvings) for e in group], {e.name: [] for e in group}
             size = max(1, count >> halvings)
             for start in range(0, count, size):
-                if not asked:
-                    break
-                made = self._together_or_alone(look, asked, slice(start, start + size), count)
+                rows = slice(start, min(start + size, count))
+                made = self._together_or_alone(look, bare, asked, rows, count)
+                for e in asked:
+                    if e.name not in made and not self._portions.grown(e, halvings):
+                        made |= self._one_by_one(look, bare, e, rows, count)
                 asked = [e for e in asked if e.name in made]
                 for e in asked:
                     parts[e.name].append(made[e.name])
             found |= {e.name: joined(parts[e.name]) for e in asked}
-        return self._finite({e.name: found[e.name] for e in explainers if e.name in found})
+        found = {e.name: found[e.name] for e in explainers if e.name in found}
+        self._tell_of_nan(found)
+        return found
 
     def _together_or_alone(
+        self, look: Look, bare: Callable[[slice], Explanation], asked: Sequence[Explainer], rows: slice, count: int
+    ) -> dict[str, Explanation]:
+        """One pass for all; where what one method asked of it broke it for all, a pass for each."""
+
+        def broken(error: Exception) -> Sequence[Explainer]:
+            if out_of_memory(error):
+                return [e for e in asked if not self._smaller(e, count)]
+            if self._failed.strict:
+                raise error
+            # Where the network itself fails, no method is to blame.
+            bare(rows)
+            return asked
+
+        def alone(explainer: Explainer, work: Callable[[], dict[str, Explanation]]) -> dict[str, Explanation] | None:
+            free_memory()
+            return self._attempt(explainer, count, work)
+
+        parts = together_or_alone(asked, lambda some: look(some, rows), broken, alone) if asked else []
+        return {name: explanation for part in parts for name, explanation in part.items()}
+
+    def _one_by_one(
         self,
-        look: Callable[[Sequence[Explainer], slice], dict[str, Explanation]],
-        asked: Sequence[Explainer],
+        look: Look,
+        bare: Callable[[slice], Explanation],
+        explainer: Explainer,
         rows: slice,
         count: int,
     ) -> dict[str, Explanation]:
-        """One pass for all; where what one method asked of it broke it for all, a pass for each."""
-        try:
-            return look(asked, rows)
-        except Exception as error:
-            large = out_of_memory(error)
-            if not large and (self._failed.strict or len(asked) == 1):
-                raise
-            if large:
-                asked = [e for e in asked if not self._smaller(e, count)]
-        free_memory()
-        alone = [self._attempt(e, count, lambda e=e: look([e], rows)) or {} for e in asked]
-        return {name: explanation for part in alone for name, explanation in part.items()}
+        """A pass for each image, where a method failed on all together; nothing where it does not work at all."""
+        places = range(rows.start, rows.stop)
+        maps: list[Explanation | None] = []
+        for place in places if len(places) > 1 else ():
+            one = self._attempt(explainer, count, lambda place=place: look([explainer], slice(place, place + 1)))
+            maps.append((one or {}).get(explainer.name))
+            if len(maps) >= _HOPELESS and not any(maps):
+                break
+        like = next((explanation.raw for explanation in maps if explanation), None)
+        if like is None:
+            return {}
+        failed = [explanation is None for explanation in maps]
+        for number, place in enumerate(places):
+            one = maps[number] or replace(bare(slice(place, place + 1)), raw=torch.full_like(like, torch.nan))
+            maps[number] = replace(one, details={})
+        details = {"failed": torch.tensor(failed), "note": ["failed" if wrong else "" for wrong in failed]}
+        return {explainer.name: replace(joined(maps), details=details)}
 
     def _attempt(self, explainer: Explainer, count: int, action: Callable[[], Any]) -> Any:
         try:
             return action()
         except Exception as error:
             if not (out_of_memory(error) and self._smaller(explainer, count)):
-                self._failed(f"Explainer {explainer.name!r} failed and is left out; training goes on.")
+                self._failed(f"Explainer {explainer.name!r} failed and is left out.")
         # Only here, where the exception holds the tensors of the failed attempt no longer.
         free_memory()
         return None
@@ -122,17 +172,21 @@ class Explaining:
         tell(f"Explainer {explainer.name!r} ran out of memory and is tried again in smaller portions.")
         return True
 
-    def _finite(self, found: dict[str, Explanation]) -> dict[str, Explanation]:
-        """Tell of maps of NaN or infinity, and leave out the methods that gave nothing else."""
+    def _tell_of_nan(self, found: dict[str, Explanation]) -> None:
         if not found:
-            return found
+            return
         wrong = {name: ~is_finite(explanation.raw) for name, explanation in found.items()}
         # One wait for the device, however many methods there are.
         counts = dict(zip(wrong, torch.stack([rows.sum() for rows in wrong.values()]).tolist()))
         for name, count in counts.items():
-            if count:
+            if count and "failed" not in found[name].details:
                 dark = bool((wrong[name] & ~found[name].score.isfinite()).any())
                 why = ", as the network's own answer is: it diverged, or the images hold NaN" if dark else ""
-                with self._failed.spared(f"Explainer {name!r} failed for some images; training goes on."):
+                with self._failed.spared(f"Explainer {name!r} failed for some images."):
                     raise ValueError(f"{count} of {len(wrong[name])} maps are NaN or infinite{why}.")
-        return {name: explanation for name, explanation in found.items() if counts[name] < len(explanation.raw)}
+
+
+def without_map(model: nn.Module, images: Tensor, targets: Tensor | None, **options: Any) -> Explanation:
+    """What is known of images ``(N, 3, H, W)`` that no method could explain: the answer, beside maps of NaN."""
+    recording = record(model, images, targets, [], **options)
+    return explanation_of(recording, torch.full_like(recording.images[:, 0], torch.nan))

@@ -95,6 +95,10 @@ class Portions:
         self._halvings[explainer.name] = times + 1
         return True
 
+    def grown(self, explainer: Explainer, times: int) -> bool:
+        """Whether a method that was halved so many times has to be halved further, and so comes again."""
+        return self._of(explainer) > times
+
     def _of(self, explainer: Explainer) -> int:
         return self._halvings.get(explainer.name, 0)
 

@@ -1,6 +1,7 @@
 """From rows of scores back to per-image values, and on to what tables and pages show."""
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from livecam.evaluation.evaluator import reads
 from livecam.evaluation.score_store import Row
 from livecam.evaluation.scoring_module import columns_of
 from livecam.metrics import ImageMetric
@@ -93,6 +93,10 @@ class NetworkScores:
     def __init__(self, label: str, rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[ImageMetric]) -> None:
         self.label, self.methods, self.metrics = label, list(methods), list(metrics)
         self._seen: set[int] = set()
+        self.asked: Counter[str] = Counter()
+        """How many images, or pairs, each method was asked for."""
+        self.failed: Counter[str] = Counter()
+        """For how many of them it has no map, or one of NaN or infinity."""
         self.unsure = 0
         """How many images, or pairs of image and category, the network was not sure enough of."""
         self._of = _columns(self._known(rows), self.methods, self.metrics)
@@ -124,10 +128,12 @@ class NetworkScores:
         """Those rows that hold scores."""
         for row in rows:
             self._seen.add(int(row["index"]))
-            if row["method"]:
-                yield row
-            else:
+            self.asked[row["method"]] += 1
+            self.failed[row["method"]] += row["failed"] == "1"
+            if not row["method"]:
                 self.unsure += row["probability"] != ""
+            elif row["target"]:
+                yield row
 
     def knows(self, method: str) -> bool:
         """Whether a method was scored on any image."""
@@ -146,7 +152,7 @@ class NetworkScores:
         if images is not None:
             rows = rows & torch.isin(scores.unit, images)
         table = torch.stack([scores.cells[column][rows] for column in columns_of(metric)])
-        categories = scores.target[rows] if "categories" in reads(metric) else None
+        categories = scores.target[rows] if "categories" in metric.inputs else None
         return ImageValues(metric, table, categories, scores.index[rows])
 
     def defined(self, metric: ImageMetric, method: str) -> Tensor:

@@ -21,10 +21,11 @@ from livecam.report.drawing.strips import note_of
 
 Row = dict[str, str]
 
-FACTS = ("index", "file", "label", "target", "predicted", "probability", "method", "degenerate", "of")
+FACTS = ("index", "file", "label", "target", "predicted", "probability", "method", "degenerate", "failed", "of")
 """What a row says beside scores; ``of`` is the number of rows that its image has, one for each method and category.
 
-A row without a method says that nothing was explained: the image has no category, or the network is not sure of it.
+A row without a method says that nothing was explained: the image has no category, or the network is not sure of it. A
+method that ``failed`` on an image has no scores there, or undefined ones where its map is NaN.
 """
 
 
@@ -45,7 +46,7 @@ class ScoreFolder:
     def __init__(self, path: Path, settings: Mapping[str, Any], columns: Sequence[str]) -> None:
         self.path = path
         self.columns = [*FACTS, *columns]
-        self._check({**settings, "columns": list(columns)})
+        self._check({**settings, "columns": self.columns})
 
     def _check(self, settings: dict[str, Any]) -> None:
         # As they come back from the file: JSON knows no tuples.

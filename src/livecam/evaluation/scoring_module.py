@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from torch.utils.data import DataLoader
 
 from livecam.core.batch import Batch, read_batch
 from livecam.evaluation.datasets import Numbered
-from livecam.evaluation.evaluator import Asked, Explained, asked_of, reads
+from livecam.evaluation.evaluator import Asked, Evaluator, Explained, positions
 from livecam.evaluation.loaded_network import Network
-from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.score_store import ScoreFolder, keep_maps
-from livecam.explain import Explainer, Explanation, explain
+from livecam.explain import Explainer, Explanation
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.runtime.progress import Bars, reporting_to
@@ -32,43 +31,30 @@ class Scorer(LightningModule):
 
     Args:
         network: What is explained.
-        explainers: Methods.
-        metrics: What is measured of their maps.
-        target: ``label`` or ``predicted``: the explained class.
+        evaluator: Explains and measures batches.
         folder: Where rows go.
-        reference: Another network's maps; None where no metric reads them.
         files: Name of each image of the data set, by index, where they have names.
         kept: Indices of images whose maps are kept, to be drawn.
         data: The data module; what it does to batches on their way to the device is done here too.
-        min_probability: Least probability of the explained class; images, or pairs, below it are only counted.
     """
 
     def __init__(
         self,
         network: Network,
-        explainers: Sequence[Explainer],
-        metrics: Sequence[ImageMetric],
-        target: str,
+        evaluator: Evaluator,
         folder: ScoreFolder,
-        reference: ReferenceMask | None = None,
         files: Sequence[str] | None = None,
         kept: Sequence[int] = (),
         data: LightningDataModule | None = None,
-        min_probability: float = 0.0,
     ) -> None:
         super().__init__()
         # The same numbers up to rounding, and many networks are faster so.
         self.model = network.model.to(memory_format=torch.channels_last)
-        self.network, self.explainers, self.target = network, list(explainers), target
-        self.asked = list(metrics)
-        self.data, self.min_probability = data, min_probability
-        self.folder, self.reference, self.files, self.kept = folder, reference, files, frozenset(kept)
+        self.network, self.evaluator, self.data = network, evaluator, data
+        self.folder, self.files, self.kept = folder, files, frozenset(kept)
         self.bars: Bars | None = None
         self._settled = False
-        # Rows of a pass: images of the largest batch so far.
-        self._size = 1
         self._drawn: set[int] = set()
-        self._failed: set[str] = set()
 
     def on_predict_start(self) -> None:
         """Open this rank's file."""
@@ -108,17 +94,16 @@ class Scorer(LightningModule):
         self.trainer.strategy.barrier()
 
     def _rows(self, numbers: list[int], batch: Batch) -> list[dict[str, Any]]:
-        asked = asked_of(batch, self.target, self.model, self.network.head, self.min_probability)
+        head, normalisation = self.network.head, self.network.normalisation
+        asked, unsure = self.evaluator.select(self.model, batch, head)
         rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
-        if asked.probability is not None:
-            sure = asked.probability >= self.min_probability
-            for place, row in _left_over(asked, ~sure):
+        if unsure is not None:
+            for place, row in _left_over(unsure):
                 rows[numbers[place]].append(row)
-            asked = asked.rows(sure)
-        self._size = max(self._size, len(batch))
         self._drawn = set()
-        for part in asked.split(self._size):
-            for place, row in self._scored(numbers, part):
+        for explained in self.evaluator.explain(self.model, asked, head, normalisation):
+            self._check_fit(explained)
+            for place, row in self._scored(numbers, explained):
                 rows[numbers[place]].append(row)
         for number, own in rows.items():
             # An image that nothing is asked of is done, too.
@@ -127,86 +112,43 @@ class Scorer(LightningModule):
             rows[number] = [row | name for row in own]
         return [row for own in rows.values() for row in own]
 
-    def _scored(self, numbers: list[int], asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Place in the batch and row, for every method."""
-        batch = asked.batch
-        found = self._explain(batch, batch.label if self.target == "label" else None)
+    def _check_fit(self, explained: Explained) -> None:
+        """Refuse a network of which the first images show that no method works on it."""
+        left_out = [e for e in self.evaluator.explainers if e.name not in explained.explanations]
+        others = [e for e in self.evaluator.explainers if e not in left_out and not isinstance(e, BASELINES)]
+        if left_out and not others and not self._settled:
+            raise ValueError(f"No method fits {self.network.label}: the log says why, name others by --methods.")
         self._settled = True
-        batch = batch.about(next(iter(found.values())).target)
-        reference = None
-        if self.reference:
-            same = replace(batch, label=next(iter(found.values())).target)
-            reference = self.reference.masks(same, self.network.normalisation)
-        columns: dict[str, dict[str, list[str]]] = {}
-        for explainer in (each for each in self.explainers if each.name in found):
-            seen = Explained(
-                batch,
-                explainer,
-                found[explainer.name],
-                self.model,
-                self.network.head,
-                self.network.normalisation,
-                reference,
-            )
-            columns[explainer.name] = self._measured(seen)
-        for row, place in enumerate(asked.owner.tolist()):
+
+    def _scored(self, numbers: list[int], explained: Explained) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Place in the batch and row, for every method."""
+        explainers, found = self.evaluator.explainers, explained.explanations
+        columns = {e.name: self._measured(explained, e) if e.name in found else {} for e in explainers}
+        failed = {e.name: explained.failed(e.name).tolist() for e in explainers}
+        for row, place in enumerate(explained.asked.owner.tolist()):
             # Of the categories of an image, the first is drawn.
-            if numbers[place] in self.kept and place not in self._drawn:
+            if numbers[place] in self.kept and place not in self._drawn and found:
                 self._drawn.add(place)
                 keep_maps(self.folder.path, numbers[place], found, row)
-            for name, explanation in found.items():
-                facts = _facts(row, batch, name, explanation)
-                yield place, facts | {key: cells[row] for key, cells in columns[name].items()}
+            for explainer in explainers:
+                facts = _facts(row, explained.batch, found.get(explainer.name))
+                facts |= {"method": explainer.name, "failed": int(failed[explainer.name][row])}
+                yield place, facts | {key: cells[row] for key, cells in columns[explainer.name].items()}
 
-    def _explain(self, batch: Batch, targets: Tensor | None) -> dict[str, Explanation]:
-        settings = {"head": self.network.head, "normalisation": self.network.normalisation}
-        try:
-            return explain(self.model, batch.image, self.explainers, targets, **settings)
-        except (ValueError, KeyError) as error:
-            found, reasons = {}, {}
-            for explainer in self.explainers:
-                try:
-                    found |= explain(self.model, batch.image, [explainer], targets, **settings)
-                except (ValueError, KeyError) as reason:
-                    reasons[explainer] = reason.args[0]
-            if not found:
-                raise error
-        for explainer, reason in reasons.items():
-            self._leave_out(explainer, reason, len(batch))
-        if not self._settled:
-            # What fails on the first images does not fit; later on it may be the images.
-            self.explainers = [explainer for explainer in self.explainers if explainer.name in found]
-            if all(isinstance(explainer, BASELINES) for explainer in self.explainers):
-                raise ValueError(f"No method fits {self.network.label}: name others by --methods.")
-        return found
-
-    def _leave_out(self, explainer: Explainer, reason: str, images: int) -> None:
-        """Say why a method is missing, once."""
-        if explainer.name not in self._failed:
-            what = f"fails on {images} or more images of" if self._settled else "does not fit"
-            print(f"{explainer.label} {what} {self.network.label}: {reason}", file=sys.stderr)
-        self._failed.add(explainer.name)
-
-    def _measured(self, seen: Explained) -> dict[str, list[str]]:
+    def _measured(self, explained: Explained, explainer: Explainer) -> dict[str, list[str]]:
         """Cells of each column; blank for images that are not annotated."""
-        batch, cells = seen.batch, {}
-        everyone = torch.ones(len(batch), dtype=torch.bool, device=batch.image.device)
-        annotated = batch.has_mask if batch.mask is not None else ~everyone
-        for metric in self.asked:
-            rows = annotated if "masks" in reads(metric) else everyone
-            values = torch.full((len(metric.parts), len(batch)), torch.nan, dtype=torch.float64)
-            if rows.any() and applies(metric, seen.explainer):
-                values[:, rows.cpu()] = metric.measure(**seen.evidence(metric, rows)).double().cpu()
-            else:
-                rows = ~everyone
-            for column, line in zip(columns_of(metric), values.tolist()):
-                cells[column] = [repr(value) if there else "" for value, there in zip(line, rows.tolist())]
+        inputs, cells = explained.inputs(explainer), {}
+        annotated, everyone = positions(explained.annotated, torch.ones_like(explained.annotated))
+        for metric in self.evaluator.metrics_of(explainer):
+            rows = annotated if "masks" in metric.inputs else everyone
+            values = [[""] * len(everyone) for _ in metric.parts]
+            if len(rows):
+                measured = self.evaluator.measure(metric, inputs, rows).double().tolist()
+                for column, line in zip(values, measured):
+                    for row, value in zip(rows.tolist(), line):
+                        column[row] = repr(value)
+            cells |= dict(zip(columns_of(metric), values))
         return cells
-
-
-def applies(metric: ImageMetric, explainer: Explainer) -> bool:
-    """Whether a metric says anything of a method: a map that reads no network does not change with it."""
-    return "explain" not in reads(metric) or not isinstance(explainer, BASELINES)
 
 
 def columns_of(metric: ImageMetric) -> list[str]:
@@ -214,23 +156,24 @@ def columns_of(metric: ImageMetric) -> list[str]:
     return [metric.name if part == metric.parts[0] else f"{metric.name}_{part}" for part in metric.parts]
 
 
-def _left_over(asked: Asked, rows: Tensor) -> Iterator[tuple[int, dict[str, Any]]]:
+def _left_over(asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
     """Place in the batch and row, without a method, for what the network is not sure enough of."""
     label = asked.batch.label
-    labels = label[rows].tolist() if label.ndim == 1 else [""] * int(rows.sum())
-    for place, label, probability in zip(asked.owner[rows].tolist(), labels, asked.probability[rows].tolist()):
+    labels = label.tolist() if label.ndim == 1 else [""] * len(label)
+    for place, label, probability in zip(asked.owner.tolist(), labels, asked.probability.tolist()):
         yield place, {"method": "", "label": label, "probability": repr(probability)}
 
 
-def _facts(row: int, batch: Batch, name: str, explanation: Explanation) -> dict[str, Any]:
-    several = batch.truth.ndim > 1
+def _facts(row: int, batch: Batch, explanation: Explanation | None) -> dict[str, Any]:
+    label = int(batch.label[row]) if batch.label.ndim == 1 else ""
+    if explanation is None:
+        return {"label": label}
     return {
-        "label": int(batch.label[row]) if batch.label.ndim == 1 else "",
+        "label": label,
         "target": int(explanation.target[row]),
         # The most probable of several right answers is not the answer.
-        "predicted": "" if several else int(explanation.predicted[row]),
+        "predicted": "" if batch.truth.ndim > 1 else int(explanation.predicted[row]),
         "probability": repr(float(explanation.probability[row])),
-        "method": name,
         "degenerate": int(explanation.degenerate[row]),
     }
 

@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 
 from livecam.core.validation import check_count, check_number
 from livecam.evaluation.datasets import choose, data_for, images_of, part_of, run_data
-from livecam.evaluation.evaluator import check_metrics, reads
+from livecam.evaluation.evaluator import Evaluator, check_metrics
+from livecam.evaluation.fault_tolerance import Explaining
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.results import NetworkScores
@@ -17,9 +18,11 @@ from livecam.evaluation.score_store import ScoreFolder, fingerprint, settings_of
 from livecam.evaluation.scoring_module import Scorer, columns_of, run
 from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
+from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric, ReferenceLocalizationScore
 from livecam.metrics.image_metric import metrics_by_names
 from livecam.report.drawing.strips import printed_names
+from livecam.runtime.failures import Failures
 from livecam.runtime.progress import listed
 
 SHOWN = 6
@@ -113,23 +116,23 @@ class Question:
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)
-        scorer = Scorer(
-            network,
+        evaluator = Evaluator(
             self.explainers,
             self.metrics,
             self.target,
-            store,
-            self._reference(network),
-            [photo.path for photo in photos] if photos else None,
-            shown,
-            data,
+            Explaining(Failures(strict=False)),
             self.min_probability,
+            self._reference(network),
         )
+        scorer = Scorer(network, evaluator, store, [photo.path for photo in photos] if photos else None, shown, data)
         run(scorer, loader, indices, trainer, self.batch_size)
         wanted = set(indices)
         rows = (row for index, group in store.images() if index in wanted for row in group)
         methods = [explainer.name for explainer in self.explainers]
         scores = NetworkScores(network.label, rows, methods, self.metrics)
+        asked = [explainer.name for explainer in self.explainers if not isinstance(explainer, BASELINES)]
+        if all(0 < scores.asked[name] == scores.failed[name] for name in asked) and asked:
+            raise ValueError(f"Every map of {network.label} failed: the log says why.")
         return Scored(network, scores, loader.dataset, indices, shown, folder)
 
     def _reference(self, network: Network) -> ReferenceMask | None:
@@ -178,7 +181,7 @@ def question(
     asked = metrics_by_names(words)
     if not asked:
         raise ValueError("No metric was named: --metrics takes names separated by commas, such as localization.")
-    if reference and not any("reference" in reads(metric) for metric in asked):
+    if reference and not any("reference" in metric.inputs for metric in asked):
         words.append(ReferenceLocalizationScore.name)
         asked.append(ReferenceLocalizationScore())
     check_metrics(asked, reference)

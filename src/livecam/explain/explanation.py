@@ -101,7 +101,11 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
     """Explain by one method from a pass that has been recorded for it already."""
     raw, details = explainer.result(recording)
     # A method may have worked elsewhere; what is made of maps belongs beside the images.
-    raw = raw.detach().to(recording.images.device)
+    return explanation_of(recording, raw.detach().to(recording.images.device), details)
+
+
+def explanation_of(recording: Recording, raw: Tensor, details: dict[str, Any] | None = None) -> Explanation:
+    """Raw maps ``(N, h, w)`` beside what the network answered in that pass."""
     return Explanation(
         raw=raw,
         size=tuple(recording.images.shape[-2:]),
@@ -110,7 +114,7 @@ def explain_recording(explainer: Explainer, recording: Recording) -> Explanation
         score=recording.head.score(recording.logits, recording.targets).float(),
         probability=recording.head.probability(recording.logits, recording.targets).float(),
         degenerate=is_degenerate(raw),
-        details=details,
+        details=details or {},
     )
 
 

@@ -3,8 +3,12 @@
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
@@ -58,3 +62,28 @@ class Failures:
             yield
         except Exception:
             self(sentence)
+
+
+def together_or_alone(
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item]], Result],
+    broken: Callable[[Exception], Sequence[Item]],
+    alone: Callable[[Item, Callable[[], Result]], Result | None],
+) -> list[Result]:
+    """Work on all items at once; where one of them breaks that for all, on each by itself.
+
+    Args:
+        items: What is worked on.
+        work: The work on any of them.
+        broken: Told of the exception; says which items go on alone, or raises.
+        alone: Does the work on a single item, and keeps its failure: None then.
+
+    Returns:
+        One result of all, or one of each item that works.
+    """
+    try:
+        return [work(items)]
+    except Exception as error:
+        items = broken(error)
+    results = [alone(item, lambda item=item: work([item])) for item in items]
+    return [result for result in results if result is not None]
