@@ -78,7 +78,7 @@ class ExplanationScores(LiveExplanation):
         self._baseline = own if baseline and own.name not in taken else None
         controls = [self._baseline] if self._baseline else []
         self._evaluator = Evaluator(
-            [*self.explainers, *controls], self.metrics, target, self._explaining, min_probability, reference
+            [*self.explainers, *controls], self.metrics, target, self._failed, min_probability, reference
         )
         self._running: dict[str, dict[str, ImageMetric]] = {}
         self._position = 0

@@ -69,9 +69,9 @@ def test_first_batches_only(make_trainer, shapes_module, shapes_data):
 def test_a_slice_is_spread_over_the_set(make_trainer, shapes_module, few, chosen):
     data = PlantedShapesData(image_size=32, train_length=4, val_length=13, batch_size=2)
     scores, seen = ExplanationScores([GradCAM()], batches=few), []
-    explain_batch = scores.explain
-    scores.explain = lambda trainer, module, batch: (
-        seen.append(batch.index.tolist()) or explain_batch(trainer, module, batch)
+    explain_rows = scores._evaluator.explain
+    scores._evaluator.explain = lambda module, asked, *rest: (
+        seen.append(asked.batch.index.tolist()) or explain_rows(module, asked, *rest)
     )
     make_trainer(callbacks=[scores]).validate(shapes_module(), datamodule=data, verbose=False)
     assert seen == [list(range(13))[2 * number : 2 * number + 2] for number in chosen]

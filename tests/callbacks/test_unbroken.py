@@ -57,9 +57,7 @@ def told(caplog, word):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_maps_of_nan_are_told_once_and_left_out(
-    value, make_trainer, picture_logger, shapes_module, shapes_data, caplog
-):
+def test_maps_of_nan_are_told_once_and_counted(value, make_trainer, picture_logger, shapes_module, shapes_data, caplog):
     methods = [Dark(value=value), GradCAM()]
     gallery, scores = ExplanationGallery(methods, samples=2), ExplanationScores(methods)
     trainer = make_trainer(callbacks=[gallery, scores], logger=picture_logger)
@@ -68,8 +66,9 @@ def test_maps_of_nan_are_told_once_and_left_out(
     (sentence,) = told(caplog, "'dark'")
     assert "maps are NaN or infinite" in sentence and "Traceback" in sentence and "diverged" not in sentence
     assert trainer.current_epoch == 2 and trainer.state.finished
-    assert list(gallery._last[0].overlays) == ["Grad-CAM"]
-    assert "dark" not in scores.results["sharpness"] and "gradcam" in scores.results["sharpness"]
+    assert list(gallery._last[0].overlays) == ["Dark", "Grad-CAM"]
+    assert scores.results["sharpness_undefined"]["dark"] == 12 and "gradcam" in scores.results["sharpness"]
+    assert "val/sharpness/dark" not in trainer.callback_metrics
     assert trainer.callback_metrics["val/failed_maps"] == 12
 
 

@@ -13,12 +13,18 @@ from livecam.commands.photos import read_photos
 from livecam.core.normalization import Normalisation
 from livecam.evaluation.loaded_network import Network
 from livecam.explain import CAM, Explainer, GradCAM, explain
+from livecam.runtime.failures import tell_anew as reset_told
 
 HALF = Normalisation((0.5,) * 3, (0.25,) * 3)
 
 
 def network(make, label, size=24):
     return Network(build(make), "softmax", 4, None, size, "stretch", HALF, label, "memory")
+
+
+@pytest.fixture(autouse=True)
+def nothing_told():
+    reset_told()
 
 
 @pytest.fixture
@@ -67,35 +73,55 @@ def test_every_network_is_explained_as_it_is_alone(two, photos):
         assert view.samples[0].pixels.shape == images.shape[1:]
 
 
-def test_a_layer_that_only_one_has(two, photos, capsys):
+def test_a_layer_that_only_one_has(two, photos, caplog):
     named = GradCAM(layer="early", name="gradcam_early")
     viewers = Viewers(two, [named, GradCAM()], None)
     for _ in range(2):
         plain, deep = viewers.look(photos)
         assert list(plain.explanations) == ["gradcam"] and list(deep.explanations) == ["gradcam_early", "gradcam"]
         assert list(plain.samples[0].overlays) == [viewers.printed["gradcam"]]
-    told = capsys.readouterr().err
-    assert told.count("does not fit") == 1 and told.startswith("Grad-CAM does not fit plain: The model has no layer")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Explainer 'gradcam_early' failed and is left out. The model has no layer")
+    assert record.exc_info
 
 
-def test_a_method_may_refuse_late(two, photos, capsys):
+def test_a_method_may_refuse_late(two, photos, caplog):
     viewers = Viewers(two, [Moody("early"), GradCAM()], None)
     assert [list(view.explanations) for view in viewers.look(photos)] == [["moody", "gradcam"], ["gradcam"]]
-    assert capsys.readouterr().err == "Moody does not fit deep: not today\n"
+    assert [record.getMessage() for record in caplog.records] == ["Explainer 'moody' failed and is left out. not today"]
+    viewers.check()
 
 
-def test_what_fits_none_is_raised(two, photos):
-    with pytest.raises(KeyError, match="nowhere"):
-        Viewers(two, [GradCAM(), GradCAM(layer="nowhere", name="typo")], None).look(photos)
-    with pytest.raises(ValueError, match="not today"):
-        Viewers(two[1:], [GradCAM(), Moody("early")], None).look(read_photos([(photos[0].path, "0")], two[1:]))
+def test_where_nothing_fits_it_is_said_why(two, photos):
+    with pytest.raises(ValueError, match="No method fits plain, deep: The model has no layer 'nowhere'"):
+        Viewers(two, [GradCAM(layer="nowhere", name="typo")], None).look(photos)
+    with pytest.raises(ValueError, match="No method fits deep: not today"):
+        Viewers(two[1:], [Moody("early")], None).look(read_photos([(photos[0].path, "0")], two[1:]))
 
 
-def test_a_failure_after_the_first_batch_is_no_misfit(two, photos):
+def test_what_fails_after_the_first_batch_leaves_no_gap(two, photos, caplog):
     viewers = Viewers(two, [Moody("early", patience=1), GradCAM()], None)
     viewers.look(photos)
-    with pytest.raises(ValueError, match="not today"):
-        viewers.look(photos)
+    for view in viewers.look(photos):
+        assert list(view.explanations) == ["moody", "gradcam"]
+        failed = view.network.label == "deep"
+        assert view.explanations["moody"].degenerate.tolist() == [failed] * 3
+        assert (view.explanations["moody"].map == 0).all() == failed
+    viewers.check()
+
+
+def test_where_every_map_failed_it_is_said(two, photos):
+    class Dark(Moody):
+        def explain(self, recording):
+            return recording.images.mean(1) * torch.nan
+
+    mixed = Viewers(two, [Dark("early"), GradCAM()], None)
+    mixed.look(photos)
+    mixed.check()
+    dark = Viewers(two, [Dark("early")], None)
+    dark.look(photos)
+    with pytest.raises(ValueError, match="Every map failed"):
+        dark.check()
 
 
 def test_photos_are_read_once_for_all_and_the_unreadable_named(tmp_path, two, capsys):

@@ -19,16 +19,19 @@ from livecam.models import build_model
 from livecam.training.checkpoint import load_classifier
 
 
-def test_methods_that_do_not_fit_are_said_once_and_the_others_scored(here, capsys):
+def test_methods_that_do_not_fit_are_said_once_and_the_others_scored(here, capsys, caplog):
     torch.save(build(build_model, "torchvision/squeezenet1_1", 4).state_dict(), "squeezenet.pth")
     named = ["--model", "torchvision/squeezenet1_1", "--weights", "squeezenet.pth", "--num_classes", "4"]
     args = ["score", *named, "--image_size", "48", *PLANTED, *LOCALIZATION, "--batch_size", "4"]
     cli.explain([*args, "--methods", "cam,gradcam"])
     told = capsys.readouterr()
-    assert told.err.count("CAM does not fit torchvision/squeezenet1_1: CAM needs a head of global average") == 1
+    assert caplog.text.count("'cam' failed and is left out. CAM needs a head of global average") == 1
+    assert "Traceback" in caplog.text and "CAM does not fit" in told.out and "Grad-CAM does not fit" not in told.out
     rows = rows_of("scores/scores.csv")
-    assert {method for _, method in rows} == {"gradcam", "centred_gaussian"} and len(rows) == 24
-    assert {row["of"] for row in rows.values()} == {"2"}
+    assert {method for _, method in rows} == {"gradcam", "cam", "centred_gaussian"} and len(rows) == 36
+    assert {row["of"] for row in rows.values()} == {"3"}
+    assert {method for (_, method), row in rows.items() if row["failed"] == "1"} == {"cam"}
+    assert summary()["failed_maps"] == {"cam": 12, "gradcam": 0, "centred_gaussian": 0}
     assert list(summary()["metrics"]["localization"]) != [] and "cam" not in summary()["metrics"]["localization"]
 
 

@@ -19,7 +19,13 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",), exclude
 def image(index: int, file: str = "", methods=("cam", "gradcam"), value: float = 0.123456789) -> list[dict]:
     """Rows of one image, as a scorer writes them."""
     facts = {"index": index, "file": file, "label": 1, "target": 1, "predicted": 0, "probability": repr(value)}
-    scores = {"degenerate": 0, "of": len(methods), "localization": repr(value + index), "localization_chance": ""}
+    scores = {
+        "degenerate": 0,
+        "failed": 0,
+        "of": len(methods),
+        "localization": repr(value + index),
+        "localization_chance": "",
+    }
     return [facts | {"method": method} | scores for method in methods]
 
 

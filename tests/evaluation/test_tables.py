@@ -34,7 +34,7 @@ def answer(name: str, hits: int, of: int, kind: str, value: float = 0.5):
     """Scores of a network that answers so many images right."""
     rows = [
         {"index": str(i), "label": "0", "predicted": str(int(i >= hits)), "target": "0", "method": "cam"}
-        | {"degenerate": "0", **dict.fromkeys(columns_of(Sharpness()), repr(value))}
+        | {"degenerate": "0", "failed": "0", **dict.fromkeys(columns_of(Sharpness()), repr(value))}
         for i in range(of)
     ]
     network = SimpleNamespace(label=name, kind=kind, mark=name)

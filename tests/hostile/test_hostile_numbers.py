@@ -59,19 +59,27 @@ def diverged(here):
 @pytest.mark.parametrize("methods", ["gradcam,gradcam_pp,xgradcam", "input_x_gradient,smoothgrad,excitation_backprop"])
 def test_a_network_of_nan_is_explained_by_nothing(diverged, capsys, methods):
     photo(diverged / "a.png", size=(40, 40))
-    cli.explain(["maps", "a.png", "--checkpoint", "net.ckpt", "--methods", methods, "--device", "cpu"])
-    assert "1 photo explained" in capsys.readouterr().out
+    args = ["maps", "a.png", "--checkpoint", "net.ckpt", "--methods", methods, "--device", "cpu"]
+    with pytest.raises(SystemExit) as stop:
+        cli.explain(args)
+    # All is drawn, and the command does not pass for one that went well.
+    told = capsys.readouterr()
+    assert stop.value.code == 2 and "1 photo explained" in told.out
+    assert told.err.strip().splitlines()[-1] == "error: Every map failed: the log says why."
     with np.load("explanations/maps.npz") as arrays:
         found = {name: arrays[name] for name in arrays.files if arrays[name].ndim == 3}
     assert len(found) == 3 and all((array == 0).all() for array in found.values())
 
 
 def test_scores_of_a_network_of_nan_are_undefined_and_counted(diverged):
-    cli.explain(
+    args = (
         ["score", "--checkpoint", "net.ckpt", "--data", "PlantedShapesData", "--data.image_size", "32",
          "--data.val_length", "4", "--methods", "gradcam", "--metrics", "localization,insertion_deletion,confidence",
          "--trainer.accelerator", "cpu", "--out", "scores"]
     )  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        cli.explain(args)
+    assert stop.value.code == 2
     told = json.loads((diverged / "scores" / "summary.json").read_text())["metrics"]
     for metric in ("localization", "insertion_deletion", "confidence"):
         assert (told[metric]["gradcam"]["n"], told[metric]["gradcam"]["undefined"]) == (0, 4)

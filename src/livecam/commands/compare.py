@@ -91,6 +91,7 @@ def compare(
     answers = [asked.ask(network, Path(out) / network.slug, runner) for network in networks]
     if runner.is_global_zero:
         _report(asked, answers, Path(out))
+    asked.check(answers)
 
 
 def _report(asked: Question, answers: list[Scored], folder: Path) -> None:

@@ -136,7 +136,8 @@ class NetworkExplainer:
         self.maps = self.failed = 0
         """How many maps there are, and how many of them are NaN or infinite."""
         self._settled = False
-        self._explaining = Explaining(Failures(strict=False))
+        self.failures = Failures(strict=False)
+        self._explaining = Explaining(self.failures)
 
     def explain(self, images: Tensor, target: int | None) -> tuple[Explanation, dict[str, Explanation]]:
         """Explain images ``(N, 3, S, S)`` for one class, or for the predicted one of each.
@@ -165,7 +166,7 @@ def check_fitting(explainers: Sequence[NetworkExplainer]) -> None:
     """
     if not any(one.fitting for one in explainers):
         labels = ", ".join(one.network.label for one in explainers)
-        raise ValueError(f"No method fits {labels}: the log says why, name others by --methods.")
+        raise ValueError(f"No method fits {labels}: {explainers[-1].failures.latest}")
 
 
 def check_maps(explainers: Sequence[NetworkExplainer]) -> None:

@@ -97,6 +97,7 @@ def score(
     answer = asked.ask(network, Path(out), runner)
     if runner.is_global_zero:
         _report(asked, answer, Path(out), against)
+    asked.check([answer])
 
 
 def _report(asked: Question, answer: Scored, folder: Path, against: str | None) -> None:

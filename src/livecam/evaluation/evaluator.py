@@ -18,7 +18,7 @@ from livecam.explain import Explainer, Explanation, explain
 from livecam.explain.forward_reuse import Heard
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
-from livecam.runtime.failures import tell
+from livecam.runtime.failures import Failures, tell
 from livecam.runtime.model_state import as_input, undisturbed
 
 
@@ -163,7 +163,7 @@ class Evaluator:
         explainers: Methods, each under its own name.
         metrics: What is measured of their maps.
         target: ``label`` or ``predicted``: the explained class.
-        explaining: Explains by every method that works.
+        failures: What becomes of exceptions of methods.
         min_probability: Least probability of the explained class.
         source: Another network's maps, for metrics that compare with them.
     """
@@ -173,12 +173,12 @@ class Evaluator:
         explainers: Sequence[Explainer],
         metrics: Sequence[ImageMetric],
         target: str,
-        explaining: Explaining,
+        failures: Failures,
         min_probability: float = 0.0,
         source: MaskSource | None = None,
     ) -> None:
         self.explainers, self.target, self.min_probability = list(explainers), target, min_probability
-        self.source, self._explaining = source, explaining
+        self.source, self.failures, self._explaining = source, failures, Explaining(failures)
         # Copies: the chunk of one that runs out of memory gets smaller, for good.
         self._metrics = {metric.name: metric.clone() for metric in metrics}
         # Rows of a pass: images of the largest batch so far.

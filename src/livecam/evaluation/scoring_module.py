@@ -11,7 +11,6 @@ import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from livecam.core.batch import Batch, read_batch
@@ -117,7 +116,7 @@ class Scorer(LightningModule):
         left_out = [e for e in self.evaluator.explainers if e.name not in explained.explanations]
         others = [e for e in self.evaluator.explainers if e not in left_out and not isinstance(e, BASELINES)]
         if left_out and not others and not self._settled:
-            raise ValueError(f"No method fits {self.network.label}: the log says why, name others by --methods.")
+            raise ValueError(f"No method fits {self.network.label}: {self.evaluator.failures.latest}")
         self._settled = True
 
     def _scored(self, numbers: list[int], explained: Explained) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """What ``score`` and ``compare`` ask of a network: which methods, which metrics, on which images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from torch.utils.data import Dataset
 from livecam.core.validation import check_count, check_number
 from livecam.evaluation.datasets import choose, data_for, images_of, part_of, run_data
 from livecam.evaluation.evaluator import Evaluator, check_metrics
-from livecam.evaluation.fault_tolerance import Explaining
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.results import NetworkScores
@@ -120,7 +120,7 @@ class Question:
             self.explainers,
             self.metrics,
             self.target,
-            Explaining(Failures(strict=False)),
+            Failures(strict=False),
             self.min_probability,
             self._reference(network),
         )
@@ -130,10 +130,18 @@ class Question:
         rows = (row for index, group in store.images() if index in wanted for row in group)
         methods = [explainer.name for explainer in self.explainers]
         scores = NetworkScores(network.label, rows, methods, self.metrics)
-        asked = [explainer.name for explainer in self.explainers if not isinstance(explainer, BASELINES)]
-        if all(0 < scores.asked[name] == scores.failed[name] for name in asked) and asked:
-            raise ValueError(f"Every map of {network.label} failed: the log says why.")
         return Scored(network, scores, loader.dataset, indices, shown, folder)
+
+    def check(self, answers: Sequence[Scored]) -> None:
+        """Say so where every map failed, beside those that read no network.
+
+        Raises:
+            ValueError: Since whoever runs the command would take what is left for scores.
+        """
+        names = [explainer.name for explainer in self.explainers if not isinstance(explainer, BASELINES)]
+        pairs = [(answer.scores, name) for answer in answers for name in names]
+        if names and all(0 < scores.asked[name] == scores.failed[name] for scores, name in pairs):
+            raise ValueError("Every map failed: the log says why.")
 
     def _reference(self, network: Network) -> ReferenceMask | None:
         if not self.reference:

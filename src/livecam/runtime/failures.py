@@ -43,6 +43,8 @@ class Failures:
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
+        self.latest = ""
+        """The latest exception's own words."""
 
     def __call__(self, sentence: str) -> None:
         """Deal with the exception being handled, whichever callback met it.
@@ -53,7 +55,8 @@ class Failures:
         if self.strict:
             raise
         cause = sys.exc_info()[1]
-        tell(sentence, str(cause.args[0] if isinstance(cause, KeyError) else cause))
+        self.latest = str(cause.args[0] if isinstance(cause, KeyError) else cause)
+        tell(sentence, self.latest)
 
     @contextmanager
     def spared(self, sentence: str) -> Iterator[None]:
