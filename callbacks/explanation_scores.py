@@ -16,7 +16,7 @@ from livecam.callbacks.base import LiveExplanation, Target, genuine
 from livecam.core.batch import Batch, read_batch
 from livecam.core.normalization import Normalisation
 from livecam.core.validation import check_number
-from livecam.evaluation.evaluator import Evaluator, Explained, MaskSource, check_metrics, positions
+from livecam.evaluation.evaluator import Evaluator, Explained, MaskSource, check_metrics
 from livecam.explain import Explainer
 from livecam.explain.forward_reuse import OwnForward
 from livecam.explain.methods.controls import CentredGaussian
@@ -169,25 +169,18 @@ class ExplanationScores(LiveExplanation):
     def _add(self, explained: Explained, keep: Tensor) -> None:
         for explainer in self.explainers:
             self._left_out.failed += (keep & explained.failed(explainer.name)).sum()
-        annotated = keep & explained.annotated
-        self._left_out.unannotated += (keep & ~annotated).sum()
+        self._left_out.unannotated += (keep & ~explained.annotated).sum()
         if self.reference and explained.explanations:
             with self.spared("asking the reference"):
                 explained.reference  # noqa: B018  kept by the property, for all metrics and methods
-        known, whole = positions(annotated, keep)
-        for explainer in self._evaluator.explainers:
-            if explainer.name not in explained.explanations:
+        for inputs, metric, rows in self._evaluator.jobs(explained, keep):
+            method = inputs.explainer.name
+            running = self._running[method].get(metric.name)
+            if running is None or ("reference" in metric.inputs and "reference" not in vars(explained)):
                 continue
-            inputs, running = explained.inputs(explainer), self._running[explainer.name]
-            for metric in self._evaluator.metrics_of(explainer):
-                rows = known if "masks" in metric.inputs else whole
-                unreferenced = "reference" in metric.inputs and "reference" not in vars(explained)
-                if metric.name not in running or unreferenced or not len(rows):
-                    continue
-                # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
-                left_out = f"Metric {metric.name!r} failed for {explainer.name!r}, images are left out."
-                with self._failed.spared(left_out):
-                    inputs.add_to(running[metric.name], self._evaluator.measure(metric, inputs, rows), rows)
+            # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
+            with self._failed.spared(f"Metric {metric.name!r} failed for {method!r}, images are left out."):
+                inputs.add_to(running, self._evaluator.measure(metric, inputs, rows), rows)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reduce over ranks and log; every rank takes part."""

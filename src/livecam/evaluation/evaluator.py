@@ -99,14 +99,22 @@ class Explained:
             return torch.ones_like(self.asked.owner, dtype=torch.bool)
         return ~is_finite(self.explanations[method].raw)
 
-    def inputs(self, explainer: Explainer) -> "MetricInputs":
-        """What metrics are given of one method; its enlarged maps live as long as that."""
-        return MetricInputs(self, explainer, replace(self.explanations[explainer.name]))
+    def places(self, keep: Tensor | None) -> dict[str, list[Tensor]]:
+        """By method, where there are sound maps, and where annotated ones, ``(n,)`` each; one wait for the device."""
+        sound = [~self.failed(name) if keep is None else keep & ~self.failed(name) for name in self.explanations]
+        chosen = [[rows, rows & self.annotated] for rows in sound]
+        if not chosen:
+            return {}
+        found = torch.stack([torch.stack(pair) for pair in chosen]).cpu()
+        device = self.asked.owner.device
+        return {
+            name: [rows.nonzero()[:, 0].to(device) for rows in pair] for name, pair in zip(self.explanations, found)
+        }
 
 
 @dataclass
 class MetricInputs:
-    """The maps of one method, with what metrics set them against.
+    """The maps of one method, with what metrics set them against; its enlarged maps live as long as that.
 
     Args:
         explained: The rows.
@@ -245,10 +253,26 @@ class Evaluator:
                 part = replace(part, batch=batch.about(next(iter(explanations.values())).target))
             yield Explained(part, explanations, model, head, normalisation, self.source)
 
-    def metrics_of(self, explainer: Explainer) -> list[ImageMetric]:
-        """Metrics that say anything of a method: a map that reads no network does not change with it."""
-        control = isinstance(explainer, BASELINES)
-        return [metric for metric in self._metrics.values() if not (control and "explain" in metric.inputs)]
+    def jobs(
+        self, explained: Explained, keep: Tensor | None = None
+    ) -> Iterator[tuple[MetricInputs, ImageMetric, Tensor]]:
+        """What is to be measured: inputs of each method, a metric, and the rows ``(n,)`` at ascending places.
+
+        A map that failed is no map: it is counted as such, and not measured.
+
+        Args:
+            explained: The rows.
+            keep: Which of them count, ``(M,)`` bool; None takes all.
+        """
+        rows = explained.places(keep)
+        for explainer in (e for e in self.explainers if e.name in explained.explanations):
+            inputs = MetricInputs(explained, explainer, replace(explained.explanations[explainer.name]))
+            # A map that reads no network does not change with it.
+            fixed = isinstance(explainer, BASELINES)
+            for metric in (m for m in self._metrics.values() if not (fixed and "explain" in m.inputs)):
+                places = rows[explainer.name]["masks" in metric.inputs]
+                if len(places):
+                    yield inputs, metric, places
 
     def measure(self, metric: ImageMetric, inputs: MetricInputs, rows: Tensor) -> Tensor:
         """Values ``(parts, n)`` of the rows at ascending places ``(n,)``; what memory does not hold goes by halves."""
@@ -264,12 +288,6 @@ class Evaluator:
         if chunk > 1:
             metric.chunk = chunk // 2
         return torch.cat([self.measure(metric, inputs, part) for part in rows.chunk(2)], 1)
-
-
-def positions(*chosen: Tensor) -> list[Tensor]:
-    """Where each of several ``(M,)`` bool tensors holds; one wait for the device, however many they are."""
-    found = torch.stack(chosen).cpu()
-    return [each.nonzero()[:, 0].to(chosen[0].device) for each in found]
 
 
 def check_metrics(metrics: Sequence[ImageMetric], reference: object | None) -> None:

@@ -132,7 +132,7 @@ class NetworkScores:
             self.failed[row["method"]] += row["failed"] == "1"
             if not row["method"]:
                 self.unsure += row["probability"] != ""
-            elif row["target"]:
+            elif row["failed"] != "1":
                 yield row
 
     def knows(self, method: str) -> bool:

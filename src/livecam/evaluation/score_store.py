@@ -25,7 +25,7 @@ FACTS = ("index", "file", "label", "target", "predicted", "probability", "method
 """What a row says beside scores; ``of`` is the number of rows that its image has, one for each method and category.
 
 A row without a method says that nothing was explained: the image has no category, or the network is not sure of it. A
-method that ``failed`` on an image has no scores there, or undefined ones where its map is NaN.
+method that ``failed`` on an image, or gave a map of NaN or infinity, has no scores there.
 """
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from torch.utils.data import DataLoader
 
 from livecam.core.batch import Batch, read_batch
 from livecam.evaluation.datasets import Numbered
-from livecam.evaluation.evaluator import Asked, Evaluator, Explained, positions
+from livecam.evaluation.evaluator import Asked, Evaluator, Explained
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.score_store import ScoreFolder, keep_maps
-from livecam.explain import Explainer, Explanation
+from livecam.explain import Explanation
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
 from livecam.runtime.progress import Bars, reporting_to
@@ -122,7 +123,11 @@ class Scorer(LightningModule):
     def _scored(self, numbers: list[int], explained: Explained) -> Iterator[tuple[int, dict[str, Any]]]:
         """Place in the batch and row, for every method."""
         explainers, found = self.evaluator.explainers, explained.explanations
-        columns = {e.name: self._measured(explained, e) if e.name in found else {} for e in explainers}
+        cells: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        for inputs, metric, rows in self.evaluator.jobs(explained):
+            measured = self.evaluator.measure(metric, inputs, rows).double().T.tolist()
+            for row, values in zip(rows.tolist(), measured):
+                cells[inputs.explainer.name, row] |= dict(zip(columns_of(metric), map(repr, values)))
         failed = {e.name: explained.failed(e.name).tolist() for e in explainers}
         for row, place in enumerate(explained.asked.owner.tolist()):
             # Of the categories of an image, the first is drawn.
@@ -132,22 +137,7 @@ class Scorer(LightningModule):
             for explainer in explainers:
                 facts = _facts(row, explained.batch, found.get(explainer.name))
                 facts |= {"method": explainer.name, "failed": int(failed[explainer.name][row])}
-                yield place, facts | {key: cells[row] for key, cells in columns[explainer.name].items()}
-
-    def _measured(self, explained: Explained, explainer: Explainer) -> dict[str, list[str]]:
-        """Cells of each column; blank for images that are not annotated."""
-        inputs, cells = explained.inputs(explainer), {}
-        annotated, everyone = positions(explained.annotated, torch.ones_like(explained.annotated))
-        for metric in self.evaluator.metrics_of(explainer):
-            rows = annotated if "masks" in metric.inputs else everyone
-            values = [[""] * len(everyone) for _ in metric.parts]
-            if len(rows):
-                measured = self.evaluator.measure(metric, inputs, rows).double().tolist()
-                for column, line in zip(values, measured):
-                    for row, value in zip(rows.tolist(), line):
-                        column[row] = repr(value)
-            cells |= dict(zip(columns_of(metric), values))
-        return cells
+                yield place, facts | cells[explainer.name, row]
 
 
 def columns_of(metric: ImageMetric) -> list[str]:
