@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from livecam.core.maps import minmax
 from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM, explain, record, structure_of
 
+# In double precision, where a look-alike of a formula cannot hide behind rounding: 4500 roundings of 2^-52.
+ATOL = 1e-12
 FAMILY = (CAM(), GradCAM(), XGradCAM(), LayerCAM(), WGradCAM(), GradCAMPlusPlus())
 
 
@@ -30,29 +32,30 @@ def closed_forms(weights, features):
     }
 
 
-def check(net, images, features, weight, bias, targets, atol):
+def check(net, images, features, weight, bias, targets):
     found = explain(net, images, FAMILY, targets)
     expected = closed_forms(weight[targets], features)
     assert set(found) == set(expected)
     for name, raw in expected.items():
         scale = float(raw.abs().max()) or 1.0
-        torch.testing.assert_close(found[name].raw / scale, raw / scale, atol=atol, rtol=0, msg=lambda t, n=name: n + t)
+        torch.testing.assert_close(found[name].raw / scale, raw / scale, atol=ATOL, rtol=0, msg=lambda t, n=name: n + t)
     # CAM's completeness: its mean over positions and the bias are the logit.
     logit = net(images).detach()[torch.arange(len(images)), targets]
-    tolerance = atol * max(1.0, float(found["cam"].raw.abs().max()))
+    tolerance = ATOL * max(1.0, float(found["cam"].raw.abs().max()))
     torch.testing.assert_close(found["cam"].raw.mean((1, 2)) + bias[targets], logit, atol=tolerance, rtol=0)
-    torch.testing.assert_close(found["cam"].score, logit, atol=tolerance, rtol=0)
+    # Scores are kept in single precision, rounded once.
+    torch.testing.assert_close(found["cam"].score.double(), logit, atol=tolerance, rtol=2**-24)
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(7, 40), width=st.integers(7, 40), target=st.integers(0, 3))
 def test_toys_of_any_size_and_weights(seed, height, width, target):
-    net, images = build(GapNet, seed=seed), pictures(2, (height, width), seed)
+    net, images = build(GapNet, seed=seed).double(), pictures(2, (height, width), seed).double()
     targets = torch.tensor([target, (target + 1) % 4])
     with torch.no_grad():
         features = net.features(images)
     if features.amax() > 1e-2:
-        check(net, images, features, net.fc.weight.detach(), net.fc.bias.detach(), targets, 2e-6)
+        check(net, images, features, net.fc.weight.detach(), net.fc.bias.detach(), targets)
 
 
 NETS = {
@@ -86,8 +89,8 @@ def shufflenet_features(net, x):
 def test_torchvision_networks(name):
     path, features_of = NETS[name]
     extra = {"init_weights": False, "aux_logits": True} if name == "googlenet" else {}
-    net = build(torchvision.models.get_model, name, weights=None, num_classes=6, **extra)
-    linear, images = net.get_submodule(path), pictures(2, (64, 96))
+    net = build(torchvision.models.get_model, name, weights=None, num_classes=6, **extra).double()
+    linear, images = net.get_submodule(path), pictures(2, (64, 96)).double()
     with torch.no_grad():
         # Untrained heads hardly tell channels apart: spread their weights.
         features = features_of(net, images)
@@ -98,17 +101,18 @@ def test_torchvision_networks(name):
         cam = closed_forms(linear.weight[targets], features)["cam"]
     found = explain(net, images, [CAM(), GradCAM(), XGradCAM(), WGradCAM(), LayerCAM()], targets)
     cells, scale = features[0, 0].numel(), float(cam.abs().max())
-    torch.testing.assert_close(found["cam"].raw / scale, cam / scale, atol=2e-6, rtol=0)
-    torch.testing.assert_close(cells * found["gradcam"].raw / scale, cam.relu() / scale, atol=2e-6, rtol=0)
+    torch.testing.assert_close(found["cam"].raw / scale, cam / scale, atol=ATOL, rtol=0)
+    torch.testing.assert_close(cells * found["gradcam"].raw / scale, cam.relu() / scale, atol=ATOL, rtol=0)
     logit = net(images)[torch.arange(2), targets].detach()
     torch.testing.assert_close(
-        (found["cam"].raw.mean((1, 2)) + linear.bias[targets].detach()) / scale, logit / scale, atol=1e-5, rtol=0
+        (found["cam"].raw.mean((1, 2)) + linear.bias[targets].detach()) / scale, logit / scale, atol=ATOL, rtol=0
     )
     if name != "efficientnet_b0":
         forms = closed_forms(linear.weight.detach()[targets], features)
         for method in ("xgradcam", "layercam", "wgradcam"):
             a, b = minmax(found[method].raw), minmax(forms[method])
-            torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+            # Maps of untrained networks are faint: their contrast may be a hundredth of what it is taken from.
+            torch.testing.assert_close(a, b, atol=100 * ATOL, rtol=0)
 
 
 def test_wgradcam_weights_add_up_to_the_score_without_its_bias():
