@@ -239,7 +239,8 @@ def roundings(method, found):
 
 @every_method
 def test_10_double_precision_agrees(method):
-    net, images = build(StagedNet), pictures()
+    # Pictures that leave no ReLU and no max pool undecided: a hundred roundings of all weights flip none that shows.
+    net, images = build(StagedNet), pictures(seed=2)
     single = run(net, images, method)
     double = run(copy.deepcopy(net).double(), images.double(), method)
     assert double.map.dtype == torch.float32 and double.raw.dtype == torch.float64
