@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from livecam.commands.photos import Photo, find_photos, read_photos, stems
+from livecam.commands.photos import Photo, find_photos, inputs_of, photo_batches
 from livecam.core.files import ArrayFile, write_png
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network, load_network
@@ -15,7 +15,7 @@ from livecam.explain.feature_maps import Features, check_choice, feature_maps
 from livecam.report.drawing.feature_grid import feature_grid
 from livecam.report.drawing.strips import samples_of
 from livecam.report.html.maps_page import Entry, write_maps_page
-from livecam.runtime.progress import listed, progress, to_device
+from livecam.runtime.progress import listed, to_device
 
 
 def features(
@@ -59,19 +59,15 @@ def features(
     check_count("batch_size", batch_size)
     photos = find_photos(paths)
     network = load_network(checkpoint, model, weights, num_classes, image_size, resize)
-    place = to_device(network.model, device)
+    to_device(network.model, device)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
     with ArrayFile(folder / "features.npz") as arrays:
-        for chunk in progress("looking", list(zip(photos, stems(photos))), batch_size):
-            if read := read_photos(chunk, [network]):
-                images = torch.stack([photo.inputs[0] for photo in read]).to(place)
-                found = feature_maps(network.model, images, *chosen, head=network.head)
-                _append_arrays(arrays, read, found)
-                entries += _write_pictures(folder, network, read, found)
-        if not entries:
-            raise ValueError(f"None of the {len(photos)} photos could be read.")
+        for read in photo_batches("looking", photos, [network], batch_size):
+            found = feature_maps(network.model, inputs_of(read, network), *chosen, head=network.head)
+            _append_arrays(arrays, read, found)
+            entries += _write_pictures(folder, network, read, found)
     count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
     shown = ", ".join(layer.layer for layer in found.layers)
     title = f"Feature maps of {network.label}"

@@ -9,14 +9,14 @@ from livecam.commands.networks import load_networks
 from livecam.commands.outputs import Histories, append_arrays, write_pictures
 from livecam.commands.photo_selection import photos_of, true_classes
 from livecam.commands.photo_selection import pick as pick_photos
-from livecam.commands.photos import find_photos, read_photos, stems
+from livecam.commands.photos import find_photos, photo_batches
 from livecam.core.files import ArrayFile
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network
 from livecam.explain import by_names
 from livecam.explain.explanation import check_names
 from livecam.report.html.maps_page import Entry, write_maps_page
-from livecam.runtime.progress import listed, progress, to_device
+from livecam.runtime.progress import listed, to_device
 
 
 def maps(
@@ -104,13 +104,10 @@ def maps(
     entries: list[Entry] = []
     histories = Histories(folder)
     with ArrayFile(folder / "maps.npz") as arrays:
-        for chunk in progress("explaining", list(zip(photos, stems(photos))), batch_size):
-            if read := read_photos(chunk, networks):
-                views = viewers.look(read)
-                append_arrays(arrays, read, views, viewers.each)
-                entries += write_pictures(folder, read, views, rows, viewers.each, histories)
-        if not entries:
-            raise ValueError(f"None of the {len(photos)} photos could be read.")
+        for read in photo_batches("explaining", photos, networks, batch_size):
+            views = viewers.look(read)
+            append_arrays(arrays, read, views, viewers.each)
+            entries += write_pictures(folder, read, views, rows, viewers.each, histories)
     count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
     facts = [*dict.fromkeys(network.source for network in networks), count, ", ".join(rows)]
     facts += ["each class" if viewers.each else f"class {target}"] if target is not None else []

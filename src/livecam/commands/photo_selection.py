@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from livecam.commands.photos import find_photos, inputs_of, read_photos
+from livecam.commands.photos import find_photos, inputs_of, photo_batches
 from livecam.data.photo_datamodule import PhotoData
 from livecam.evaluation.datasets import build_data, trained_on
 from livecam.evaluation.loaded_network import Network
 from livecam.runtime.inference import probabilities
-from livecam.runtime.progress import listed, progress
+from livecam.runtime.progress import listed
 
 
 def pick(
@@ -39,15 +39,10 @@ def pick(
     known = [photo for photo in photos if photo in truth]
     names = network.class_names or []
     kinds: dict[tuple[str, bool], list[Path]] = {}
-    for chunk in progress("choosing", [(photo, photo.stem) for photo in known], batch_size):
-        if read := read_photos(chunk, [network]):
-            predicted = probabilities(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
-            for photo, answer in zip(read, predicted):
-                right = names[answer] == truth[photo.path]
-                kinds.setdefault((truth[photo.path], right), []).append(photo.path)
-    asked = sum(map(len, kinds.values()))
-    if not asked:
-        raise ValueError(f"None of the {len(known)} photos could be read.")
+    answers = _predicted(known, network, batch_size)
+    for photo, answer in answers.items():
+        kinds.setdefault((truth[photo], names[answer] == truth[photo]), []).append(photo)
+    asked = len(answers)
     chosen, told = [], []
     for name in (name for name in names if name in truth.values()):
         right, wrong = kinds.get((name, True), []), kinds.get((name, False), [])
@@ -56,6 +51,15 @@ def pick(
     hits = sum(len(group) for (_, right), group in kinds.items() if right)
     left_out = f" ({len(photos) - asked} left out)" if asked < len(photos) else ""
     return chosen, f"{asked} photos asked{left_out}, accuracy {hits / asked:.3f}: {'; '.join(told)}."
+
+
+def _predicted(photos: Sequence[Path], network: Network, batch_size: int) -> dict[Path, int]:
+    """Most probable class of every photo that can be read, in their order."""
+    answers: dict[Path, int] = {}
+    for read in photo_batches("choosing", photos, [network], batch_size):
+        predicted = probabilities(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
+        answers |= zip([photo.path for photo in read], predicted)
+    return answers
 
 
 def _spread(items: list[Path], count: int) -> list[Path]:
@@ -79,11 +83,7 @@ def choose_predicted(
     paths: Sequence[str], network: Network, wanted: set[int], limit: int | None, batch_size: int
 ) -> tuple[list[Path], str]:
     """Photos that are predicted as wanted classes, in their order, and a line for people; one forward of each photo."""
-    answers: dict[Path, int] = {}
-    for chunk in progress("choosing", [(photo, photo.stem) for photo in find_photos(paths)], batch_size):
-        if read := read_photos(chunk, [network]):
-            predicted = probabilities(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
-            answers |= zip([photo.path for photo in read], predicted)
+    answers = _predicted(find_photos(paths), network, batch_size)
     fitting = [photo for photo, answer in answers.items() if answer in wanted]
     if not fitting:
         raise ValueError(f"None of {len(answers)} photos is predicted as one of the classes of --only.")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from livecam.data.image_io import SUFFIXES, UnreadableImageError, has_image_suffix, is_hidden, read_image
 from livecam.evaluation.loaded_network import Network
+from livecam.runtime.progress import progress
 
 # Longer side in pixels at which photos are kept to be shown: a batch of them as cameras make them would fill memory.
 _SHOWN = 768
@@ -52,6 +53,27 @@ def read_photos(photos: Iterable[tuple[Path, str]], networks: Sequence[Network])
         picture.thumbnail((_SHOWN, _SHOWN))
         read.append(Photo(path, stem, picture, inputs))
     return read
+
+
+def photo_batches(label: str, photos: Sequence[Path], networks: Sequence[Network], size: int) -> Iterator[list[Photo]]:
+    """Read photos batch by batch, under a progress bar; no batch is empty.
+
+    Args:
+        label: What is done with them, for people.
+        photos: Which ones; the stems of their files are unique among them.
+        networks: In the order of :attr:`Photo.inputs`.
+        size: Photos per batch, fewer where some cannot be read.
+
+    Raises:
+        ValueError: At the end, when none could be read.
+    """
+    any_read = False
+    for chunk in progress(label, list(zip(photos, stems(photos))), size):
+        if read := read_photos(chunk, networks):
+            any_read = True
+            yield read
+    if not any_read:
+        raise ValueError(f"None of the {len(photos)} photos could be read.")
 
 
 def inputs_of(photos: Sequence[Photo], network: Network, number: int = 0) -> Tensor:

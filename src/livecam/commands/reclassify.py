@@ -18,7 +18,7 @@ from torch import Tensor
 
 from livecam.commands.explained_photos import NetworkExplainer, check_fitting, check_maps
 from livecam.commands.photo_selection import choose_predicted, classes_of
-from livecam.commands.photos import Photo, find_photos, inputs_of, read_photos, stems
+from livecam.commands.photos import Photo, find_photos, inputs_of, photo_batches
 from livecam.core.files import write_atomically, write_png
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import load_network
@@ -30,7 +30,7 @@ from livecam.report.drawing.panels import Panel, strip
 from livecam.report.drawing.strips import printed_names
 from livecam.report.html.maps_page import Entry, write_maps_page
 from livecam.runtime.inference import probabilities
-from livecam.runtime.progress import listed, progress, to_device
+from livecam.runtime.progress import listed, to_device
 
 Ways = Mapping[str, Reclassification]
 
@@ -204,13 +204,10 @@ def reclassify(
     folder, printed = Path(out), printed_names(explainers)
     folder.mkdir(parents=True, exist_ok=True)
     rows, entries, explainer = [], [], NetworkExplainer(network, explainers)
-    for chunk in progress("reclassifying", list(zip(photos, stems(photos))), batch_size):
-        if read := read_photos(chunk, [network]):
-            new, pictures = _look(explainer, read, index, ways)
-            entries += _write_strips(folder, [row for row in new if row.way in ("", shown)], pictures, printed)
-            rows += new
-    if not rows:
-        raise ValueError(f"None of the {len(photos)} photos could be read.")
+    for read in photo_batches("reclassifying", photos, [network], batch_size):
+        new, pictures = _look(explainer, read, index, ways)
+        entries += _write_strips(folder, [row for row in new if row.way in ("", shown)], pictures, printed)
+        rows += new
     flat = sum(row.degenerate and row.way == shown for row in rows)
     told.insert(0, f"{len(entries)} photo{'s' * (len(entries) > 1)} reclassified")
     told += [f"{flat} map{'s' * (flat > 1)} without contrast"] * (flat > 0)
