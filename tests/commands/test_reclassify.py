@@ -220,8 +220,8 @@ def test_black_photos_of_a_map_without_contrast_are_counted(colours, here, capsy
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--fills", "black,blak"], "Did you mean 'black'?"),
-        (["--modes", "multply"], "Did you mean 'multiply'?"),
+        (["--fills", "black,blak"], "Did you mean black?"),
+        (["--modes", "multply"], "Did you mean multiply?"),
         (["--thresholds", "0.3,0"], "in (0, 1], got 0.0"),
         (["--thresholds", "1.5"], "in (0, 1], got 1.5"),
         (["--thresholds", "half"], "thresholds are numbers in (0, 1], such as 0.3,0.5, got half"),

@@ -77,7 +77,7 @@ def test_auto_takes_one_output_for_binary():
     assert get_head("auto", 2).name == "softmax"
 
 
-@pytest.mark.parametrize(("name", "hint"), [("sofmax", "Did you mean 'softmax'"), ("regression", "use softmax")])
+@pytest.mark.parametrize(("name", "hint"), [("sofmax", "Did you mean softmax"), ("regression", "use softmax")])
 def test_unknown_head(name, hint):
     with pytest.raises(ValueError, match=hint):
         get_head(name)

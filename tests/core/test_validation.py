@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecam.core.validation import check_count, check_option, make, split_word
+from livecam.core.validation import check_count, check_option, make, split_word, suggest
 from livecam.explain import (
     RISE,
     CaptumExplainer,
@@ -146,7 +146,7 @@ def test_metrics_with_options():
         (["insertion_deletion(stepp=3)"], "there is no option 'stepp'. Did you mean step?"),
         (["insertion_deletion(step=0)"], "step is a whole number from 1, got 0."),
         (["energy_in_mask(x=1)"], "there is no option 'x'. It has small, name."),
-        (["pointing(ties='frist')"], "Did you mean 'first'?"),
+        (["pointing(ties='frist')"], "Did you mean first?"),
     ],
 )
 def test_wrong_metrics(words, sentence):
@@ -181,3 +181,8 @@ def test_a_wrong_option_is_shown_as_it_was_written():
 def test_options_reach_the_method_that_has_them():
     made = by_name("gradual_gradcam(layer='layer3', q='l2')")
     assert (made.q, made.base.layer) == ("l2", "layer3")
+
+
+def test_near_matches_whatever_their_case():
+    assert suggest("gradcm", ["GradCAM", "rise", "GradCAM"]) == " Did you mean GradCAM?"
+    assert suggest(3, ["rise"]) == "" and suggest("zzz", ["rise", "ig"], "It has") == " It has rise, ig."

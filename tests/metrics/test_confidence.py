@@ -121,7 +121,7 @@ def test_the_network_and_the_random_state_are_left_alone():
 
 def test_what_is_refused():
     net, images, targets, maps = data()
-    with pytest.raises(ValueError, match=r"space='pixel' is not one of input, pixels\. Did you mean 'pixels'"):
+    with pytest.raises(ValueError, match=r"space='pixel' is not one of input, pixels\. Did you mean pixels"):
         ConfidenceChange("pixel")
     with pytest.raises(ValueError, match=r"pass normalisation=.* or use space='input'"):
         ConfidenceChange("pixels").measure(net, images, targets, maps)

@@ -127,7 +127,7 @@ def test_neighbours_in_the_batch_do_not_matter():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r"ties='fist' is not one of share, first\. Did you mean 'first'\?"):
+    with pytest.raises(ValueError, match=r"ties='fist' is not one of share, first\. Did you mean first\?"):
         PointingGame(ties="fist")
     for tolerance in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="tolerance is a distance in pixels from 0"):

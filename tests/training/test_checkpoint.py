@@ -128,7 +128,7 @@ def test_checkpoints_of_something_else(tmp_path, foreign):
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"), [({"head": "softmix"}, "Did you mean 'softmax'"), ({"num_classes": "x"}, "")]
+    ("changes", "why"), [({"head": "softmix"}, "Did you mean softmax"), ({"num_classes": "x"}, "")]
 )
 def test_settings_that_build_nothing(classifier, tmp_path, changes, why):
     settings = dict(classifier.hparams) | changes

@@ -256,8 +256,8 @@ def test_metrics_leave_no_trace_in_checkpoints():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"optimizer": "adam"}, "Unknown optimizer 'adam': use adamw or sgd"),
-        ({"head": "softmx"}, "Unknown head 'softmx'.*Did you mean 'softmax'"),
+        ({"optimizer": "adam"}, "optimizer='adam' is not one of adamw, sgd. Did you mean adamw"),
+        ({"head": "softmx"}, "Unknown head 'softmx'.*Did you mean softmax"),
         ({"head": "binary", "num_classes": 3}, "binary head has two classes, but there are 3: use head=softmax"),
         ({"class_names": ["a", "b"]}, "2 class names were given for 3 classes"),
         ({"label_smoothing": 1.0}, r"label_smoothing is in \[0, 1\), got 1.0"),

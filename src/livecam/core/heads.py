@@ -5,12 +5,13 @@ Explanations ask for the *score* of a class (a logit, what gradients are taken o
 """
 
 from abc import ABC, abstractmethod
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from livecam.core.validation import suggest
 
 
 class Head(ABC):
@@ -140,9 +141,7 @@ def get_head(name: str, num_outputs: int | None = None) -> Head:
     if name == "auto" and num_outputs is not None:
         return HEADS["binary" if num_outputs == 1 else "softmax"]
     if name not in HEADS:
-        close = get_close_matches(str(name), HEADS, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"Unknown head {name!r}: use softmax, binary, multilabel or auto.{hint}")
+        raise ValueError(f"Unknown head {name!r}: use softmax, binary, multilabel or auto.{suggest(name, HEADS)}")
     return HEADS[name]
 
 

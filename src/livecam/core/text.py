@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from livecam.core.validation import suggest
 
 # What jsonargparse says beside the cause: the branches of a union that the value did not take.
 _NOISE = ("Expected a <class", "Expected a path but", "Not a valid subclass", "Subclass types expect", "Given value")
@@ -27,7 +28,7 @@ def one_sentence(message: str, words: Iterable[str] = ()) -> str:
     words = list(words)
     if found := re.match(r"unrecognized arguments: (.*)", message):
         option = found[1].split()[0].split("=")[0]
-        return f"There is no option {option}.{near(option, words)}"
+        return f"There is no option {option}.{suggest(option, words)}"
     if found := re.search(r"arguments are required: (.*)", message):
         names = ", ".join(name.strip().split(".")[-1] for name in found[1].split(","))
         return (
@@ -35,9 +36,9 @@ def one_sentence(message: str, words: Iterable[str] = ()) -> str:
         )
     if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
         choices = re.findall(r"[\w.]+", found[2])
-        return f"There is no command {found[1]!r}: use {', '.join(choices)}.{near(found[1], choices)}"
+        return f"There is no command {found[1]!r}: use {', '.join(choices)}.{suggest(found[1], choices)}"
     if found := re.search(r"does not accept option '([^']+)'", message):
-        return f"There is no option {found[1]!r}.{near(found[1].rpartition('.')[2], words)}"
+        return f"There is no option {found[1]!r}.{suggest(found[1].rpartition('.')[2], words)}"
     if message.startswith("Problems parsing config:"):
         cause = message.partition(":")[2].replace('in "<unicode string>",', "at")
         return f"The configuration cannot be read: {' '.join(cause.split())}."
@@ -46,18 +47,12 @@ def one_sentence(message: str, words: Iterable[str] = ()) -> str:
     where = re.search(r'Parser key "([^"]+)"', message)
     place = f"{where[1]}: " if where else ""
     if found := re.search(r"Option '([^']+)' is not accepted", message):
-        return f"{place}There is no argument {found[1]!r}.{near(found[1], words)}"
+        return f"{place}There is no argument {found[1]!r}.{suggest(found[1], words)}"
     if found := re.search(r"Expected a dot import path string: (\S+)", message):
-        return f"{place}There is no class {found[1]!r}.{near(found[1], words)}"
+        return f"{place}There is no class {found[1]!r}.{suggest(found[1], words)}"
     if "\n" not in message:
         return message
     return place + _cause(message)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean …?`` for a misspelt word, or nothing."""
-    close = get_close_matches(word, list(dict.fromkeys(known)), 3, cutoff=0.6)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def _cause(message: str) -> str:

@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any, TypeVar
@@ -49,18 +49,31 @@ def options_of(kind: Callable[..., Any]) -> list[str]:
     return [name for name in signature(kind).parameters if name not in ("args", "kwargs")]
 
 
-def check_known(word: str, options: Iterable[str], known: Iterable[str]) -> None:
+def suggest(word: object, known: Iterable[str], every: str = "") -> str:
+    """A sentence, led by a space, with up to three near matches of a misspelt word.
+
+    Args:
+        word: What was written.
+        known: What could have been meant.
+        every: How a sentence with all that there are begins, where none is near; empty for none.
+    """
+    known = list(dict.fromkeys(known))
+    # Compared in small letters, told as they are written: `gradcam` is near to GradCAM.
+    names = {name.lower(): name for name in known}
+    if close := [names[name] for name in get_close_matches(str(word).lower(), names, 3)]:
+        return f" Did you mean {' or '.join(close)}?"
+    return every and f" {every} {', '.join(known) or 'none'}."
+
+
+def check_known(word: str, options: Iterable[str], known: Collection[str]) -> None:
     """Refuse an option, written in ``word``, that is not there.
 
     Raises:
         ValueError: With near matches, or all that there are.
     """
-    known = list(dict.fromkeys(known))
     for option in options:
         if option not in known:
-            close = get_close_matches(option, known, 2)
-            hint = f"Did you mean {' or '.join(close)}?" if close else f"It has {', '.join(known) or 'none'}."
-            raise ValueError(f"{word!r}: there is no option {option!r}. {hint}")
+            raise ValueError(f"{word!r}: there is no option {option!r}.{suggest(option, known, 'It has')}")
 
 
 def fill_in(made: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
@@ -75,17 +88,14 @@ def fill_in(made: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
             object.__setattr__(made, option, value)
 
 
-def check_option(option: str, value: str, known: Iterable[str]) -> None:
+def check_option(option: str, value: str, known: Collection[str]) -> None:
     """Refuse a value that an option does not have.
 
     Raises:
         ValueError: With near matches and all values.
     """
-    known = list(known)
     if value not in known:
-        close = get_close_matches(str(value), known, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}.{hint}")
+        raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}.{suggest(value, known)}")
 
 
 def check_number(option: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
@@ -130,25 +140,3 @@ def check_count(option: str, value: int, least: int = 1) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{option} is a whole number from {least}, got {value!r}.")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence with up to three near matches, led by a space; empty without any."""
-    close = get_close_matches(str(name), list(known), 3, cutoff=0.5)
-    return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
-def choose(what: str, value: str, options: tuple[str, ...]) -> str:
-    """Return ``value`` when it is one of a few options.
-
-    Args:
-        what: Name of the argument, for the message.
-        value: What the user wrote.
-        options: Everything it may be.
-
-    Raises:
-        ValueError: When it is none of them.
-    """
-    if value not in options:
-        raise ValueError(f"Unknown {what} {value!r}: use {', '.join(options)}.{did_you_mean(value, options)}")
-    return value

@@ -8,8 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from livecam.core.normalization import IMAGENET, Normalisation
-from livecam.core.text import near
-from livecam.core.validation import check_count
+from livecam.core.validation import check_count, suggest
 from livecam.data.transforms import prepare_image
 from livecam.models import build_model
 from livecam.training.checkpoint import load_classifier
@@ -83,7 +82,7 @@ class Network:
             return int(target)
         names = self.class_names or []
         if target not in names:
-            raise ValueError(f"{self.label} has no class {target!r}.{near(target, names)} An index works too.")
+            raise ValueError(f"{self.label} has no class {target!r}.{suggest(target, names)} An index works too.")
         return names.index(target)
 
 

@@ -3,11 +3,10 @@
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
-from livecam.core.validation import check_known, make, options_of, split_word
+from livecam.core.validation import check_known, make, options_of, split_word, suggest
 from livecam.explain.explainer import Explainer
 
 PRESETS: dict[str, Callable[[], list[Explainer]]] = {}
@@ -59,9 +58,8 @@ def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
     if made is None:
         single = explainer_classes()
         known = [*single, *(prefix + base for prefix in wrappers() for base in single), *PRESETS]
-        close = get_close_matches(name, known, 3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"Methods: {', '.join([*single, *PRESETS])}."
-        raise ValueError(f"Unknown method {name!r}. {hint}")
+        hint = suggest(name, known) or f" Methods: {', '.join([*single, *PRESETS])}."
+        raise ValueError(f"Unknown method {name!r}.{hint}")
     if name in explainer_classes():
         # Another part may be named in the place of the usual one; where the name says it, it is no option.
         inner |= {part: options.pop(part) for part in inner if isinstance(options.get(part), str)}

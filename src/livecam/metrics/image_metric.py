@@ -3,7 +3,6 @@
 import re
 from abc import abstractmethod
 from collections.abc import Iterable
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from livecam.core.maps import is_degenerate
-from livecam.core.validation import make, split_word
+from livecam.core.validation import make, split_word, suggest
 
 _CLASSES: dict[str, type["ImageMetric"]] = {}
 
@@ -182,9 +181,7 @@ def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
     for word in words:
         name, options = split_word(word)
         if name not in known:
-            close = get_close_matches(name, known, 2)
-            hint = f"Did you mean {' or '.join(close)}?" if close else f"Metrics: {', '.join(known)}."
-            raise ValueError(f"Unknown metric {name!r}. {hint}")
+            raise ValueError(f"Unknown metric {name!r}.{suggest(name, known, 'Metrics:')}")
         built.append(make(known[name], word, options))
         name = built[-1].name
         if sum(metric.name == name for metric in built) > 1:

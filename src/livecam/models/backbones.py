@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from livecam.core.validation import did_you_mean
+from livecam.core.validation import suggest
 from livecam.models.weights import head_keys, load_state, reaching_hub
 
 
@@ -29,7 +29,7 @@ def build_torchvision(name: str, num_classes: int, published: str | None = None,
 
     known = models.list_models(module=models)
     if name not in known:
-        raise ValueError(f"torchvision has no classifier {name!r}.{did_you_mean(name, known)}")
+        raise ValueError(f"torchvision has no classifier {name!r}.{suggest(name, known)}")
     if name in ("inception_v3", "googlenet"):
         kw = {"aux_logits": False, "transform_input": True, "init_weights": False} | kw
 
@@ -69,10 +69,10 @@ def build_timm(name: str, num_classes: int, published: str | None = None, **kw: 
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        raise ValueError(f"timm has no model {name!r}.{did_you_mean(architecture, timm.list_models())}")
+        raise ValueError(f"timm has no model {name!r}.{suggest(architecture, timm.list_models())}")
     tagged = timm.list_pretrained(f"{architecture}.*") if tag or published else []
     if tag and name not in tagged:
-        raise ValueError(f"timm's {architecture} has no weights tagged {tag!r}.{did_you_mean(name, tagged)}")
+        raise ValueError(f"timm's {architecture} has no weights tagged {tag!r}.{suggest(name, tagged)}")
     if published not in (None, "pretrained"):
         raise ValueError(
             f"timm/{name} takes weights=pretrained or a local file, and there is no file {published!r}; "

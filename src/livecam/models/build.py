@@ -1,6 +1,5 @@
 """Networks by name: the one function that configurations, the command line and reference masks go through."""
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from livecam.core.validation import did_you_mean
+from livecam.core.validation import check_known, options_of, suggest
 from livecam.models.backbones import build_timm, build_torchvision
 from livecam.models.smp_unet import SmpUNet
 from livecam.models.unet import ClassicUNet
@@ -87,10 +86,8 @@ def _smp(encoder: str, num_classes: int, published: str | None = None, **kw: Any
 
 
 def _check_arguments(name: str, network: type, kw: dict[str, Any]) -> None:
-    known = [key for key in inspect.signature(network).parameters if key not in ("encoder", "num_classes", "weights")]
-    for key in kw:
-        if key not in known:
-            raise ValueError(f"{name} has no argument {key!r}: it takes {', '.join(known)}.{did_you_mean(key, known)}")
+    known = [key for key in options_of(network) if key not in ("encoder", "num_classes", "weights")]
+    check_known(name, kw, known)
 
 
 def _near_models(name: str) -> str:
@@ -108,6 +105,4 @@ def _near_models(name: str) -> str:
     exact = [f"{family}/{member}" for family, members in families.items() if member in members]
     if exact:
         return f" Did you mean {' or '.join(exact)}?"
-    return did_you_mean(
-        name, ["unet", *(f"{family}/{each}" for family, members in families.items() for each in members)]
-    )
+    return suggest(name, ["unet", *(f"{family}/{each}" for family, members in families.items() for each in members)])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from livecam.core.validation import choose
+from livecam.core.validation import check_option
 
 SKIPS = ("concat", "drop", "zero")
 
@@ -26,7 +26,7 @@ def ablate(net: nn.Module, skips: str) -> None:
     Raises:
         ValueError: When ``skips`` is unknown.
     """
-    choose("skips", skips, SKIPS)
+    check_option("skips", skips, SKIPS)
     net.decoder.use_skips = skips == "concat"
     stem = getattr(net, "stem", None)
     if skips == "zero" and stem is not None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from livecam.core.validation import choose, did_you_mean
+from livecam.core.validation import check_option, suggest
 from livecam.models.decoder import Decoder, DecoderBlock, Resize, double_conv
 from livecam.models.skip_ablation import ablate
 from livecam.models.unet import check_sides
@@ -52,7 +52,8 @@ class SmpUNet(nn.Module):
         self.encoder = _encoder(encoder, weights, self.depth)
         in_channels, *channels = self.encoder.out_channels
         learnt = in_channels != 3
-        self.full_res_skip = choose("full_res_skip", full_res_skip or ("encoder" if learnt else "stem"), _SOURCES)
+        self.full_res_skip = full_res_skip or ("encoder" if learnt else "stem")
+        check_option("full_res_skip", self.full_res_skip, _SOURCES)
         if self.full_res_skip == "encoder" and not learnt:
             raise ValueError(
                 f"Encoder {encoder!r} has no features at full resolution: use full_res_skip=stem or image."
@@ -115,9 +116,9 @@ def _encoder(name: str, weights: str | None, depth: int) -> nn.Module:
 
         if not timm.is_model(name[3:]):
             known = [f"tu-{model}" for model in timm.list_models()]
-            raise ValueError(f"timm has no encoder for {name!r}.{did_you_mean(name, known)}")
+            raise ValueError(f"timm has no encoder for {name!r}.{suggest(name, known)}")
     elif name not in encoders:
-        raise ValueError(f"Unknown encoder {name!r}.{did_you_mean(name, get_encoder_names())}")
+        raise ValueError(f"Unknown encoder {name!r}.{suggest(name, get_encoder_names())}")
     else:
         published = list(encoders[name]["pretrained_settings"])
     if weights is not None and weights not in published:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from livecam.core.validation import choose
+from livecam.core.validation import check_option
 from livecam.models.decoder import Decoder, DecoderBlock, ResizeConv, double_conv
 from livecam.models.skip_ablation import ablate
 
@@ -42,7 +42,7 @@ class ClassicUNet(nn.Module):
                 f"A U-Net needs positive numbers, got num_classes={num_classes}, in_channels={in_channels}, "
                 f"width={width}, depth={depth}."
             )
-        choose("upsample", upsample, ("transpose", "bilinear"))
+        check_option("upsample", upsample, ("transpose", "bilinear"))
         self.depth = depth
         widths = [width * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(

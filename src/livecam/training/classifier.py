@@ -19,10 +19,9 @@ from torchmetrics.classification import (
 
 from livecam.core.batch import read_batch
 from livecam.core.heads import as_logits, get_head
+from livecam.core.validation import check_option
 from livecam.models import build_model, frozen_modules
 from livecam.runtime.fsdp import shard, share_buffers
-
-_OPTIMISERS = ("adamw", "sgd")
 
 
 class Classifier(LightningModule):
@@ -79,8 +78,7 @@ class Classifier(LightningModule):
         super().__init__()
         class_names, mean, std = (list(value) if value is not None else None for value in (class_names, mean, std))
         self.save_hyperparameters()
-        if optimizer not in _OPTIMISERS:
-            raise ValueError(f"Unknown optimizer {optimizer!r}: use adamw or sgd.")
+        check_option("optimizer", optimizer, ("adamw", "sgd"))
         if not 0 <= warmup <= 1:
             raise ValueError(f"warmup is a share of all steps, 0 to 1, got {warmup}.")
         if not 0 <= label_smoothing < 1:

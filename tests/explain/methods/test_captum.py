@@ -146,7 +146,7 @@ def test_baselines_as_words_and_where_captum_wants_several():
     torch.testing.assert_close(found, theirs("DeepLift", net, baselines=blank).sum(1))
     shap = run(net, images, CaptumExplainer("DeepLiftShap"), TARGETS).raw
     torch.testing.assert_close(shap, run(net, images, CaptumExplainer("DeepLift"), TARGETS).raw)
-    with pytest.raises(ValueError, match=r"baselines='blurr'.*Did you mean 'blur'"):
+    with pytest.raises(ValueError, match=r"baselines='blurr'.*Did you mean blur"):
         CaptumExplainer("DeepLift", {"baselines": "blurr"})
 
 
@@ -183,7 +183,7 @@ def test_superpixels_of_slic(monkeypatch):
         ({"attribution": "qqqq"}, "no attribution 'qqqq'. It may be .*Saliency"),
         ({"attribution": "NoiseTunnel"}, "no attribution 'NoiseTunnel'"),
         ({"attribution": "FeaturePermutation"}, "no attribution 'FeaturePermutation'"),
-        ({"attribution": "Saliency", "options": {"abss": 1}}, "'abss' is not one of abs. Did you mean 'abs'"),
+        ({"attribution": "Saliency", "options": {"abss": 1}}, "'abss' is not one of abs. Did you mean abs"),
         ({"attribution": "Saliency", "options": {"target": 1}}, "'target' is not one of"),
         ({"attribution": "Saliency", "layer": "conv"}, "reads no layer"),
         ({"attribution": "Saliency", "segments": 5}, "knows no superpixels"),

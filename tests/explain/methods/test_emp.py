@@ -141,7 +141,7 @@ def test_a_blurred_mask_is_what_the_map_shows():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"preset": "fv2018"}, "preset='fv2018' is not one of port, fv2017. Did you mean 'fv2017'"),
+        ({"preset": "fv2018"}, "preset='fv2018' is not one of port, fv2017. Did you mean fv2017"),
         ({"lr": 0.0}, "lr is a number above 0"),
         ({"jitter": -1}, "jitter is a whole number from 0"),
         ({"mask_blur": -1.0}, "mask_blur is a number from 0"),

@@ -252,7 +252,7 @@ def test_a_window_larger_than_the_image(size, said):
         ({"stride": "5"}, "stride is a whole number"),
         ({"fill": "gray"}, "fill='gray' is not one of"),
         ({"score": "prob"}, "score='prob' is not one of probability, logit"),
-        ({"show": "drops"}, "show='drops' is not one of drop, probability. Did you mean 'drop'"),
+        ({"show": "drops"}, "show='drops' is not one of drop, probability. Did you mean drop"),
         ({"chunk": 0}, "chunk is a whole number from 1, got 0"),
     ],
 )

@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from livecam.core.baselines import as_fill, filled
 from livecam.core.heads import Binary, Head, as_logits
-from livecam.core.validation import check_count, check_option
+from livecam.core.validation import check_count, check_option, suggest
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.gradients import MAGNITUDES, OUTLIERS
 from livecam.explain.recording.hooks import Capture
@@ -200,10 +199,8 @@ def _attribution(word: str) -> type:
     known = {name.lower(): cls for name, cls in vars(attr).items() if _fits(attr, cls)}
     key = str(word).replace("_", "").lower()
     if key not in known:
-        close = [known[name].__name__ for name in get_close_matches(key, known, 3)]
-        every = ", ".join(sorted(cls.__name__ for cls in known.values()))
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"It may be {every}."
-        raise ValueError(f"CaptumExplainer knows no attribution {word!r}. {hint}")
+        names = sorted(cls.__name__ for cls in known.values())
+        raise ValueError(f"CaptumExplainer knows no attribution {word!r}.{suggest(key, names, 'It may be')}")
     return known[key]
 
 
