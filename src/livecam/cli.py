@@ -79,22 +79,22 @@ class ExplainParser(OneSentence, ArgumentParser):
             )
         super().error(message, ex)
 
-    def add_command(self, command: Callable[..., None]) -> None:
-        """Add the arguments of a function; those that are lists (``list[str] | None``) take one value or several.
+    def add_command(self, command: type) -> None:
+        """Add a dataclass's fields as options; those that are lists (``list[str] | None``) take one value or several.
 
         Args:
-            command: Its argument ``paths``, if it has one, is positional.
+            command: Its field ``paths``, if it has one, is positional.
         """
         given = inspect.signature(command).parameters
         several = [name for name, parameter in given.items() if parameter.annotation == _LIST]
         described = ArgumentParser()
-        described.add_function_arguments(command)
+        described.add_class_arguments(command)
         told = {action.dest: action.help for action in described._actions}
         if "paths" in given:
             self.add_argument("paths", nargs="+", help=told["paths"])
         for name in several:
             self.add_argument(f"--{name}", type=str, nargs="+", action="extend", metavar=name.upper(), help=told[name])
-        self.add_function_arguments(command, skip={"paths", *several} & given.keys(), sub_configs=True)
+        self.add_class_arguments(command, skip={"paths", *several} & given.keys(), sub_configs=True)
 
 
 class TrainCLI(LightningCLI):
@@ -257,15 +257,15 @@ def explain(args: list[str] | None = None) -> None:
     Args:
         args: Command line; None takes the process's.
     """
-    from livecam.commands.compare import compare
-    from livecam.commands.features import features
-    from livecam.commands.maps import maps
-    from livecam.commands.reclassify import reclassify
-    from livecam.commands.score import score
+    from livecam.commands.compare import Compare
+    from livecam.commands.features import Features
+    from livecam.commands.maps import Maps
+    from livecam.commands.reclassify import Reclassify
+    from livecam.commands.score import Score
 
     parser = ExplainParser(prog="explain.py", description="Explain trained classifiers.")
     subcommands = parser.add_subcommands()
-    commands = {command.__name__: command for command in (maps, features, score, compare, reclassify)}
+    commands = {command.__name__.lower(): command for command in (Maps, Features, Score, Compare, Reclassify)}
     for name, command in commands.items():
         summary = inspect.getdoc(command).split("\n\nArgs:")[0]
         inner = ExplainParser(description=summary)
@@ -278,6 +278,6 @@ def explain(args: list[str] | None = None) -> None:
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
-        commands[config.subcommand](**config[config.subcommand].as_dict())
+        commands[config.subcommand](**config[config.subcommand].as_dict()).run()
     except (ValueError, KeyError, OSError) as error:
         parser.error(str(error.args[0] if isinstance(error, KeyError) else error), error)

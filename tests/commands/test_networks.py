@@ -5,15 +5,15 @@ import torch
 from helpers.checkpoints import save_unet
 from helpers.toys import build
 
-from livecam.commands.networks import load_networks
-from livecam.evaluation.loaded_network import load_network
+from livecam.commands.networks import SeveralNetworks, load_networks
+from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.models import build_model
 
-SMALL = (4, 32, "crop")
+SMALL = {"num_classes": 4, "image_size": 32, "resize": "crop"}
 
 
 def line_up(*checkpoints, models=(), weights=()):
-    return load_networks(checkpoints, models, weights, *SMALL)
+    return load_networks(SeveralNetworks(checkpoint=checkpoints, model=models, weights=weights, **SMALL))
 
 
 def labels(*checkpoints, **given):
@@ -91,19 +91,18 @@ def test_what_does_not_go_together(tmp_path, weights):
         line_up()
 
 
-@pytest.mark.parametrize("option", ["checkpoints", "models", "weights"])
+@pytest.mark.parametrize("option", ["checkpoint", "model", "weights"])
 def test_photos_behind_an_option_are_told(tmp_path, option):
-    given = {"checkpoints": (), "models": (), "weights": ()} | {option: ("first", "photo.JPG")}
     told = r"photo\.JPG is a picture, but --\w+ takes all that follows it: put the photos first"
     with pytest.raises(ValueError, match=told):
-        load_networks(*given.values(), *SMALL)
-    if option != "models":
+        load_networks(SeveralNetworks(**{option: ["first", "photo.JPG"]}))
+    if option != "model":
         with pytest.raises(ValueError, match="is a folder"):
-            load_networks(*(given | {option: ("first", str(tmp_path))}).values(), *SMALL)
+            load_networks(SeveralNetworks(**{option: ["first", str(tmp_path)]}))
 
 
 def test_classes_by_name_and_index(tmp_path):
-    network = load_network(save_unet(tmp_path / "a.ckpt", skips="drop"), None, None, *SMALL)
+    network = load_network(NetworkOptions(checkpoint=save_unet(tmp_path / "a.ckpt", skips="drop")))
     assert [network.class_index(target) for target in (None, "cross", "3")] == [None, 2, 3]
     with pytest.raises(ValueError, match=r"unet, no skips has no class 'kross'\. Did you mean cross"):
         network.class_index("kross")
@@ -113,5 +112,5 @@ def test_classes_by_name_and_index(tmp_path):
 
 def test_a_binary_head_has_two_classes(tmp_path):
     path = save_unet(tmp_path / "a.ckpt", class_names=["dog", "wolf"], head="binary")
-    network = load_network(path, None, None, *SMALL)
+    network = load_network(NetworkOptions(checkpoint=path))
     assert (network.num_classes, network.class_index("wolf"), network.class_index("0")) == (2, 1, 0)

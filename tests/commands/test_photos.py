@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livecam.commands.networks import load_networks
+from livecam.commands.networks import SeveralNetworks, load_networks
 from livecam.commands.photos import find_photos
 from livecam.data.folder import ImageFolderData
 from livecam.data.image_io import SUFFIXES
@@ -36,4 +36,4 @@ def test_a_hidden_folder_or_file_that_is_named_is_taken(tmp_path):
 
 def test_a_photo_among_networks_is_seen_by_any_suffix():
     with pytest.raises(ValueError, match=r"b\.pgm is a picture"):
-        load_networks(["a.ckpt", "b.pgm"], [], [], 10, 8, "crop")
+        load_networks(SeveralNetworks(checkpoint=["a.ckpt", "b.pgm"]))

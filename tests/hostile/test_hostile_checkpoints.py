@@ -10,7 +10,7 @@ from helpers.checkpoints import save_unet
 from hostile_files import Malice, by_hand, is_armed
 
 from livecam import cli
-from livecam.evaluation.loaded_network import load_network
+from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.models import build_model
 from livecam.models.weights import read_state
 from livecam.training.checkpoint import load_classifier
@@ -63,7 +63,7 @@ TIMM = ["checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overl
 def told(path):
     """The one sentence of a refusal, from wherever between file and model input it comes."""
     with pytest.raises(ValueError) as caught:
-        load_network(str(path), None, None, 10, 10, "crop").prepare(torch.zeros(3, 40, 50, dtype=torch.uint8))
+        load_network(NetworkOptions(checkpoint=str(path))).prepare(torch.zeros(3, 40, 50, dtype=torch.uint8))
     sentence = str(caught.value)
     assert len(sentence) < 800 and sentence.count("\n") == 0 and "\x1b" not in sentence
     return sentence

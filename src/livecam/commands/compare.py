@@ -1,17 +1,16 @@
 """``explain.py compare``: the same methods on the same images under several networks, as ablation studies need it."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from lightning import LightningDataModule
-
-from livecam.commands.networks import load_networks
+from livecam.commands.networks import SeveralNetworks, load_networks
 from livecam.commands.scored_pictures import pictures
 from livecam.core.files import write_atomically
 from livecam.evaluation.datasets import check_same_data
 from livecam.evaluation.scoring_module import ScoringTrainer
-from livecam.evaluation.study import Question, Scored, question
+from livecam.evaluation.study import Question, Scored, StudyOptions, question
 from livecam.evaluation.tables import Study, difference_table, measured, over_runs, study_of
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric
@@ -19,26 +18,8 @@ from livecam.report.html.scores_page import write_scores_page
 from livecam.report.tables import Cell, Measured, ScoreTable, as_csv, print_tables
 
 
-def compare(
-    checkpoint: list[str] | None = None,
-    model: list[str] | None = None,
-    weights: list[str] | None = None,
-    methods: str = "gradcam",
-    metrics: str = "localization",
-    data: LightningDataModule | None = None,
-    part: Literal["val", "test"] = "val",
-    limit: int | None = None,
-    target: Literal["label", "predicted"] = "label",
-    reference: str | None = None,
-    reference_weights: str | None = None,
-    reference_method: str = "gradcam_pp",
-    out: str = "comparison",
-    batch_size: int = 8,
-    num_classes: int = 1000,
-    image_size: int = 224,
-    resize: Literal["crop", "stretch"] = "crop",
-    trainer: ScoringTrainer = ScoringTrainer(),  # noqa: B008  plain values, never changed
-) -> None:
+@dataclass(kw_only=True)
+class Compare(StudyOptions, SeveralNetworks):
     """Compare networks by scores of their explanations: does the ablated twin localise worse?
 
     Writes comparison.csv, summary.json, index.html, a picture of the same images under every network, and for each
@@ -51,47 +32,30 @@ def compare(
     Args:
         checkpoint: Checkpoints of train.py, two or more; runs of one kind in the order of their seeds.
         model: Networks by name instead, or beside them.
-        weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
         methods: Names separated by commas, such as gradcam,gradcam_pp,scorecam, or presets.
         metrics: Names separated by commas, such as localization,pointing.
         data: A class, such as AnnotatedPhotos with --data.root PATH, or a file that names one; by default the data that
             each checkpoint was trained on.
-        part: Validation or test part of the data.
         limit: Score only so many images, drawn at random, the same for all networks.
         target: Whether the true class (label) or the predicted one is explained.
-        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
-            explains the same class, or the one it predicts itself where it tells other classes apart.
-        reference_weights: Weights of --reference where it is a name.
-        reference_method: Its method, such as gradcam_pp(layer='layer3').
-        out: Folder to write to.
-        batch_size: Images per pass.
-        num_classes: Outputs of --model.
-        image_size: Input size of --model.
-        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
-        trainer: How images are spread over devices.
     """
-    asked = question(
-        methods,
-        metrics,
-        target,
-        data,
-        part,
-        limit,
-        batch_size,
-        reference,
-        reference_weights,
-        reference_method,
-    )
-    networks = load_networks(checkpoint or [], model or [], weights or [], num_classes, image_size, resize)
-    if len(networks) < 2:
-        raise ValueError("There is one network: compare takes two or more, and score takes one.")
-    if asked.data is None:
-        check_same_data(networks)
-    runner = ScoringTrainer(**trainer).build()
-    answers = [asked.ask(network, Path(out) / network.slug, runner) for network in networks]
-    if runner.is_global_zero:
-        _report(asked, answers, Path(out))
-    asked.check(answers)
+
+    metrics: str = "localization"
+    out: str = "comparison"
+
+    def run(self) -> None:
+        """Print the scores, and write them and the page to ``out``."""
+        asked = question(self)
+        networks = load_networks(self)
+        if len(networks) < 2:
+            raise ValueError("There is one network: compare takes two or more, and score takes one.")
+        if self.data is None:
+            check_same_data(networks)
+        runner = ScoringTrainer(**self.trainer).build()
+        answers = [asked.ask(network, Path(self.out) / network.slug, runner) for network in networks]
+        if runner.is_global_zero:
+            _report(asked, answers, Path(self.out))
+        asked.check(answers)
 
 
 def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
@@ -168,4 +132,4 @@ def _table(title: str, asked: Question, groups: list[tuple[str, list[Scored]]], 
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not rows else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
-    return ScoreTable(title, columns, rows, 2, marks, 2, faint, [" ".join(notes)])
+    return ScoreTable(title, columns, rows, chart=2, marks=marks, words=2, faint=faint, notes=[" ".join(notes)])

@@ -1,15 +1,16 @@
 """``explain.py maps``: where trained networks look in given photos."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from livecam.commands.explained_photos import Viewers
-from livecam.commands.networks import load_networks
+from livecam.commands.networks import SeveralNetworks, load_networks
 from livecam.commands.outputs import Histories, append_arrays, write_pictures
 from livecam.commands.photo_selection import photos_of, true_classes
 from livecam.commands.photo_selection import pick as pick_photos
-from livecam.commands.photos import find_photos, photo_batches
+from livecam.commands.photos import PhotoOptions, find_photos, photo_batches
 from livecam.core.files import ArrayFile
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network
@@ -19,23 +20,8 @@ from livecam.report.html.maps_page import Entry, write_maps_page
 from livecam.runtime.progress import listed, to_device
 
 
-def maps(
-    paths: list[str],
-    checkpoint: list[str] | None = None,
-    model: list[str] | None = None,
-    weights: list[str] | None = None,
-    methods: str = "gradcam",
-    target: str | None = None,
-    labels: Literal["folder"] | None = None,
-    pick: int | None = None,
-    part: Literal["train", "val", "test"] | None = None,
-    out: str = "explanations",
-    batch_size: int = 8,
-    num_classes: int = 1000,
-    image_size: int = 224,
-    resize: Literal["crop", "stretch"] = "crop",
-    device: str | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class Maps(PhotoOptions, SeveralNetworks):
     """Draw explanations of photos: strips, overlays, arrays and a page; with several networks, side by side.
 
     Writes ``<photo>.png`` (strip) and ``overlays/<photo>_<method>.png`` per photo, ``maps.npz`` (``files``, ``target``,
@@ -49,10 +35,6 @@ def maps(
     and ``histories/<photo>_<method>.png`` draws them.
 
     Args:
-        paths: Photos, or folders of photos.
-        checkpoint: Checkpoints of train.py, one or several.
-        model: Networks by name instead, or beside them, such as torchvision/resnet50 or timm/convnext_tiny.
-        weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
         methods: Names separated by commas, such as gradcam,gradual_gradcam, or presets (s4; s1 and s2 for VGG-16).
         target: Class to explain, by name or index; by default the one that each network predicts. The word each
             explains every class of one network, at most 10.
@@ -63,59 +45,63 @@ def maps(
             among them unless --part val leaves them out.
         part: Take only those photos that training kept in this part of its data, as val for validation; the division
             is read from the run folder of the checkpoint.
-        out: Folder to write to.
-        batch_size: Photos per pass.
-        num_classes: Outputs of --model.
-        image_size: Input size of --model.
-        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
-        device: Where to compute; the accelerator by default, where there is one.
     """
-    explainers = by_names(listed(methods))
-    if not explainers:
-        raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
-    check_names(explainers)
-    check_count("batch_size", batch_size)
-    if pick is not None:
-        check_count("pick", pick)
-    photos = find_photos(paths)
-    networks = load_networks(checkpoint or [], model or [], weights or [], num_classes, image_size, resize)
-    told: list[str] = []
-    truth: dict[Path, str] = {}
-    if part or labels or pick:
-        _check_one(networks, {"part": part, "labels": labels, "pick": pick})
-    if part:
-        if not checkpoint:
-            raise ValueError("Part is what a training kept of its data: it takes a --checkpoint, not a --model.")
-        photos, line = photos_of(part, photos, checkpoint[0])
-        told.append(line)
-    if labels or pick:
-        truth = true_classes(photos, networks[0])
-    viewers = Viewers(networks, explainers, target, truth)
-    for network in networks:
-        to_device(network.model, device)
-    if pick:
-        photos, line = pick_photos(photos, truth, networks[0], pick, batch_size)
-        told.append(line)
-    for line in told:
-        print(line)
-    rows = list(viewers.printed.values())
-    folder = Path(out)
-    (folder / "overlays").mkdir(parents=True, exist_ok=True)
-    entries: list[Entry] = []
-    histories = Histories(folder)
-    with ArrayFile(folder / "maps.npz") as arrays:
-        for read in photo_batches("explaining", photos, networks, batch_size):
-            views = viewers.look(read)
-            append_arrays(arrays, read, views, viewers.each)
-            entries += write_pictures(folder, read, views, rows, viewers.each, histories)
-    count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
-    facts = [*dict.fromkeys(network.source for network in networks), count, ", ".join(rows)]
-    facts += ["each class" if viewers.each else f"class {target}"] if target is not None else []
-    facts += [line.removesuffix(".") for line in told]
-    write_maps_page(folder / "index.html", _title(networks), " · ".join(facts), entries)
-    skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
-    print(f"{count} explained{skipped}: {folder / 'index.html'}")
-    viewers.check()
+
+    methods: str = "gradcam"
+    target: str | None = None
+    labels: Literal["folder"] | None = None
+    pick: int | None = None
+    part: Literal["train", "val", "test"] | None = None
+    out: str = "explanations"
+
+    def run(self) -> None:
+        """Write pictures, arrays and page to ``out``."""
+        explainers = by_names(listed(self.methods))
+        if not explainers:
+            raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
+        check_names(explainers)
+        check_count("batch_size", self.batch_size)
+        if self.pick is not None:
+            check_count("pick", self.pick)
+        photos = find_photos(self.paths)
+        networks = load_networks(self)
+        told: list[str] = []
+        truth: dict[Path, str] = {}
+        if self.part or self.labels or self.pick:
+            _check_one(networks, {"part": self.part, "labels": self.labels, "pick": self.pick})
+        if self.part:
+            if not self.checkpoint:
+                raise ValueError("Part is what a training kept of its data: it takes a --checkpoint, not a --model.")
+            photos, line = photos_of(self.part, photos, self.checkpoint[0])
+            told.append(line)
+        if self.labels or self.pick:
+            truth = true_classes(photos, networks[0])
+        viewers = Viewers(networks, explainers, self.target, truth)
+        for network in networks:
+            to_device(network.model, self.device)
+        if self.pick:
+            photos, line = pick_photos(photos, truth, networks[0], self.pick, self.batch_size)
+            told.append(line)
+        for line in told:
+            print(line)
+        rows = list(viewers.printed.values())
+        folder = Path(self.out)
+        (folder / "overlays").mkdir(parents=True, exist_ok=True)
+        entries: list[Entry] = []
+        histories = Histories(folder)
+        with ArrayFile(folder / "maps.npz") as arrays:
+            for read in photo_batches("explaining", photos, networks, self.batch_size):
+                views = viewers.look(read)
+                append_arrays(arrays, read, views, viewers.each)
+                entries += write_pictures(folder, read, views, rows, viewers.each, histories)
+        count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
+        facts = [*dict.fromkeys(network.source for network in networks), count, ", ".join(rows)]
+        facts += ["each class" if viewers.each else f"class {self.target}"] if self.target is not None else []
+        facts += [line.removesuffix(".") for line in told]
+        write_maps_page(folder / "index.html", _title(networks), " · ".join(facts), entries)
+        skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
+        print(f"{count} explained{skipped}: {folder / 'index.html'}")
+        viewers.check()
 
 
 def _check_one(networks: Sequence[Network], options: dict[str, object]) -> None:

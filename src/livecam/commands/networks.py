@@ -2,33 +2,35 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from livecam.data.image_io import has_image_suffix
-from livecam.evaluation.loaded_network import Network, load_network
+from livecam.evaluation.loaded_network import Network, NetworkOptions, load_network
 
 
-def load_networks(
-    checkpoints: Sequence[str],
-    models: Sequence[str],
-    weights: Sequence[str],
-    num_classes: int,
-    image_size: int,
-    resize: str,
-) -> list[Network]:
-    """Load networks to be seen side by side, under labels (and slugs) that tell them apart.
+@dataclass(kw_only=True)
+class SeveralNetworks(NetworkOptions):
+    """The same options, each of which takes one value or several.
 
     Args:
-        checkpoints: See :func:`load_network`.
-        models: See :func:`load_network`; they come after the checkpoints.
-        weights: One for each model, in their order, or one for all.
-        num_classes: Outputs of each of ``models``.
-        image_size: Side of the input of each of ``models``.
-        resize: How photos are brought to that size for ``models``.
+        checkpoint: Checkpoints of train.py, one or several.
+        model: Networks by name instead, or beside them, such as torchvision/resnet50 or timm/convnext_tiny.
+        weights: Weights of those networks, one for each or one for all: pretrained, another published name, or a file.
+    """
+
+    checkpoint: list[str] | None = None
+    model: list[str] | None = None
+    weights: list[str] | None = None
+
+
+def load_networks(options: SeveralNetworks) -> list[Network]:
+    """Load networks to be seen side by side, under labels (and slugs) that tell them apart.
 
     Raises:
         ValueError: When there is none, one is there twice, or weights and models do not pair up.
     """
+    checkpoints, models, weights = options.checkpoint or [], options.model or [], options.weights or []
     for option, values in (("checkpoint", checkpoints), ("model", models), ("weights", weights)):
         _refuse_photos(option, values)
     if weights and not models:
@@ -43,8 +45,11 @@ def load_networks(
     for one in wanted:
         if wanted.count(one) > 1:
             raise ValueError(f"{one[0] or one[1]} is given twice: each network makes a column of its own.")
-    settings = num_classes, image_size, resize
-    networks = [load_network(*one, *settings) for one in wanted or [(None, None, None)]]
+    settings = {"num_classes": options.num_classes, "image_size": options.image_size, "resize": options.resize}
+    networks = [
+        load_network(NetworkOptions(checkpoint=checkpoint, model=model, weights=own, **settings))
+        for checkpoint, model, own in wanted or [(None, None, None)]
+    ]
     _set_apart(networks)
     return networks
 

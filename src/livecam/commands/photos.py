@@ -18,6 +18,23 @@ from livecam.runtime.progress import progress
 _SHOWN = 768
 
 
+@dataclass(kw_only=True)
+class PhotoOptions:
+    """Options of commands that take photos.
+
+    Args:
+        paths: Photos, or folders of photos.
+        out: Folder to write to.
+        batch_size: Photos per pass.
+        device: Where to compute; the accelerator by default, where there is one.
+    """
+
+    paths: list[str]
+    out: str
+    batch_size: int = 8
+    device: str | None = None
+
+
 @dataclass
 class Photo:
     """A photo that could be read.

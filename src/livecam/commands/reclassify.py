@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from rich import box
@@ -18,10 +17,10 @@ from torch import Tensor
 
 from livecam.commands.explained_photos import NetworkExplainer, check_fitting, check_maps
 from livecam.commands.photo_selection import choose_predicted, classes_of
-from livecam.commands.photos import Photo, find_photos, inputs_of, photo_batches
+from livecam.commands.photos import Photo, PhotoOptions, find_photos, inputs_of, photo_batches
 from livecam.core.files import write_atomically, write_png
 from livecam.core.validation import check_count
-from livecam.evaluation.loaded_network import load_network
+from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.explain import GradualExtrapolation, by_names
 from livecam.explain.explanation import check_names
 from livecam.metrics.reclassification import Reclassification, reclassification, top_classes
@@ -139,25 +138,8 @@ def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], pr
     return table
 
 
-def reclassify(
-    paths: list[str],
-    checkpoint: str | None = None,
-    model: str | None = None,
-    weights: str | None = None,
-    methods: str = "gradcam,gradual_gradcam",
-    modes: str = "multiply,threshold",
-    thresholds: str = "0.3,0.5,0.7",
-    fills: str = "black,mean,blur",
-    target: str | None = None,
-    only: str | None = None,
-    limit: int | None = None,
-    out: str = "reclassified",
-    batch_size: int = 8,
-    num_classes: int = 1000,
-    image_size: int = 224,
-    resize: Literal["crop", "stretch"] = "crop",
-    device: str | None = None,
-) -> None:
+@dataclass(kw_only=True)
+class Reclassify(PhotoOptions, NetworkOptions):
     """Classify photos again of which only what their maps mark is left, as Szandala (2021) evaluates his method.
 
     Prints the five most probable classes of the photos as they are and behind each method's maps, and a summary of all
@@ -165,10 +147,6 @@ def reclassify(
     photos to ``<photo>.png`` and ``index.html``. Printed and drawn is photo times map on black, else the first way.
 
     Args:
-        paths: Photos, or folders of photos.
-        checkpoint: Checkpoint of train.py.
-        model: Network by name instead, such as torchvision/resnet50 or timm/convnext_tiny.
-        weights: Weights of --model: pretrained, another published name, or a file.
         methods: Names separated by commas, or presets (s1 for VGG-16). Those sharpened by Gradual Extrapolation are
             compared with their base where both are named.
         modes: multiply (photo times map), threshold (pixels whose map reaches a threshold), or both.
@@ -178,46 +156,54 @@ def reclassify(
         target: Class to explain and to find again, by name or index; by default the one that is predicted.
         only: Leave out photos whose prediction is not among these classes: names, indices, or ranges such as 151-268.
         limit: At most so many photos, evenly from all given paths, of a folder some at random, the same every time.
-        out: Folder to write to.
-        batch_size: Photos per pass.
-        num_classes: Outputs of --model.
-        image_size: Input size of --model.
-        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
-        device: Where to compute; the accelerator by default, where there is one.
     """
-    explainers = by_names(listed(methods))
-    check_names(explainers)
-    ways = _ways(listed(modes), listed(thresholds), listed(fills))
-    if not (explainers and ways):
-        raise ValueError("Nothing to compare: name methods, modes and fills, and thresholds for the mode threshold.")
-    check_count("batch_size", batch_size)
-    photos, told = find_photos(paths), []
-    network = load_network(checkpoint, model, weights, num_classes, image_size, resize)
-    index = network.class_index(target)
-    wanted = set(range(network.num_classes)) if only is None else classes_of(only, network)
-    to_device(network.model, device)
-    check_count("limit", len(photos) if limit is None else limit)
-    if only is not None or limit is not None:
-        photos, line = choose_predicted(paths, network, wanted, limit, batch_size)
-        told.append(line)
-    shown = next(iter(ways))
-    folder, printed = Path(out), printed_names(explainers)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, entries, explainer = [], [], NetworkExplainer(network, explainers)
-    for read in photo_batches("reclassifying", photos, [network], batch_size):
-        new, pictures = _look(explainer, read, index, ways)
-        entries += _write_strips(folder, [row for row in new if row.way in ("", shown)], pictures, printed)
-        rows += new
-    flat = sum(row.degenerate and row.way == shown for row in rows)
-    told.insert(0, f"{len(entries)} photo{'s' * (len(entries) > 1)} reclassified")
-    told += [f"{flat} map{'s' * (flat > 1)} without contrast"] * (flat > 0)
-    write_csv(folder / "reclassify.csv", rows, ways)
-    bases = {one.name: one.base.name for one in explainers if isinstance(one, GradualExtrapolation)}
-    report(folder / "reclassify.md", rows, bases, printed, shown)
-    title = f"What {network.label} recognises of what maps mark"
-    write_maps_page(folder / "index.html", title, " · ".join([network.source, shown, *told]), entries)
-    print(f"{', '.join(told)}: {folder / 'index.html'}")
-    check_maps([explainer])
+
+    methods: str = "gradcam,gradual_gradcam"
+    modes: str = "multiply,threshold"
+    thresholds: str = "0.3,0.5,0.7"
+    fills: str = "black,mean,blur"
+    target: str | None = None
+    only: str | None = None
+    limit: int | None = None
+    out: str = "reclassified"
+
+    def run(self) -> None:
+        """Print the tables, and write them, the pictures and the page to ``out``."""
+        explainers = by_names(listed(self.methods))
+        check_names(explainers)
+        ways = _ways(listed(self.modes), listed(self.thresholds), listed(self.fills))
+        if not (explainers and ways):
+            raise ValueError(
+                "Nothing to compare: name methods, modes and fills, and thresholds for the mode threshold."
+            )
+        check_count("batch_size", self.batch_size)
+        photos, told = find_photos(self.paths), []
+        network = load_network(self)
+        index = network.class_index(self.target)
+        wanted = set(range(network.num_classes)) if self.only is None else classes_of(self.only, network)
+        to_device(network.model, self.device)
+        check_count("limit", len(photos) if self.limit is None else self.limit)
+        if self.only is not None or self.limit is not None:
+            photos, line = choose_predicted(self.paths, network, wanted, self.limit, self.batch_size)
+            told.append(line)
+        shown = next(iter(ways))
+        folder, printed = Path(self.out), printed_names(explainers)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, entries, explainer = [], [], NetworkExplainer(network, explainers)
+        for read in photo_batches("reclassifying", photos, [network], self.batch_size):
+            new, pictures = _look(explainer, read, index, ways)
+            entries += _write_strips(folder, [row for row in new if row.way in ("", shown)], pictures, printed)
+            rows += new
+        flat = sum(row.degenerate and row.way == shown for row in rows)
+        told.insert(0, f"{len(entries)} photo{'s' * (len(entries) > 1)} reclassified")
+        told += [f"{flat} map{'s' * (flat > 1)} without contrast"] * (flat > 0)
+        write_csv(folder / "reclassify.csv", rows, ways)
+        bases = {one.name: one.base.name for one in explainers if isinstance(one, GradualExtrapolation)}
+        report(folder / "reclassify.md", rows, bases, printed, shown)
+        title = f"What {network.label} recognises of what maps mark"
+        write_maps_page(folder / "index.html", title, " · ".join([network.source, shown, *told]), entries)
+        print(f"{', '.join(told)}: {folder / 'index.html'}")
+        check_maps([explainer])
 
 
 def _ways(modes: Sequence[str], thresholds: Sequence[str], fills: Sequence[str]) -> Ways:
@@ -249,7 +235,7 @@ def _look(
         for i, (photo, own) in enumerate(zip(photos, targets.tolist())):
             top = [(names[place], share, place == own) for place, share in zip(places[i], sure[i])]
             told = dict(zip(Reclassification.parts, values[i]))
-            yield Row(photo.path, photo.stem, method, way, names[own], told, top, bool(flat[i]))
+            yield Row(photo.path, photo.stem, method, way, names[own], values=told, top=top, degenerate=bool(flat[i]))
 
     result, left = [*rows("", "", clean, torch.zeros(len(photos)))], [images]
     for label, way in ways.items():

@@ -86,55 +86,62 @@ class Network:
         return names.index(target)
 
 
-def load_network(
-    checkpoint: str | None, model: str | None, weights: str | None, num_classes: int, image_size: int, resize: str
-) -> Network:
-    """Take a network from a checkpoint of ``train.py``, or build one with ImageNet's preprocessing.
+@dataclass(kw_only=True)
+class NetworkOptions:
+    """Options that name a network.
 
     Args:
-        checkpoint: Path of a checkpoint; it knows its own preprocessing.
-        model: Name of a network instead.
-        weights: Its weights: a published name or a local file.
-        num_classes: Outputs of ``model``.
-        image_size: Side of the input of ``model``.
-        resize: How photos are brought to that size for ``model``.
+        checkpoint: Checkpoint of train.py.
+        model: Network by name instead, such as torchvision/resnet50 or timm/convnext_tiny.
+        weights: Weights of --model: pretrained, another published name, or a file.
+        num_classes: Outputs of --model.
+        image_size: Input size of --model.
+        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
+    """
+
+    checkpoint: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    num_classes: int = 1000
+    image_size: int = 224
+    resize: Literal["crop", "stretch"] = "crop"
+
+
+def load_network(options: NetworkOptions) -> Network:
+    """Take a network from a checkpoint, which knows its own preprocessing, or build one with ImageNet's.
 
     Raises:
         ValueError: When neither or both of ``checkpoint`` and ``model`` are given, or ``model`` has no weights.
     """
-    check_count("image_size", image_size)
-    if (checkpoint is None) == (model is None):
+    check_count("image_size", options.image_size)
+    if (options.checkpoint is None) == (options.model is None):
         raise ValueError("Say what to explain: either --checkpoint FILE, or --model NAME with --weights.")
-    if checkpoint is not None:
-        classifier = load_classifier(checkpoint)
+    if options.checkpoint is not None:
+        classifier = load_classifier(options.checkpoint)
         known = classifier.hparams
         return Network(
-            classifier,
-            classifier.head.name,
-            known.num_classes,
-            known.class_names,
-            known.image_size,
-            known.resize,
-            Normalisation(known.mean, known.std),
-            known.model + _ABLATED.get((known.model_args or {}).get("skips"), ""),
-            checkpoint,
+            model=classifier,
+            head=classifier.head.name,
+            **{name: known[name] for name in ("num_classes", "class_names", "image_size", "resize")},
+            normalisation=Normalisation(known.mean, known.std),
+            kind=known.model + _ABLATED.get((known.model_args or {}).get("skips"), ""),
+            source=options.checkpoint,
         )
-    if weights is None:
+    if options.weights is None:
         raise ValueError(
-            f"--model {model} would have random weights: add --weights pretrained, or --weights FILE where nothing "
-            "can be downloaded."
+            f"--model {options.model} would have random weights: add --weights pretrained, or --weights FILE where "
+            "nothing can be downloaded."
         )
-    net = build_model(model, num_classes, weights).eval()
     return Network(
-        net,
-        "binary" if num_classes == 1 else "softmax",
-        max(num_classes, 2),
-        _imagenet_names() if num_classes == 1000 else None,
-        image_size,
-        resize,
-        IMAGENET,
-        model,
-        weights,
+        model=build_model(options.model, options.num_classes, options.weights).eval(),
+        head="binary" if options.num_classes == 1 else "softmax",
+        num_classes=max(options.num_classes, 2),
+        class_names=_imagenet_names() if options.num_classes == 1000 else None,
+        image_size=options.image_size,
+        resize=options.resize,
+        normalisation=IMAGENET,
+        kind=options.model,
+        source=options.weights,
     )
 
 

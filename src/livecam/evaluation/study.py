@@ -1,11 +1,11 @@
 """What ``score`` and ``compare`` ask of a network: which methods, which metrics, on which images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from lightning import Trainer
+from lightning import LightningDataModule, Trainer
 from torch.utils.data import Dataset
 
 from livecam.core.validation import check_count, check_number
@@ -15,7 +15,7 @@ from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.results import NetworkScores
 from livecam.evaluation.score_store import ScoreFolder, fingerprint, settings_of
-from livecam.evaluation.scoring_module import Scorer, columns_of, run
+from livecam.evaluation.scoring_module import Scorer, ScoringTrainer, columns_of, run
 from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
 from livecam.explain.methods.controls import BASELINES
@@ -52,36 +52,64 @@ class Scored:
     folder: Path
 
 
+@dataclass(kw_only=True)
+class StudyOptions:
+    """Options of commands that score networks.
+
+    Args:
+        methods: Names separated by commas, such as gradcam,rise(masks=1000), or presets.
+        metrics: Names separated by commas, such as localization,pointing,insertion_deletion(step=1792).
+        data: A class, such as AnnotatedPhotos with --data.root PATH, or a file that names one; by default the data that
+            the checkpoint was trained on.
+        part: Validation or test part of the data.
+        limit: Score only so many images, drawn at random, the same each time.
+        target: Whether the true class (label) or the predicted one is explained; of multi-label images each category
+            that they are labelled with.
+        reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
+            explains the same class, or the one it predicts itself where it tells other classes apart.
+        reference_weights: Weights of --reference where it is a name.
+        reference_method: Its method, such as gradcam_pp(layer='layer3').
+        out: Folder to write to.
+        batch_size: Images per pass.
+        trainer: How images are spread over devices.
+    """
+
+    methods: str = "gradcam"
+    metrics: str
+    data: LightningDataModule | None = None
+    part: Literal["val", "test"] = "val"
+    limit: int | None = None
+    target: Literal["label", "predicted"] = "label"
+    reference: str | None = None
+    reference_weights: str | None = None
+    reference_method: str = "gradcam_pp"
+    out: str
+    batch_size: int = 8
+    trainer: ScoringTrainer = field(default_factory=ScoringTrainer)
+
+    # No options here, because not every command has them: images left out first, least probability of the class.
+    skip = 0
+    min_probability = 0.0
+
+
 @dataclass
 class Question:
     """The same for each network.
 
     Args:
+        options: What was written on the command line; ``data`` as ``class_path`` and ``init_args``.
         explainers: Methods, the baseline last.
         metrics: What is measured.
         words: The metrics as they were written.
-        target: Explained class, ``label`` or ``predicted``.
-        data: ``class_path`` and ``init_args``; None takes the data of each network's training.
-        part: Part of the data, ``val`` or ``test``.
-        limit: How many images; None takes all.
-        batch_size: Images per pass.
         reference: Arguments of :class:`livecam.evaluation.reference_mask.ReferenceMask`, where another network's maps
             are ground truth.
-        skip: How many of the images that are drawn first are left out.
-        min_probability: Least probability of the explained class.
     """
 
+    options: StudyOptions
     explainers: list[Explainer]
     metrics: list[ImageMetric]
     words: list[str]
-    target: str
-    data: dict[str, Any] | None
-    part: str
-    limit: int | None
-    batch_size: int
     reference: dict[str, Any] | None
-    skip: int = 0
-    min_probability: float = 0.0
 
     @property
     def printed(self) -> dict[str, str]:
@@ -91,41 +119,36 @@ class Question:
     @property
     def explained(self) -> str:
         """What was explained, for people."""
-        return "true class explained" if self.target == "label" else "predicted class explained"
+        return "true class explained" if self.options.target == "label" else "predicted class explained"
 
     def ask(self, network: Network, folder: Path, trainer: Trainer) -> Scored:
         """Score one network into a folder, going on with what is there."""
-        given = self.data or run_data(network.source)
+        options = self.options
+        given = options.data or run_data(network.source)
         data = data_for(network, given)
-        loader = part_of(data, self.part)
-        indices = choose(len(loader.dataset), self.limit, self.skip)
+        loader = part_of(data, options.part)
+        indices = choose(len(loader.dataset), options.limit, options.skip)
         if not indices:
-            raise ValueError(f"--skip {self.skip} leaves none of the {len(loader.dataset)} images.")
-        spare = SHOWN * (_SPARE if self.min_probability else 1)
-        shown = choose(len(loader.dataset), min(spare, len(indices)), self.skip)
+            raise ValueError(f"--skip {options.skip} leaves none of the {len(loader.dataset)} images.")
+        spare = SHOWN * (_SPARE if options.min_probability else 1)
+        shown = choose(len(loader.dataset), min(spare, len(indices)), options.skip)
         photos = getattr(loader.dataset, "photos", None)
         files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
         more = {
             "images": images_of(loader.dataset),
-            "target": self.target,
-            "part": self.part,
+            "target": options.target,
+            "part": options.part,
             "reference": repr(self.reference),
             "reference_files": files,
-            "min_probability": self.min_probability,
+            "min_probability": options.min_probability,
         }
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)
-        evaluator = Evaluator(
-            self.explainers,
-            self.metrics,
-            self.target,
-            Failures(strict=False),
-            self.min_probability,
-            self._reference(network),
-        )
+        failures, least, reference = Failures(strict=False), options.min_probability, self._reference(network)
+        evaluator = Evaluator(self.explainers, self.metrics, options.target, failures, least, reference)
         scorer = Scorer(network, evaluator, store, [photo.path for photo in photos] if photos else None, shown, data)
-        run(scorer, loader, indices, trainer, self.batch_size)
+        run(scorer, loader, indices, trainer, options.batch_size)
         wanted = set(indices)
         rows = (row for index, group in store.images() if index in wanted for row in group)
         methods = [explainer.name for explainer in self.explainers]
@@ -154,52 +177,39 @@ class Question:
         return found
 
 
-def question(
-    methods: str,
-    metrics: str,
-    target: str,
-    data: dict[str, Any] | None,
-    part: str,
-    limit: int | None,
-    batch_size: int,
-    reference: str | None,
-    reference_weights: str | None,
-    reference_method: str,
-    skip: int = 0,
-    min_probability: float = 0.0,
-) -> Question:
+def question(options: StudyOptions) -> Question:
     """Read what was written on the command line; a centred Gaussian joins the methods as the baseline to beat.
 
     Raises:
         ValueError: When a name is unknown or a number out of range.
     """
-    explainers = by_names(listed(methods))
+    explainers = by_names(listed(options.methods))
     if not explainers:
         raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
     baseline = CentredGaussian()
     if baseline.name not in {explainer.name for explainer in explainers}:
         explainers.append(baseline)
     check_names(explainers)
-    check_count("batch_size", batch_size)
-    check_count("skip", skip, 0)
-    check_number("min_probability", min_probability, 0, 1)
-    if limit is not None:
-        check_count("limit", limit)
-    words = listed(metrics)
+    check_count("batch_size", options.batch_size)
+    check_count("skip", options.skip, 0)
+    check_number("min_probability", options.min_probability, 0, 1)
+    if options.limit is not None:
+        check_count("limit", options.limit)
+    words = listed(options.metrics)
     asked = metrics_by_names(words)
     if not asked:
         raise ValueError("No metric was named: --metrics takes names separated by commas, such as localization.")
-    if reference and not any("reference" in metric.inputs for metric in asked):
+    if options.reference and not any("reference" in metric.inputs for metric in asked):
         words.append(ReferenceLocalizationScore.name)
         asked.append(ReferenceLocalizationScore())
-    check_metrics(asked, reference)
-    other = _reference(reference, reference_weights, reference_method) if reference else None
-    return Question(explainers, asked, words, target, data, part, limit, batch_size, other, skip, min_probability)
+    check_metrics(asked, options.reference)
+    return Question(options, explainers, asked, words, _reference(options) if options.reference else None)
 
 
-def _reference(name: str, weights: str | None, method: str) -> dict[str, Any]:
+def _reference(options: StudyOptions) -> dict[str, Any]:
     """A checkpoint where there is such a file, else a network by name."""
-    given: dict[str, Any] = {"explainer": by_name(method)}
+    name, weights = options.reference, options.reference_weights
+    given: dict[str, Any] = {"explainer": by_name(options.reference_method)}
     if Path(name).suffix == ".ckpt":
         return given | {"checkpoint": name}
     if weights is None:
