@@ -18,7 +18,7 @@ from livecam import cli
 from livecam.callbacks import ExplanationScores
 from livecam.evaluation.datasets import data_for
 from livecam.evaluation.fault_tolerance import Explaining
-from livecam.evaluation.loaded_network import load_network
+from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.explain import Explainer, by_name
 from livecam.metrics import EnergyInMask, InsertionDeletion, LocalizationScore, Sharpness
 from livecam.runtime.failures import Failures
@@ -30,7 +30,7 @@ PHOTOS = {"class_path": "livecam.data.AnnotatedPhotos", "init_args": {"root": "p
 
 
 def network():
-    return load_network("net.ckpt", None, None, 1000, 224, "crop")
+    return load_network(NetworkOptions(checkpoint="net.ckpt"))
 
 
 def of_configuration(settings: dict) -> Explainer:
