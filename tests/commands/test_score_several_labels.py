@@ -14,7 +14,7 @@ from scored import CHECKPOINT, CPU
 
 from livecam import cli
 from livecam.data import Coco
-from livecam.evaluation.score_store import kept_maps
+from livecam.evaluation.kept_maps import kept_maps
 from livecam.explain import explain
 from livecam.training.checkpoint import load_classifier
 

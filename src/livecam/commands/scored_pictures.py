@@ -9,7 +9,7 @@ from PIL import Image
 
 from livecam.core.files import write_png
 from livecam.evaluation.datasets import read_samples
-from livecam.evaluation.score_store import kept_maps
+from livecam.evaluation.kept_maps import kept_maps
 from livecam.evaluation.study import SHOWN, Question, Scored
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import localization_score, object_mask

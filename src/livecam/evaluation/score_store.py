@@ -1,23 +1,15 @@
 """Per-image scores on disk: written as they come, whole after a kill, merged in the end."""
 
 import csv
-import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
-from torch import Tensor
-
 from livecam.core.files import aside, write_atomically
-from livecam.evaluation.loaded_network import Network
-from livecam.explain import Explainer, Explanation
-from livecam.report.drawing.strips import note_of
 
 Row = dict[str, str]
 
@@ -151,82 +143,3 @@ def _groups(path: Path) -> Iterator[tuple[int, list[Row]]]:
             own = {(row["label"], row["method"]): row for row in group}
             if len(own) == int(next(iter(own.values()))["of"]):
                 yield int(index), list(own.values())
-
-
-_FACTS = ("target", "predicted", "probability", "degenerate")
-
-
-@dataclass
-class KeptMaps:
-    """What a picture needs of one method's maps of N images; fields as in :class:`livecam.explain.Explanation`."""
-
-    map: Tensor
-    energy: Tensor
-    raw: Tensor
-    target: Tensor
-    predicted: Tensor
-    probability: Tensor
-    degenerate: Tensor
-    details: dict[str, Any]
-
-
-def keep_maps(folder: Path, index: int, found: Mapping[str, Explanation], place: int) -> None:
-    """Write the maps of one image, by all methods.
-
-    Args:
-        folder: Of a network's scores; maps go to ``maps/``.
-        index: Of the image.
-        found: Explanations of its batch, by method.
-        place: The image's place in the batch.
-    """
-    kept = {}
-    for name, explanation in found.items():
-        own = {key: getattr(explanation, key)[place].cpu() for key in _FACTS}
-        # Half precision is more than eyes and shares of energy can tell apart; raw maps may be of any scale.
-        own |= {"map": explanation.map[place].half().cpu(), "raw": explanation.raw[place].float().cpu()}
-        peak = explanation.energy[place].amax().clamp_min(torch.finfo(torch.float32).tiny)
-        own |= {"energy": (explanation.energy[place] / peak).half().cpu()}
-        kept[name] = own | {"note": note_of(explanation.details, place)}
-    (folder / "maps").mkdir(exist_ok=True)
-    content = io.BytesIO()
-    torch.save(kept, content)
-    write_atomically(folder / "maps" / f"{index}.pt", content.getvalue())
-
-
-def kept_maps(folder: Path, index: int) -> dict[str, KeptMaps]:
-    """The maps of one image by method, each for a batch of one; empty where none were kept."""
-    path = folder / "maps" / f"{index}.pt"
-    if not path.exists():
-        return {}
-    found = {}
-    for name, own in torch.load(path, weights_only=True).items():
-        note = own.pop("note")
-        batch = {
-            key: value[None].float() if key in ("map", "energy", "raw") else value[None] for key, value in own.items()
-        }
-        found[name] = KeptMaps(**batch, details={"note": note} if note else {})
-    return found
-
-
-def settings_of(
-    network: Network, data: Mapping[str, Any], methods: Sequence[Explainer], metrics: Sequence[str], **more: Any
-) -> dict[str, Any]:
-    """What scores depend on, as plain values that tell one run's from another's."""
-    return {
-        "network": network.label,
-        "weights": fingerprint(network.source),
-        "input": [network.image_size, network.resize],
-        "data": dict(data),
-        "methods": [repr(method) for method in methods],
-        "metrics": list(metrics),
-        **more,
-    }
-
-
-def fingerprint(source: str) -> str:
-    """Name and content of a file; the name alone of published weights."""
-    path = Path(source)
-    if not path.is_file():
-        return source
-    with path.open("rb") as file:
-        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 from livecam.core.batch import Batch, read_batch
 from livecam.evaluation.datasets import Numbered
 from livecam.evaluation.evaluator import Asked, Evaluator, Explained
+from livecam.evaluation.kept_maps import keep_maps
 from livecam.evaluation.loaded_network import Network
-from livecam.evaluation.score_store import ScoreFolder, keep_maps
+from livecam.evaluation.score_store import ScoreFolder
 from livecam.explain import Explanation
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import ImageMetric

@@ -1,6 +1,7 @@
 """What ``score`` and ``compare`` ask of a network: which methods, which metrics, on which images."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from livecam.evaluation.evaluator import Evaluator, check_metrics
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.results import NetworkScores
-from livecam.evaluation.score_store import ScoreFolder, fingerprint, settings_of
+from livecam.evaluation.score_store import ScoreFolder
 from livecam.evaluation.scoring_module import Scorer, ScoringTrainer, columns_of, run
 from livecam.explain import CentredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
@@ -217,3 +218,27 @@ def _reference(options: StudyOptions) -> dict[str, Any]:
             f"--reference {name} would have random weights: add --reference_weights pretrained, or a file."
         )
     return given | {"model": name, "weights": weights}
+
+
+def settings_of(
+    network: Network, data: Mapping[str, Any], methods: Sequence[Explainer], metrics: Sequence[str], **more: Any
+) -> dict[str, Any]:
+    """What scores depend on, as plain values that tell one run's from another's."""
+    return {
+        "network": network.label,
+        "weights": fingerprint(network.source),
+        "input": [network.image_size, network.resize],
+        "data": dict(data),
+        "methods": [repr(method) for method in methods],
+        "metrics": list(metrics),
+        **more,
+    }
+
+
+def fingerprint(source: str) -> str:
+    """Name and content of a file; the name alone of published weights."""
+    path = Path(source)
+    if not path.is_file():
+        return source
+    with path.open("rb") as file:
+        return f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
