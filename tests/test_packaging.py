@@ -126,4 +126,4 @@ logger.finalize("success")
     assert modules == "livecam.callbacks.explanation_gallery livecam.explain.methods.cam"
     page = (abroad / "runs" / "first" / "index.html").read_text()
     for name in ("page.css", "page.js"):
-        assert (packages()["livecam.report"] / name).read_text().strip() in page
+        assert (packages()["livecam.report.html"] / name).read_text().strip() in page
