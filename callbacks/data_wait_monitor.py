@@ -5,12 +5,13 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.profilers import PassThroughProfiler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,8 +19,29 @@ _log = logging.getLogger(__name__)
 
 # Batches at the start of an epoch that are left out: the first ones wait for loader processes to start and fill up.
 _WARM_UP = 4
-# What Lightning calls these two when it tells its profiler of them.
-_FETCH, _SAVE = "train_dataloader_next", "save_checkpoint"
+# What Lightning's profiler calls ``next(loader)``, behind the name of the loop.
+_FETCH = "train_dataloader_next"
+
+
+class FetchTimes(PassThroughProfiler):
+    """Measures ``next(loader)`` and nothing else; of all times it keeps the latest.
+
+    Args:
+        now: Tells the time in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        super().__init__()
+        self._now, self._begun = now, 0.0
+        self.recorded_durations: dict[str, deque[float]] = {_FETCH: deque(maxlen=1)}
+
+    def start(self, action_name: str) -> None:
+        if action_name.endswith(_FETCH):
+            self._begun = self._now()
+
+    def stop(self, action_name: str) -> None:
+        if action_name.endswith(_FETCH):
+            self.recorded_durations[_FETCH].append(self._now() - self._begun)
 
 
 @dataclass
@@ -41,18 +63,18 @@ class LoaderWatch(Callback):
     """Logs ``train/waiting_for_data``, the share of an epoch's training time spent waiting, and says once what helps.
 
     **What counts.** Time runs from one ``on_train_batch_start`` to the next of the same epoch; waiting is the time
-    inside ``next(loader)``, of which Lightning tells its profiler. The gap between ``on_train_batch_end`` and the next
-    start would be easier to see, but other callbacks, loggers and, on several ranks, a broadcast that waits for the
-    device all run in it. A stretch with a validation or a checkpoint in it is left out, and so are the first batches of
-    an epoch. With gradient accumulation some batches take longer than others, and the sums take care of that.
+    inside ``next(loader)``, which Lightning's profiler measures: a :class:`FetchTimes` where the trainer has none, else
+    the trainer's own, if that is a ``SimpleProfiler``; under other profilers nothing is logged, because they slow
+    training down. The gap between ``on_train_batch_end`` and the next start would be easier to see, but other
+    callbacks, loggers and, on several ranks, a broadcast that waits for the device all run in it. A stretch with a
+    validation or a checkpoint in it is left out, and so are the first batches of an epoch.
 
     **Loader processes** work ahead: ``next`` waits only where their queue is empty, so where they are slower than the
     training over many batches, or where there are none. A loader without a length is read one batch ahead by Lightning;
     that moves the waiting by one batch and changes no sum.
 
-    **On a GPU** the process queues work and runs ahead, so it may wait while the device is busy, which costs nothing.
-    There an event is put in the queue before ``next`` and one after it: the time between them on the device is what it
-    idled. They are read when they are over; nothing waits for them.
+    **On a GPU** the process runs ahead of the device only until the queue of the device is full, which is after a few
+    batches; from then on it has to wait for the device, and loader processes have time to fill their queue.
 
     **On several ranks** every step waits for the slowest, so the greatest share of any rank is logged.
 
@@ -69,95 +91,52 @@ class LoaderWatch(Callback):
         self._epoch, self._recent = _Stretch(), _Stretch()
         self._position = self._images = 0
         self._begun: float | None = None
-        self._fetch: tuple[Any, Any] | None = None
-        self._before: Any = None
-        self._open: deque[tuple[Any, Any]] = deque()
-        self._on_cuda = self._interrupted = False
-        self._own: dict[str, Any] = {}
 
     def _now(self) -> float:
         return time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to what Lightning tells its profiler."""
+        """Have ``next(loader)`` measured."""
         self.hint, self._recent = None, _Stretch()
-        self._on_cuda = trainer.strategy.root_device.type == "cuda"
-        profiler = trainer.profiler
-        start, stop = profiler.start, profiler.stop
-        self._own = {name: vars(profiler)[name] for name in ("start", "stop") if name in vars(profiler)}
-
-        # Arguments are called as Lightning calls them, because others may name them.
-        def started(action_name: str) -> None:
-            start(action_name)
-            if action_name.endswith(_FETCH):
-                self._before = self._mark()
-
-        def stopped(action_name: str) -> None:
-            if action_name.endswith(_FETCH) and self._before is not None:
-                self._fetch = self._before, self._mark()
-            self._interrupted |= action_name == _SAVE
-            stop(action_name)
-
-        profiler.start, profiler.stop = started, stopped
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen no longer."""
-        for name in ("start", "stop"):
-            vars(trainer.profiler).pop(name, None)
-        vars(trainer.profiler).update(self._own)
-        self._own = {}
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Listen no longer."""
-        self.on_fit_end(trainer, pl_module)
+        if type(trainer.profiler) is PassThroughProfiler:
+            trainer.profiler = FetchTimes(self._now)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count anew."""
         self._epoch, self._position, self._begun = _Stretch(), 0, None
-        self._open.clear()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave out the stretch that this belongs to."""
-        self._interrupted = True
+        self._begun = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Leave out the stretch that this belongs to."""
+        self._begun = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """End one stretch and begin another."""
-        now = self._now()
-        if self._begun is not None and not self._interrupted:
+        now, waits = self._now(), self._waits(trainer)
+        if self._begun is not None and waits:
             for stretch in (self._epoch, self._recent):
                 stretch.seconds += now - self._begun
+                stretch.waited += waits[-1]
                 stretch.images += self._images
                 stretch.batches += 1
-            if self._fetch is not None:
-                self._open.append(self._fetch)
-            self._read()
             self._judge(trainer)
         self._position += 1
         self._begun = now if self._position >= _WARM_UP else None
-        self._images, self._fetch, self._interrupted = _images_in(batch), None, False
+        self._images = _images_in(batch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the share; every rank takes part, because every one has watched as many batches."""
-        self._read()
         if self._epoch.batches:
             share = torch.tensor(self._epoch.share, device=pl_module.device)
             pl_module.log("train/waiting_for_data", share, sync_dist=True, reduce_fx="max")
 
-    def _mark(self) -> Any:
-        """This moment on the line of whatever computes."""
-        if not self._on_cuda:
-            return self._now()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def _read(self) -> None:
-        """Add up the waiting that is over."""
-        while self._open and (not self._on_cuda or self._open[0][1].query()):
-            before, after = self._open.popleft()
-            waited = before.elapsed_time(after) / 1000 if self._on_cuda else after - before
-            self._epoch.waited += waited
-            self._recent.waited += waited
+    def _waits(self, trainer: Trainer) -> Sequence[float]:
+        """Seconds inside ``next(loader)``, the latest last; empty where nobody measures them."""
+        known = getattr(trainer.profiler, "recorded_durations", {})
+        return next((times for action, times in known.items() if action.endswith(_FETCH)), ())
 
     def _judge(self, trainer: Trainer) -> None:
         recent = self._recent

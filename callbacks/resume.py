@@ -18,8 +18,8 @@ class Resumption(Callback):
     epoch. In the middle of an epoch, the images of its rest are drawn anew; on several devices, random states are not
     restored.
 
-    Loggers with a method ``wind_back(step)`` forget what the killed training logged beyond the checkpoint, before the
-    first step is logged again. `train.py` always brings this callback along.
+    Loggers with a method ``wind_back(step)``, such as the local page, forget what the killed training logged beyond the
+    checkpoint, before the first step is logged again; W&B keeps it. `train.py` always brings this callback along.
     """
 
     def __init__(self) -> None:

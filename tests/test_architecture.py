@@ -37,7 +37,7 @@ RULES = {
     "models": May(GROUND, "torch", "torchvision timm segmentation_models_pytorch safetensors"),
     "report": May(GROUND, "torch numpy PIL jinja2 markupsafe rich lightning"),
     "report.log_media": May(GROUND, "torch numpy PIL lightning", "wandb"),
-    "report.wandb_history": May(GROUND, "", "wandb"),
+    "report.wandb_logger": May(GROUND, "lightning", "wandb"),
     "explain": May(GROUND, "torch", "skimage captum numpy"),
     "metrics": May(GROUND, "torch torchmetrics"),
     "training": May(f"{GROUND} data models report", "torch torchmetrics lightning"),

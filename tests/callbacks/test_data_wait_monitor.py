@@ -11,7 +11,8 @@ import pytest
 import torch
 from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.profilers import SimpleProfiler
+from lightning.pytorch.profilers import PassThroughProfiler, SimpleProfiler
+from lightning.pytorch.profilers import simple as simple_profiler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -158,38 +159,6 @@ def test_epochs_too_short_to_judge_log_nothing(make_trainer):
     assert "train/waiting_for_data" not in trainer.callback_metrics
 
 
-def test_the_gpu_tells_how_long_it_idled(make_trainer, monkeypatch):
-    """Events of a device that is a step behind: the process waits 0.5 s for each batch, the device 0.1 s."""
-
-    class Event:
-        made = 0
-
-        def __init__(self, enable_timing):
-            assert enable_timing
-            Event.made += 1
-            self.number = Event.made
-
-        def record(self):
-            pass
-
-        def query(self):
-            return self.number <= Event.made - 4
-
-        def elapsed_time(self, other):
-            assert other.number == self.number + 1 and self.query()
-            return 100.0
-
-    class OnDevice(Watch):
-        def on_fit_start(self, *args):
-            super().on_fit_start(*args)
-            self._on_cuda = True
-
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    _, trainer = watched(make_trainer, Slow(0.25), Net(0.5), OnDevice())
-    # 26 stretches of a second, of which the last two are not over yet.
-    assert share(trainer) == pytest.approx(24 * 0.1 / 26)
-
-
 @pytest.mark.parametrize(
     "batch", [torch.ones(5, 2), (torch.ones(5), 1), {"label": [torch.ones(5)]}, [3, torch.ones(5)]]
 )
@@ -198,27 +167,19 @@ def test_images_are_counted_in_any_batch(batch):
     assert module._images_in([torch.tensor(3.0)]) == 1 and module._images_in("text") == module._images_in({}) == 0
 
 
-def test_the_profiler_is_left_as_it_was(make_trainer):
+def test_the_trainer_s_own_profiler_measures_where_it_has_one(make_trainer, monkeypatch):
     profiler = SimpleProfiler()
+    monkeypatch.setattr(simple_profiler, "time", SimpleNamespace(perf_counter=lambda: CLOCK.now))
+    _, trainer = watched(make_trainer, Slow(0.05), Net(0.9), profiler=profiler)
+    assert trainer.profiler is profiler and share(trainer) == pytest.approx(0.1)
 
-    class Naming(Net):
-        """Says the argument's name, as anybody may."""
 
-        def on_train_batch_start(self, batch, batch_idx):
-            self.trainer.profiler.start(action_name="mine")
-            self.trainer.profiler.stop(action_name="mine")
+def test_nothing_is_logged_where_nobody_measures(make_trainer):
+    class Other(PassThroughProfiler):
+        """A profiler of another kind."""
 
-    watched(make_trainer, Slow(0.1), Naming(0.1), profiler=profiler)
-    assert not {"start", "stop"} & vars(profiler).keys() and "mine" in profiler.recorded_durations
-    assert any(action.endswith(module._FETCH) for action in profiler.recorded_durations)
-
-    class Failing(Net):
-        def training_step(self, batch, batch_idx):
-            raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError, match="no"):
-        watched(make_trainer, Slow(0.1), Failing(0.1), profiler=profiler)
-    assert not {"start", "stop"} & vars(profiler).keys()
+    watch, trainer = watched(make_trainer, Slow(0.5), Net(0.5), profiler=Other())
+    assert "train/waiting_for_data" not in trainer.callback_metrics and watch.hint is None
 
 
 def test_watching_does_not_disturb(make_trainer, foreign_module, foreign_loader):

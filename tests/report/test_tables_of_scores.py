@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from test_html_logger import HOSTILE
 
-from livecam.report.html.maps_page import Entry
+from livecam.report.html.maps_page import Entry, Picture
 from livecam.report.html.scores_page import Curves, write_scores_page
 from livecam.report.tables import Measured, ScoreTable, as_csv, print_tables
 
@@ -101,7 +101,7 @@ def test_points_of_curves_by_hand():
 def page(folder, name: str, **given) -> str:
     tables = [table(name), ScoreTable(name, [name, name], [[name, Measured(0.5)]], 1, [None], notes=[name])]
     curves = [Curves(name, {name: [0.0, 1.0], "other": [1.0, 0.5]})]
-    entries = [Entry("pictures/0.png", 40, 20, name, name)]
+    entries = [Entry(Picture("pictures/0.png", 40, 20, name), name)]
     write_scores_page(folder / "index.html", name, [name, "12 images"], tables, curves, entries)
     return (folder / "index.html").read_text("utf-8")
 

@@ -23,33 +23,18 @@ _MOST_CLASSES = 10
 
 
 @dataclass
-class Answer:
-    """What a network says of N photos.
-
-    Args:
-        target: Explained class ``(N,)``.
-        predicted: Most probable class ``(N,)``.
-        probability: Probability of the explained class ``(N,)``.
-    """
-
-    target: Tensor
-    predicted: Tensor
-    probability: Tensor
-
-
-@dataclass
 class View:
     """How one network sees a batch of N photos, for one class each.
 
     Args:
         network: The network.
-        answer: What it says.
+        answer: What it says; its maps mean nothing.
         explanations: Where it looks, by name of those methods that fit it.
         samples: The same for people, one for each photo.
     """
 
     network: Network
-    answer: Answer
+    answer: Explanation
     explanations: dict[str, Explanation]
     samples: list[Sample]
 
@@ -117,7 +102,7 @@ class Viewers:
         samples = samples_of(pixels, found, self.explainers, names, answer=answer, **words)
         for photo, sample in zip(photos, samples):
             sample.label = self._truth.get(photo.path)
-        return View(network, Answer(answer.target, answer.predicted, answer.probability), found, samples)
+        return View(network, answer, found, samples)
 
 
 class NetworkExplainer:

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from livecam.commands.photos import Photo, PhotoOptions, find_photos, inputs_of, photo_batches
-from livecam.core.files import ArrayFile, write_png
+from livecam.core.files import ArrayFile
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network, NetworkOptions, load_network
 from livecam.explain.feature_maps import Features as Found
 from livecam.explain.feature_maps import check_choice, feature_maps
 from livecam.report.drawing.feature_grid import feature_grid
 from livecam.report.drawing.strips import samples_of
-from livecam.report.html.maps_page import Entry, write_maps_page
+from livecam.report.html.maps_page import Entry, Picture, write_maps_page
 from livecam.runtime.progress import listed, to_device
 
 
@@ -87,8 +87,6 @@ def _write_pictures(folder: Path, network: Network, photos: Sequence[Photo], fou
     pixels = network.normalisation.to_pixels(torch.stack([photo.inputs[0] for photo in photos])).clamp(0, 1)
     entries = []
     for number, sample in enumerate(samples_of(pixels, {}, [], names, network.class_names, answer=found)):
-        picture, file = feature_grid(sample, found.layers, number), f"{photos[number].stem}.png"
-        write_png(folder / file, picture)
-        source = str(photos[number].path)
-        entries.append(Entry(file, picture.shape[1], picture.shape[0], sample.caption, source))
+        grid, photo = feature_grid(sample, found.layers, number), photos[number]
+        entries.append(Entry(Picture.write(folder, f"{photo.stem}.png", grid, sample.caption), str(photo.path)))
     return entries

@@ -10,7 +10,7 @@ from livecam.commands.explained_photos import View
 from livecam.commands.photos import Photo
 from livecam.core.files import ArrayFile, write_png
 from livecam.evaluation.loaded_network import as_slug
-from livecam.report.drawing.comparison_grid import class_rows, rows_caption, side_by_side
+from livecam.report.drawing.comparison_grid import class_rows, one_or_several, rows_caption
 from livecam.report.drawing.line_chart import history_chart
 from livecam.report.drawing.panels import to_uint8
 from livecam.report.drawing.strips import Sample
@@ -56,13 +56,10 @@ class Histories:
                 own = {key: values[number].tolist() for key, values in history.items()}
                 known = (str(photo.path), view.network.label, sample.explained, name)
                 self._append([*known, *row] for row in _history_rows(own))
-                file = self.folder / "histories" / f"{'_'.join([photo.stem, *what, name])}.png"
-                file.parent.mkdir(exist_ok=True)
                 title = " · ".join([label, sample.explained, *([view.network.label] if several else [])])
                 chart = history_chart(title, own, own["accepted"])
-                write_png(file, chart)
-                path = f"histories/{file.name}"
-                pictures.append(Picture(path, chart.shape[1], chart.shape[0], f"course of {title}"))
+                path = f"histories/{'_'.join([photo.stem, *what, name])}.png"
+                pictures.append(Picture.write(self.folder, path, chart, f"course of {title}"))
         return pictures
 
     def _append(self, rows: Iterator[list[object]]) -> None:
@@ -131,15 +128,10 @@ def _write(
             write_png(folder / "overlays" / f"{stem}.png", to_uint8(overlay))
     if each:
         picture, caption = class_rows(samples), rows_caption(samples)
-    elif len(views) == 1:
-        picture, caption = samples[0].strip(with_truth=False, with_caption=True), samples[0].caption
     else:
         columns = {view.network.label: sample for view, sample in zip(views, samples)}
-        picture = side_by_side(photo.picture, columns, rows)
-        answers = (f"{label}: {', '.join(sample.answers)}" for label, sample in columns.items())
-        caption = " · ".join([photo.path.name, *answers])
-    write_png(folder / f"{photo.stem}.png", picture)
-    return Entry(f"{photo.stem}.png", picture.shape[1], picture.shape[0], caption, str(photo.path))
+        picture, caption = one_or_several(photo.picture, columns, rows, with_truth=False)
+    return Entry(Picture.write(folder, f"{photo.stem}.png", picture, caption), str(photo.path))
 
 
 def _slugs(views: Sequence[View], samples: Sequence[Sample], each: bool) -> list[list[str]]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from livecam.commands.explained_photos import NetworkExplainer, check_fitting, check_maps
 from livecam.commands.photo_selection import choose_predicted, classes_of
 from livecam.commands.photos import Photo, PhotoOptions, find_photos, inputs_of, photo_batches
-from livecam.core.files import write_atomically, write_png
+from livecam.core.files import write_atomically
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.explain import GradualExtrapolation, by_names
@@ -27,7 +27,7 @@ from livecam.metrics.reclassification import Reclassification, reclassification,
 from livecam.metrics.summary import mean_figure
 from livecam.report.drawing.panels import Panel, strip
 from livecam.report.drawing.strips import printed_names
-from livecam.report.html.maps_page import Entry, write_maps_page
+from livecam.report.html.maps_page import Entry, Picture, write_maps_page
 from livecam.runtime.inference import probabilities
 from livecam.runtime.progress import listed, to_device
 
@@ -252,7 +252,6 @@ def _write_strips(folder: Path, rows: list[Row], pictures: list[Tensor], printed
     for i, first in enumerate(rows[:count]):
         told = zip(["input", *printed.values()], pictures, rows[i::count])
         caption = f"{first.path.name} · target {first.target} {first.values['original']:.2f} · {way}"
-        picture = strip([Panel(title, pixels[i], row.note) for title, pixels, row in told], caption)
-        write_png(folder / f"{first.stem}.png", picture)
-        entries.append(Entry(f"{first.stem}.png", picture.shape[1], picture.shape[0], caption, str(first.path)))
+        pixels = strip([Panel(title, pixels[i], row.note) for title, pixels, row in told], caption)
+        entries.append(Entry(Picture.write(folder, f"{first.stem}.png", pixels, caption), str(first.path)))
     return entries

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
-from livecam.core.files import write_png
 from livecam.evaluation.datasets import read_samples
 from livecam.evaluation.kept_maps import kept_maps
 from livecam.evaluation.study import SHOWN, Question, Scored
 from livecam.explain.methods.controls import BASELINES
 from livecam.metrics import localization_score, object_mask
-from livecam.report.drawing.comparison_grid import side_by_side
+from livecam.report.drawing.comparison_grid import one_or_several
+from livecam.report.drawing.panels import to_uint8
 from livecam.report.drawing.strips import Sample, samples_of
-from livecam.report.html.maps_page import Entry
+from livecam.report.html.maps_page import Entry, Picture
 
 
 def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[Entry]:
@@ -29,19 +28,12 @@ def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[E
     one = len(answers) == 1
     columns = [_samples(asked, answer, with_baselines=one) for answer in answers]
     rows = [asked.printed[e.name] for e in asked.explainers if not isinstance(e, BASELINES)]
-    (folder / "pictures").mkdir(exist_ok=True)
     entries = []
     for index in [index for index in columns[0] if all(index in column for column in columns)][:SHOWN]:
-        drawn = [column[index] for column in columns]
-        if one:
-            picture, caption = drawn[0].strip(with_truth=True, with_caption=True), drawn[0].caption
-        else:
-            seen = {answer.network.label: sample for answer, sample in zip(answers, drawn)}
-            pixels = drawn[0].pixels.permute(1, 2, 0).numpy()
-            picture = side_by_side(Image.fromarray((pixels * 255).round().astype(np.uint8)), seen, rows)
-            caption = " · ".join(f"{label}: {', '.join(sample.answers)}" for label, sample in seen.items())
-        write_png(folder / "pictures" / f"{index}.png", picture)
-        entries.append(Entry(f"pictures/{index}.png", picture.shape[1], picture.shape[0], caption, drawn[0].name))
+        seen = {answer.network.label: column[index] for answer, column in zip(answers, columns)}
+        photo = Image.fromarray(to_uint8(columns[0][index].pixels))
+        picture = Picture.write(folder, f"pictures/{index}.png", *one_or_several(photo, seen, rows, with_truth=True))
+        entries.append(Entry(picture, columns[0][index].name))
     return entries
 
 

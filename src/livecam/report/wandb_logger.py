@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from livecam.report.wandb_history import prompt_settings, wind_back
-
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +45,7 @@ class RunFolderWandbLogger(WandbLogger):
         folder = Path(save_dir, name) if name else Path(save_dir)
         if rank_zero_only.rank == 0:
             folder.mkdir(parents=True, exist_ok=True)
-        kwargs.setdefault("settings", prompt_settings())
+        kwargs.setdefault("settings", _prompt_settings())
         super().__init__(
             name=name, save_dir=str(folder), id=name, project=project, offline=offline, resume="allow", **kwargs
         )
@@ -69,20 +67,6 @@ class RunFolderWandbLogger(WandbLogger):
         with self._spare_the_training():
             super().finalize(status)
 
-    @rank_zero_only
-    def wind_back(self, step: int) -> None:
-        """Take back what a killed training logged from ``step`` on, since the resumed one logs it again.
-
-        Only files of this machine are wound back. A run that was online has these rows on the server, under the same
-        ``trainer/global_step``; W&B's own rewind (``resume_from``) is not used here.
-
-        Args:
-            step: The step that is logged next.
-        """
-        run = self.experiment
-        if not run.disabled:
-            wind_back(Path(self.save_dir), step, Path(run.dir).parent / f"run-{run.id}.wandb")
-
     @contextlib.contextmanager
     def _spare_the_training(self) -> Iterator[None]:
         run = self._experiment
@@ -98,6 +82,15 @@ class RunFolderWandbLogger(WandbLogger):
                     f"W&B takes nothing any more ({error}); training goes on. What it has is in {Path(run.dir).parent}."
                 )
             self._warned = True
+
+
+def _prompt_settings() -> dict[str, float]:
+    """Settings of W&B by which its process writes once a second, not every 15: a kill may end that process, too."""
+    import wandb
+
+    name = "x_transaction_log_flush_interval"
+    # Releases before it write when a block is full.
+    return {name: 1.0} if name in wandb.Settings.model_fields else {}
 
 
 def _logged_in() -> bool:

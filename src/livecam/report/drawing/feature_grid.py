@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from livecam.report.drawing.colormap import colourise
-from livecam.report.drawing.panels import Panel, Strip, strips, to_host, to_uint8
+from livecam.report.drawing.labelled_grid import BLANK
+from livecam.report.drawing.panels import PAPER, Panel, Strip, strips, to_host, to_uint8
 from livecam.report.drawing.strips import Sample
-from livecam.report.drawing.text_layout import FAINT, INK, font, wrap
+from livecam.report.drawing.text_layout import FAINT, INK, TextBlock, block, font, wrap
 
-_PAPER, _BLANK, _LINE = (255, 255, 255), (240, 240, 238), (222, 222, 218)
+_LINE = (222, 222, 218)
 # 7, 14, 28, 56 and 112 px become 112 to 126 px by whole factors; 8, 16, 32 and 64 px fill the tile.
 _TILE, _INPUT = 128, 176
 _GUTTER, _GAP, _MARGIN, _BAR, _TITLE, _FOOT = 184, 8, 14, 10, 24, 20
@@ -81,7 +82,7 @@ def feature_grids(
 
 def _stacked(parts: Sequence[Image.Image], width: int) -> np.ndarray:
     height = sum(part.height for part in parts) + _MARGIN * (len(parts) + 1)
-    canvas = Image.new("RGB", (width + 2 * _MARGIN, height), _PAPER)
+    canvas = Image.new("RGB", (width + 2 * _MARGIN, height), PAPER)
     top = _MARGIN
     for part in parts:
         if top > _MARGIN:
@@ -95,13 +96,12 @@ def _head(sample: Sample, width: int, panel: Image.Image, wide: int) -> Image.Im
     """The input, ``wide`` without the paper beside it, and on the right what is known of it."""
     true = [] if sample.label is None else [f"true {sample.label}"]
     beside = wide + 2 * _GAP
-    name = wrap(sample.name, width - beside, 18)
-    known = [line for text in [*true, *sample.answers] for line in wrap(text, width - beside, 15)]
-    picture = Image.new("RGB", (width, max(panel.height, _TITLE + _height(name, 18) + _height(known, 15))), _PAPER)
+    known = (block(text, width - beside, 15, FAINT) for text in [*true, *sample.answers])
+    words = sum(known, block(sample.name, width - beside, 18, INK))
+    picture = Image.new("RGB", (width, max(panel.height, _TITLE + words.height)), PAPER)
     # The strip centres its picture; here the picture's edge is in line with the rows below, or its title whole.
     picture.paste(panel, (-min(panel.width - wide, 2 * _GAP) // 2, 0))
-    draw = ImageDraw.Draw(picture)
-    _write(draw, beside, _write(draw, beside, _TITLE, name, 18, INK), known, 15, FAINT)
+    words.draw(ImageDraw.Draw(picture), beside, _TITLE)
     return picture
 
 
@@ -111,14 +111,13 @@ def _row(layer: Layer, maps: Tensor, channels: Sequence[int], columns: int, widt
     peak, end = float(sound.max()) if len(sound) else 0.0, _end(sound)
     cells = [_cell(one, channel, end, layer.signed) for one, channel in zip(maps, channels)]
     # Long names break before a dot.
-    words = wrap(layer.layer.replace(".", " ."), _GUTTER - 2 * _GAP, 15)
-    name = [line.replace(" .", ".") for line in words]
-    size = wrap(f"{' x '.join(map(str, layer.size))} · peak {peak:.3g}", _GUTTER - 2 * _GAP, 13)
-    scale = _height(name, 15) + _height(size, 13) + 4
+    name = wrap(layer.layer.replace(".", " ."), _GUTTER - 2 * _GAP, 15)
+    size = block(f"{' x '.join(map(str, layer.size))} · peak {peak:.3g}", _GUTTER - 2 * _GAP, 13, FAINT)
+    words = TextBlock([(line.replace(" .", "."), 15, INK) for line in name]) + size
+    scale = words.height + 4
     lines = -(-len(cells) // columns)
-    picture = Image.new("RGB", (width, max(lines * cells[0].height, scale + _BAR + _FOOT)), _PAPER)
-    draw = ImageDraw.Draw(picture)
-    _write(draw, 0, _write(draw, 0, 0, name, 15, INK), size, 13, FAINT)
+    picture = Image.new("RGB", (width, max(lines * cells[0].height, scale + _BAR + _FOOT)), PAPER)
+    words.draw(ImageDraw.Draw(picture), 0, 0)
     if peak > 0:
         _scale(picture, scale, end, peak, layer.signed)
     for place, cell in enumerate(cells):
@@ -131,11 +130,11 @@ def _cell(values: Tensor, channel: int, end: float, signed: bool) -> Image.Image
     flaw = "not finite" if not values.isfinite().all() else "" if values.any() else "dead: all zero"
     tile = _fit(values[None], _TILE)[0]
     tall, wide = tile.shape
-    picture = Image.new("RGB", (_TILE, tall + _FOOT), _PAPER)
+    picture = Image.new("RGB", (_TILE, tall + _FOOT), PAPER)
     draw = ImageDraw.Draw(picture)
     left, middle = (_TILE - wide) // 2, _TILE // 2
     if flaw:
-        draw.rectangle((left, 0, left + wide - 1, tall - 1), fill=_BLANK)
+        draw.rectangle((left, 0, left + wide - 1, tall - 1), fill=BLANK)
         draw.text((middle, tall // 2), flaw, FAINT, font(13), anchor="mm")
     else:
         picture.paste(Image.fromarray(to_uint8(_colour(tile, end, signed))), (left, 0))
@@ -174,14 +173,3 @@ def _fit(pixels: Tensor, side: int) -> Tensor:
         return F.interpolate(pixels[None].float(), scale_factor=side // longer, mode="nearest")[0]
     size = [max(1, round(length * side / longer)) for length in pixels.shape[1:]]
     return F.interpolate(pixels[None].float(), size, mode="bilinear", antialias=True)[0]
-
-
-def _height(lines: Sequence[str], size: int) -> int:
-    return len(lines) * (size + 5)
-
-
-def _write(draw: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str], size: int, colour: tuple) -> int:
-    """Write lines below each other and return where the next one would begin."""
-    for number, line in enumerate(lines):
-        draw.text((x, y + (number + 0.5) * (size + 5)), line, colour, font(size), anchor="lm")
-    return y + _height(lines, size)

@@ -13,7 +13,7 @@ from torch import Tensor
 from livecam.report.drawing.colormap import colourise
 from livecam.report.drawing.text_layout import FAINT, INK, fit, font, width_of
 
-_PAPER = (255, 255, 255)
+PAPER = (255, 255, 255)
 GOOD, BAD = (46, 125, 80), (196, 56, 48)
 """Colours of right and wrong answers."""
 FRAME = 4
@@ -131,17 +131,16 @@ def _draw(wanted: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
     head, foot = 24, (20 if any(panel.note for panel in panels) else 4)
     below = 26 if caption else 0
     titles = _titles(tuple(panel.title for panel in panels), cell, head)
-    canvas = Image.new("RGB", (titles.width, head + tall + foot + below + _GAP), _PAPER)
+    canvas = Image.new("RGB", (titles.width, head + tall + foot + below + _GAP), PAPER)
     canvas.paste(titles)
     draw = ImageDraw.Draw(canvas)
     for column, (panel, picture) in enumerate(zip(panels, pictures)):
         left = _GAP + column * (cell + _GAP)
         middle = left + cell // 2
-        x = left + (cell - picture.shape[1]) // 2
-        canvas.paste(Image.fromarray(picture), (x, head))
-        if column == 0 and correct is not None:
-            box = (x, head, x + picture.shape[1] - 1, head + picture.shape[0] - 1)
-            draw.rectangle(box, outline=GOOD if correct else BAD, width=FRAME)
+        image = Image.fromarray(picture)
+        if column == 0:
+            frame(image, correct)
+        canvas.paste(image, (left + (cell - image.width) // 2, head))
         if panel.note:
             draw.text((middle, head + tall + 11), fit(panel.note, cell, 13), FAINT, font(13), anchor="mm")
     if caption:
@@ -154,7 +153,7 @@ def _draw(wanted: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
 @lru_cache(maxsize=16)
 def _titles(titles: tuple[str, ...], cell: int, height: int) -> Image.Image:
     """What all strips of a gallery begin with."""
-    picture = Image.new("RGB", (_GAP + (cell + _GAP) * len(titles), height), _PAPER)
+    picture = Image.new("RGB", (_GAP + (cell + _GAP) * len(titles), height), PAPER)
     draw = ImageDraw.Draw(picture)
     for column, title in enumerate(titles):
         middle = _GAP + column * (cell + _GAP) + cell // 2
@@ -165,6 +164,18 @@ def _titles(titles: tuple[str, ...], cell: int, height: int) -> Image.Image:
 def _enlarge(picture: np.ndarray, height: int) -> np.ndarray:
     factor = max(1, round(height / picture.shape[0]))
     return picture if factor == 1 else picture.repeat(factor, 0).repeat(factor, 1)
+
+
+def tone_of(correct: bool | None) -> tuple[int, int, int]:
+    """Colour of an answer, which is right, wrong or not known to be either."""
+    return FAINT if correct is None else GOOD if correct else BAD
+
+
+def frame(picture: Image.Image, correct: bool | None) -> None:
+    """Frame a picture by whether the answer is right; one that is not known to be either has no frame."""
+    if correct is not None:
+        box = (0, 0, picture.width - 1, picture.height - 1)
+        ImageDraw.Draw(picture).rectangle(box, outline=tone_of(correct), width=FRAME)
 
 
 def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -1,6 +1,6 @@
 """Letters in pictures: one typeface, two tones, and texts that stay inside their place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
@@ -45,26 +45,39 @@ def wrap(text: str, width: int, size: int) -> list[str]:
     return lines
 
 
+Colour = tuple[int, int, int]
+
+
 @dataclass
-class Lines:
-    """Lines of one style, drawn below each other.
+class TextBlock:
+    """Lines below each other; blocks add up to longer ones.
 
     Args:
-        lines: What they say.
-        size: Height of the letters in pixels.
-        colour: RGB, 0 to 255.
+        lines: What each says, the height of its letters in pixels, and its colour (RGB, 0 to 255).
     """
 
-    lines: list[str]
-    size: int
-    colour: tuple[int, int, int]
+    lines: list[tuple[str, int, Colour]] = field(default_factory=list)
+
+    def __add__(self, other: "TextBlock") -> "TextBlock":
+        return TextBlock(self.lines + other.lines)
 
     @property
     def height(self) -> int:
         """Pixels that they take."""
-        return len(self.lines) * (self.size + 4)
+        return sum(size + 4 for _, size, _ in self.lines)
 
-    def draw(self, canvas: ImageDraw.ImageDraw, x: float, y: float, anchor: str) -> None:
+    @property
+    def width(self) -> int:
+        """Pixels that the longest line takes."""
+        return max((width_of(text, size) for text, size, _ in self.lines), default=0)
+
+    def draw(self, canvas: ImageDraw.ImageDraw, x: float, y: float, anchor: str = "lm") -> None:
         """Draw them with their top at ``y``; ``anchor`` says how they stand to ``x``, in Pillow's words."""
-        for number, line in enumerate(self.lines):
-            canvas.text((x, y + (number + 0.5) * (self.size + 4)), line, self.colour, font(self.size), anchor=anchor)
+        for text, size, colour in self.lines:
+            canvas.text((x, y + (size + 4) / 2), text, colour, font(size), anchor=anchor)
+            y += size + 4
+
+
+def block(text: str, width: int, size: int, colour: Colour) -> TextBlock:
+    """A text in lines of at most ``width`` pixels, as :func:`wrap` breaks them."""
+    return TextBlock([(line, size, colour) for line in wrap(text, width, size)])

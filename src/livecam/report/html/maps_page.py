@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livecam.core.files import write_atomically
+import numpy as np
+
+from livecam.core.files import write_atomically, write_png
 
 _HERE = Path(__file__).parent
 
@@ -25,24 +27,25 @@ class Picture:
     height: int
     words: str
 
+    @classmethod
+    def write(cls, folder: Path, path: str, pixels: np.ndarray, words: str) -> "Picture":
+        """Write pixels, uint8 ``(h, w, 3)``, to a PNG in the folder of the page."""
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_png(folder / path, pixels)
+        return cls(path, pixels.shape[1], pixels.shape[0], words)
+
 
 @dataclass
 class Entry:
     """One photo on the page.
 
     Args:
-        picture: Path of its strip, relative to the page.
-        width: Width of the strip in pixels.
-        height: Height of the strip in pixels.
-        caption: What was predicted and explained.
+        picture: Its strip.
         source: Where the photo came from.
         further: Pictures below the strip.
     """
 
-    picture: str
-    width: int
-    height: int
-    caption: str
+    picture: Picture
     source: str
     further: list[Picture] = field(default_factory=list)
 

@@ -9,8 +9,8 @@ import threading
 import time
 import warnings
 import zlib
-from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,8 @@ Job = Callable[[], object]
 class Background:
     """Does jobs in the order in which they are handed over, a bounded number of them waiting.
 
-    The thread lives only while there are jobs: an interpreter that ends waits for the last one and for nothing else,
-    also after an exception. A forked process starts with none: what its parent handed over, its parent does.
+    An interpreter that ends waits for the last job and for nothing else, also after an exception. A forked process
+    starts with none: what its parent handed over, its parent does.
 
     Args:
         most: How many jobs may wait; whoever hands over one more waits for a place.
@@ -45,57 +45,35 @@ class Background:
             os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
-        # Also a new lock: the thread, which a fork leaves behind, may have held the old one.
-        self._changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
-        self._given = self._done = 0
-        self._thread: threading.Thread | None = None
+        # Also a new lock: a thread that a fork leaves behind may have held the old one.
+        self._lock, self._places = threading.Lock(), threading.Semaphore(self._most)
+        self._executor = ThreadPoolExecutor(1, "livecam background")
+        self._latest: Future | None = None
 
     def put(self, job: Job) -> None:
         """Hand over a job; whatever it raises is told as a warning, and the next one follows."""
-        with self._changed:
-            self._see_to_it()
-            self._changed.wait_for(lambda: len(self._waiting) < self._most)
-            self._waiting.append(job)
-            self._given += 1
-            self._see_to_it()
+        self._places.acquire()
+        with self._lock, contextlib.suppress(RuntimeError):
+            self._latest = self._executor.submit(self._do, job)
+            return
+        # At the limit of threads, or while the interpreter ends: then the caller does it, after all before it.
+        self.drain()
+        self._executor = ThreadPoolExecutor(1, "livecam background")
+        self._do(job)
 
     def drain(self) -> None:
         """Wait until all jobs handed over so far are done."""
-        with self._changed:
-            last = self._given
-            self._see_to_it()
-            self._changed.wait_for(lambda: self._done >= last)
+        if self._latest is not None:
+            self._latest.result()
 
-    def _see_to_it(self) -> None:
-        """Have a living thread if there is anything to do."""
-        if not self._waiting or (self._thread is not None and self._thread.is_alive()):
-            return
-        self._thread = threading.Thread(target=self._work, name="livecam background", daemon=False)
+    def _do(self, job: Job) -> None:
+        self._places.release()
         try:
-            self._thread.start()
-        except RuntimeError:
-            # At the limit of threads, or while the interpreter ends: then the caller does it.
-            self._work()
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                job = self._waiting.popleft()
-                self._changed.notify_all()
-            try:
-                job()
-            except BaseException as error:
-                # Nobody is above to whom it could be raised, nor a warning where warnings are errors.
-                with contextlib.suppress(Warning):
-                    warnings.warn(f"Work in the background failed: {error!r}", stacklevel=1)
-            del job
-            with self._changed:
-                self._done += 1
-                self._changed.notify_all()
+            job()
+        except BaseException as error:
+            # Nobody is above to whom it could be raised, nor a warning where warnings are errors.
+            with contextlib.suppress(Warning):
+                warnings.warn(f"Work in the background failed: {error!r}", stacklevel=1)
 
 
 WRITER = Background(64)
