@@ -6,8 +6,8 @@ from math import ceil, floor, log10
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 96, 40, 48
-# Colour-blind safe on both backgrounds (Okabe and Ito, lightened where needed); livecam stands out by its width, too.
-COLOURS = {"bare": "#8a8f98", "livecam": "#d55e00", "torchcam": "#2f8fd0", "grad-cam": "#1f9e77", "captum": "#b8659c"}
+# Color-blind safe on both backgrounds (Okabe and Ito, lightened where needed); livecam stands out by its width, too.
+COLORS = {"bare": "#8a8f98", "livecam": "#d55e00", "torchcam": "#2f8fd0", "grad-cam": "#1f9e77", "captum": "#b8659c"}
 STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #1f2328 } .title { font-weight: 600; font-size: 13px }
 .grid { stroke: #d0d7de } @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .grid { stroke: #3d444d } }
@@ -22,7 +22,7 @@ def nice_step(span: float, most: int = 5) -> float:
 
 
 def spread(places: Sequence[float], apart: float) -> list[float]:
-    """The same places in the same order, moved upwards, off the axis, until neighbours are so far apart."""
+    """The same places in the same order, moved upwards, off the axis, until neighbors are so far apart."""
     moved, last = list(places), float("inf")
     for index in sorted(range(len(places)), key=places.__getitem__, reverse=True):
         last = moved[index] = min(places[index], last - apart)
@@ -62,15 +62,15 @@ def line_chart(
     ends = {}
     for name, values in lines.items():
         points = [(across(place), down(value)) for place, value in zip(x, values) if value is not None]
-        colour, width = COLOURS.get(name, "#8a8f98"), 3 if name == "livecam" else 1.8
+        color, width = COLORS.get(name, "#8a8f98"), 3 if name == "livecam" else 1.8
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>')
-        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{width}" fill="{colour}"/>' for px, py in points]
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="{width}"/>')
+        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{width}" fill="{color}"/>' for px, py in points]
         ends[name] = points[-1]
     heights = spread([py + 4 for _, py in ends.values()], LINE_APART)
     for (name, (px, _)), y in zip(ends.items(), heights):
         weight = ' font-weight="600"' if name == "livecam" else ""
-        style = f'style="fill: {COLOURS.get(name, "#8a8f98")}"'
+        style = f'style="fill: {COLORS.get(name, "#8a8f98")}"'
         parts.append(f'<text x="{px + 8:.1f}" y="{y:.1f}" {style}{weight}>{escape(name)}</text>')
     body = "\n".join(parts)
     return (

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from conditions import conditions
 
-from livecam.runtime.memory import chunk_for
+from livecam.runtime.memory import auto_batch_size
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     net = torchvision.models.get_model(args.network, weights=None).eval()
     images = torch.randn(max(args.batches), 3, args.size, args.size)
     print(conditions(torchvision))
-    print(f"{args.network} at {args.size} px; livecam takes {chunk_for(net, images)} images at a time")
+    print(f"{args.network} at {args.size} px; livecam takes {auto_batch_size(net, images)} images at a time")
     for batch in args.batches:
         rounds = max(1, args.images // batch)
         with torch.inference_mode():

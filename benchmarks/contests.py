@@ -85,14 +85,14 @@ def precise(precision: str, device: str) -> Any:
 def passes(subject: Subject, forwards: int, gradients: int = 0) -> None:
     """So many forwards, and forwards and backwards, of every image, in full chunks or as one batch."""
     images = subject.images
-    chunk = subject.chunk
+    internal_batch_size = subject.internal_batch_size
     if forwards > 1:
-        images = images[torch.arange(chunk) % len(images)]
+        images = images[torch.arange(internal_batch_size) % len(images)]
     with torch.inference_mode():
         for start in range(0, forwards * len(subject.images), len(images)):
             subject.net(images[: forwards * len(subject.images) - start])
-    for start in range(0, gradients * len(subject.images), chunk):
-        count = min(chunk, gradients * len(subject.images) - start)
+    for start in range(0, gradients * len(subject.images), internal_batch_size):
+        count = min(internal_batch_size, gradients * len(subject.images) - start)
         leaf = subject.images[torch.arange(count) % len(subject.images)].requires_grad_(True)
         torch.autograd.grad(subject.net(leaf)[:, 0].float().sum(), leaf)
 
@@ -173,7 +173,7 @@ def _scorecam(subject: Subject, ours: Callable) -> Contest:
     others = [
         Peer(
             "torchcam",
-            partial(peers.torchcam_map, subject, "ScoreCAM", batch_size=subject.chunk),
+            partial(peers.torchcam_map, subject, "ScoreCAM", batch_size=subject.internal_batch_size),
             partial(run, mask_order="scale_first"),
         ),
         Peer("grad-cam", partial(peers.grad_cam_map, subject, "ScoreCAM"), partial(run, align_corners=True)),
@@ -183,7 +183,7 @@ def _scorecam(subject: Subject, ours: Callable) -> Contest:
 
 def _smooth(subject: Subject, ours: Callable) -> Contest:
     # Backwards end at the layer, and so cost no more than the head does.
-    run = partial(ours, [SmoothGradCAMPlusPlus(subject.layer, nsamples=NOISY)])
+    run = partial(ours, [SmoothGradCAMPlusPlus(subject.layer, num_samples=NOISY)])
     theirs = partial(peers.torchcam_map, subject, "SmoothGradCAMpp", num_samples=NOISY)
     return _of_maps(subject, run, [Peer("torchcam", theirs, why=STIRRED)], 1 + NOISY)
 
@@ -219,7 +219,7 @@ def _insertion_deletion(subject: Subject, ours: Callable) -> Contest:
         metric.precision = "bf16"
 
     def run() -> Tensor:
-        _, insertion, deletion, _ = metric.measure(subject.net, subject.images, subject.targets, maps).mean(1)
+        _, insertion, deletion, _ = metric.per_image(subject.net, subject.images, subject.targets, maps).mean(1)
         return torch.stack([deletion, insertion]).cpu()
 
     others = [Peer("torchcam", partial(peers.torchcam_areas, subject, maps, steps), run)]
@@ -228,7 +228,7 @@ def _insertion_deletion(subject: Subject, ours: Callable) -> Contest:
 
 def _igos(subject: Subject, ours: Callable) -> Contest:
     iterations, points = 3, 8
-    run = partial(ours, [IGOS(iterations=iterations, points=points)])
+    run = partial(ours, [IGOS(iterations=iterations, n_steps=points)])
 
     @cache
     def made() -> list[tuple[int, bool]]:

@@ -15,9 +15,9 @@ import torchvision
 from conditions import conditions, seconds
 from torchcam.metrics import DeletionInsertionMetric
 
-from livecam.core.baselines import substrate_of
+from livecam.core.baselines import baseline_images
 from livecam.metrics.insertion_deletion import InsertionDeletion
-from livecam.runtime.progress import quietly
+from livecam.runtime.progress import no_progress
 
 CHUNK = 32
 STEPS = 112
@@ -53,7 +53,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torchvision.models.get_model(args.network, weights=None).eval().to(device)
     step = -(-(args.size**2) // STEPS)
-    metric = InsertionDeletion(step=step, chunk=CHUNK)
+    metric = InsertionDeletion(step=step, internal_batch_size=CHUNK)
     print(f"{args.network}, {args.size} px, {step} pixels per step, {CHUNK} images per forward")
     print(conditions(torchcam))
 
@@ -70,15 +70,15 @@ def main() -> None:
                     net(batch[: min(CHUNK, forwards - start)])
 
         def ours(images: torch.Tensor = images, targets: torch.Tensor = targets, maps: torch.Tensor = maps) -> None:
-            with quietly():
-                metric.measure(net, images, targets, maps).cpu()
+            with no_progress():
+                metric.per_image(net, images, targets, maps).cpu()
 
         def theirs(images: torch.Tensor = images, targets: torch.Tensor = targets, maps: torch.Tensor = maps) -> None:
             found = DeletionInsertionMetric(
                 Given(net, maps),
                 lambda logits: logits.softmax(1),
                 steps=STEPS,
-                baseline=lambda x: substrate_of(x, "blur51"),
+                baseline=lambda x: baseline_images(x, "blur51"),
                 batch_size=CHUNK,
             )
             found.update(images, targets.tolist())

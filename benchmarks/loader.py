@@ -114,7 +114,7 @@ def unusual(path: str, folder: str) -> None:
         photo = image.convert("RGB")
     exif = Image.Exif()
     exif[274] = 6
-    cases = {"turned by EXIF": (photo, {"exif": exif}), "grey": (photo.convert("L"), {})}
+    cases = {"turned by EXIF": (photo, {"exif": exif}), "gray": (photo.convert("L"), {})}
     cases |= {"CMYK": (photo.convert("CMYK"), {}), "progressive": (photo, {"progressive": True})}
     whole = io.BytesIO()
     photo.save(whole, "JPEG")
@@ -186,7 +186,7 @@ def samples_per_second(paths: Sequence[str], args: argparse.Namespace) -> float:
 
 
 def step_per_second(args: argparse.Namespace) -> float:
-    """Images/s of forward, backward and optimiser; print them."""
+    """Images/s of forward, backward and optimizer; print them."""
     cuda = torch.cuda.is_available()
     # A CPU gains nothing from larger batches, and the reader waits.
     count, device = (args.batch, "cuda") if cuda else (min(args.batch, 8), "cpu")

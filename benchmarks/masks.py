@@ -1,4 +1,4 @@
-"""What optimised masks cost over the bare passes that they must do; ratios within one run.
+"""What optimized masks cost over the bare passes that they must do; ratios within one run.
 
 uv run benchmarks/masks.py [--network mobilenet_v2] [--size 224] [--batch 8] [--iterations 4]
 
@@ -14,16 +14,18 @@ from conditions import conditions, seconds
 from torch import nn
 
 from livecam.explain import EMP, IGOS, SIGCAM, Explainer, explain, structure_of
-from livecam.runtime.memory import chunk_for
+from livecam.runtime.memory import auto_batch_size
 
 
-def bare(net: nn.Module, images: torch.Tensor, forwards: int, both: int, chunk: int) -> None:
+def bare(net: nn.Module, images: torch.Tensor, forwards: int, both: int, internal_batch_size: int) -> None:
     """So many images forwards, and others forwards and backwards to the pixels."""
     with torch.inference_mode():
         for start in range(0, forwards, len(images)):
             net(images[: forwards - start]).softmax(1)
-    for start in range(0, both, chunk):
-        leaf = images[torch.arange(min(chunk, both - start), device=images.device) % len(images)].requires_grad_(True)
+    for start in range(0, both, internal_batch_size):
+        leaf = images[
+            torch.arange(min(internal_batch_size, both - start), device=images.device) % len(images)
+        ].requires_grad_(True)
         torch.autograd.grad(net(leaf).softmax(1)[:, 0].sum(), leaf)
 
 
@@ -46,7 +48,7 @@ def main() -> None:
     cases: list[tuple[Explainer, int, int]] = [
         (EMP(20 * args.iterations), 1, 20 * args.iterations),
         (few, 1, few.points * few.iterations),
-        (SIGCAM(optimiser=few, warmup=1), 2, few.points * few.iterations + 1),
+        (SIGCAM(optimizer=few, warmup=1), 2, few.points * few.iterations + 1),
     ]
     print(conditions(torchvision))
     print(f"{args.network}, {args.batch} images of {args.size} px, best of {args.repeats}")
@@ -58,10 +60,10 @@ def main() -> None:
             tries = 1 + (history["step"] / few.step).log() / torch.tensor(few.decay).log()
             count += round(float(tries.sum()))
         # Adam's steps come one after the other.
-        chunk = args.batch if isinstance(explainer, EMP) else chunk_for(net, images, backward=True)
+        internal_batch_size = args.batch if isinstance(explainer, EMP) else auto_batch_size(net, images, backward=True)
 
-        def passes(count: int = count, both: int = both, chunk: int = chunk) -> None:
-            bare(net, images, count, both * args.batch, chunk)
+        def passes(count: int = count, both: int = both, internal_batch_size: int = internal_batch_size) -> None:
+            bare(net, images, count, both * args.batch, internal_batch_size)
 
         passes()
         base = seconds(passes, args.repeats)

@@ -17,7 +17,7 @@ from subjects import Subject
 from torch import Tensor, nn
 from torchcam.metrics import DeletionInsertionMetric
 
-from livecam.core.baselines import substrate_of
+from livecam.core.baselines import baseline_images
 from livecam.core.maps import minmax, resize
 
 
@@ -58,7 +58,7 @@ def grad_cam_map(subject: Subject, method: str) -> Tensor:
     layers = [subject.net.get_submodule(subject.layer)]
     # Its bar would stand between the lines of the command.
     with getattr(pytorch_grad_cam, method)(subject.net, layers) as extractor, redirect_stderr(StringIO()):
-        extractor.batch_size = subject.chunk
+        extractor.batch_size = subject.internal_batch_size
         targets = [ClassifierOutputTarget(target) for target in subject.classes]
         return torch.from_numpy(extractor(subject.images, targets)).to(subject.images.device)
 
@@ -78,7 +78,7 @@ def captum_occlusion(subject: Subject, window: int) -> Tensor:
             tall,
             tall,
             target=subject.targets,
-            perturbations_per_eval=max(1, subject.chunk // len(subject.images)),
+            perturbations_per_eval=max(1, subject.internal_batch_size // len(subject.images)),
         )
     return found[:, 0]
 
@@ -90,7 +90,7 @@ def captum_integrated_gradients(subject: Subject, steps: int) -> Tensor:
         target=subject.targets,
         n_steps=steps,
         method="riemann_middle",
-        internal_batch_size=subject.chunk,
+        internal_batch_size=subject.internal_batch_size,
     )
     return found.detach()
 
@@ -117,8 +117,8 @@ def torchcam_areas(subject: Subject, maps: Tensor, steps: int) -> Tensor:
         _Given(subject.net, maps),
         lambda logits: logits.softmax(1),
         steps=steps,
-        baseline=lambda images: substrate_of(images, "blur51"),
-        batch_size=subject.chunk,
+        baseline=lambda images: baseline_images(images, "blur51"),
+        batch_size=subject.internal_batch_size,
     )
     metric.update(subject.images, subject.classes)
     found = metric.summary()

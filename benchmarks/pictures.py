@@ -69,7 +69,7 @@ def as_png(picture: Image.Image, level: int) -> bytes:
 
 
 def as_plain_jpeg(picture: Image.Image) -> bytes:
-    """A JPEG as W&B makes them: quality 75, one value of colour for four pixels."""
+    """A JPEG as W&B makes them: quality 75, one value of color for four pixels."""
     content = io.BytesIO()
     picture.save(content, "JPEG")
     return content.getvalue()
@@ -95,7 +95,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pixels = photos(args.samples).to(device)
     model = torchvision.models.resnet18().to(device).eval()
-    found = explain(model, IMAGENET.to_input(pixels), METHODS, normalisation=IMAGENET)
+    found = explain(model, IMAGENET.to_input(pixels), METHODS, normalization=IMAGENET)
     print(conditions(torchvision, PIL))
 
     def spent(action: Callable[[], object]) -> float:

@@ -79,15 +79,15 @@ def main() -> None:
         (Deconvnet(), 1, 1, theirs(captum.attr.Deconvolution)),
         (ExcitationBackprop(), 2, 1, None),
         (ContrastiveExcitationBackprop(), 2, 1, None),
-        (SmoothGrad(nsamples=16, chunk=CHUNK), 1, 16, None),
+        (SmoothGrad(num_samples=16, internal_batch_size=CHUNK), 1, 16, None),
         (
-            IntegratedGradients(16, chunk=CHUNK),
+            IntegratedGradients(16, internal_batch_size=CHUNK),
             2,
             16,
             theirs(captum.attr.IntegratedGradients, n_steps=16, method="riemann_middle", internal_batch_size=CHUNK),
         ),
         (
-            Occlusion(window, window, chunk=CHUNK),
+            Occlusion(window, window, internal_batch_size=CHUNK),
             1 + WINDOWS**2,
             0,
             theirs(
@@ -97,7 +97,7 @@ def main() -> None:
                 perturbations_per_eval=CHUNK // args.batch,
             ),
         ),
-        (RISE(64, chunk=CHUNK), 65, 0, None),
+        (RISE(64, internal_batch_size=CHUNK), 65, 0, None),
     ]
     print(conditions(torchvision, captum))
     print(f"{args.network}, {args.batch} images of {args.size} px, best of {args.repeats}")

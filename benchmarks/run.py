@@ -27,7 +27,7 @@ from subjects import NETS, Subject, subject
 from tables import page_part, put_between
 from timing import COSTLY, in_turns, seconds
 
-from livecam.runtime.progress import quietly
+from livecam.runtime.progress import no_progress
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
@@ -189,7 +189,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     results = Results(args.out, settings(args), args.resume)
     print("; ".join(f"{key} {value}" for key, value in results.data["settings"].items()), flush=True)
-    with quietly():
+    with no_progress():
         run_cells(args, results)
         if not args.quick:
             run_curves(args, results)

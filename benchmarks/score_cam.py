@@ -13,7 +13,7 @@ from conditions import conditions, seconds
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from livecam.explain import ScoreCAM, explain
-from livecam.runtime.progress import quietly
+from livecam.runtime.progress import no_progress
 
 CHUNK = 32
 
@@ -45,8 +45,8 @@ def main() -> None:
                 net(batch[: min(CHUNK, channels - start)])
 
     def ours(**kwargs: object) -> None:
-        with quietly():
-            explain(net, image, [ScoreCAM(layer=args.layer, chunk=CHUNK, **kwargs)], 0)
+        with no_progress():
+            explain(net, image, [ScoreCAM(layer=args.layer, internal_batch_size=CHUNK, **kwargs)], 0)
 
     def theirs_torchcam() -> None:
         with torchcam.methods.ScoreCAM(net, args.layer, batch_size=CHUNK) as extractor, torch.inference_mode():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from livecam.explain import structure_of
 from livecam.models import build_model
-from livecam.runtime.memory import chunk_for
+from livecam.runtime.memory import auto_batch_size
 
 NETS = {
     "resnet18": "torchvision/resnet18",
@@ -51,9 +51,9 @@ class Subject:
     precision: str = "fp32"
 
     @property
-    def chunk(self) -> int:
+    def internal_batch_size(self) -> int:
         """How many images bare passes and peers are given at a time: as many as livecam takes by itself."""
-        return chunk_for(self.net, self.images, precision="bf16" if self.precision == "bf16" else "full")
+        return auto_batch_size(self.net, self.images, precision="bf16" if self.precision == "bf16" else "full")
 
     @property
     def classes(self) -> Sequence[int]:

@@ -1,6 +1,6 @@
 """Time and peak memory of maps at full resolution on both U-Nets; every case runs in a process of its own.
 
-uv run benchmarks/unet_maps.py [--size 512] [--chunk 8]
+uv run benchmarks/unet_maps.py [--size 512] [--internal_batch_size 8]
 """
 
 import argparse
@@ -13,7 +13,7 @@ from conditions import conditions, seconds
 
 from livecam.explain import ScoreCAM, by_name, explain
 from livecam.models import build_model
-from livecam.runtime.progress import quietly
+from livecam.runtime.progress import no_progress
 
 NETWORKS = {"unet": {"width": 32}, "unet/resnet18": {}}
 METHODS = ("cam", "gradcam", "gradcam_pp", "scorecam")
@@ -24,7 +24,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def case(network: str, skips: str, method: str, size: int, chunk: int) -> None:
+def case(network: str, skips: str, method: str, size: int, internal_batch_size: int) -> None:
     """Print one line."""
     torch.manual_seed(0)
     net = build_model(network, 10, skips=skips, **NETWORKS[network]).eval()
@@ -33,8 +33,8 @@ def case(network: str, skips: str, method: str, size: int, chunk: int) -> None:
     with torch.inference_mode():
         bare = seconds(lambda: net(image))
     alone = peak()
-    explainer = ScoreCAM(chunk=chunk) if method == "scorecam" else by_name(method)
-    with quietly():
+    explainer = ScoreCAM(internal_batch_size=internal_batch_size) if method == "scorecam" else by_name(method)
+    with no_progress():
         spent = seconds(lambda: explain(net, image, [explainer], 0))
         shape = tuple(explain(net, image, [explainer], 0)[explainer.name].raw.shape[1:])
     assert shape == (size, size)
@@ -49,18 +49,18 @@ def main() -> None:
     """Run all cases, or the one that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--chunk", type=int, default=8)
+    parser.add_argument("--internal_batch_size", type=int, default=8)
     parser.add_argument("--case", nargs=3)
     args = parser.parse_args()
     if args.case:
-        case(*args.case, args.size, args.chunk)
+        case(*args.case, args.size, args.internal_batch_size)
         return
     print(conditions())
-    print(f"Score-CAM runs {args.chunk} masked images per forward")
+    print(f"Score-CAM runs {args.internal_batch_size} masked images per forward")
     for network in NETWORKS:
         for skips in ("concat", "drop"):
             for method in METHODS:
-                settings = ["--size", str(args.size), "--chunk", str(args.chunk)]
+                settings = ["--size", str(args.size), "--internal_batch_size", str(args.internal_batch_size)]
                 subprocess.run([sys.executable, __file__, "--case", network, skips, method, *settings], check=True)
 
 

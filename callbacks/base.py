@@ -13,15 +13,16 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from livecam.core.batch import Batch
+from livecam.core.errors import OptionError
 from livecam.core.heads import HEADS
-from livecam.core.normalization import IMAGENET, Normalisation
-from livecam.evaluation.fault_tolerance import Explaining
+from livecam.core.normalization import IMAGENET, Normalization
+from livecam.evaluation.fault_tolerance import FaultTolerantExplainer
 from livecam.explain import Explainer, Explanation, by_names
 from livecam.explain.explanation import check_names
-from livecam.runtime.failures import Failures, tell_anew
-from livecam.runtime.fsdp import whole
-from livecam.runtime.model_state import untouched_rng
-from livecam.runtime.progress import quietly
+from livecam.runtime.failures import FailurePolicy, reset_warn_once
+from livecam.runtime.fsdp import unsharded_parameters
+from livecam.runtime.model_state import isolate_rng
+from livecam.runtime.progress import no_progress
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +42,12 @@ class LiveExplanation(Callback):
         every_n_validations: Act on every n-th validation of a fit.
         head: ``softmax``, ``binary``, ``multilabel``, or ``auto``: the module's own ``head`` where it has one, else
             multilabel for multi-hot labels, binary for one output and softmax for several.
-        normalisation: Tie between model input and pixels; None takes the datamodule's ``normalisation``, else
+        normalization: Tie between model input and pixels; None takes the datamodule's ``normalization``, else
             ImageNet's.
         strict: Raise when an explainer fails, instead of reporting it once and going on without it.
 
     Raises:
-        ValueError: When two explainers share a name, or a word is no method.
+        OptionError: When two explainers share a name, or a word is no method.
     """
 
     def __init__(
@@ -55,42 +56,42 @@ class LiveExplanation(Callback):
         target: Target,
         every_n_validations: int = 1,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         strict: bool = False,
     ) -> None:
         self.explainers = by_names(explainers)
         check_names(self.explainers)
         if target not in ("predicted", "label"):
-            raise ValueError(f"target={target!r}: explain the 'predicted' class or the true 'label'.")
+            raise OptionError(f"target={target!r}: explain the 'predicted' class or the true 'label'.")
         if every_n_validations < 1:
-            raise ValueError(f"every_n_validations counts from 1, got {every_n_validations}.")
+            raise OptionError(f"every_n_validations counts from 1, got {every_n_validations}.")
         self.target = target
         self.every_n_validations = every_n_validations
         self.head = head
-        self.normalisation = normalisation
+        self.normalization = normalization
         self._validations = 0
-        self._spending = Spending()
+        self._stopwatch = Stopwatch()
         self._began: float | None = None
-        self._failed = Failures(strict)
-        self._explaining = Explaining(self._failed)
+        self._failed = FailurePolicy(strict)
+        self._explaining = FaultTolerantExplainer(self._failed)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new run reports anew; whoever watches acts before those that put other weights back after validation.
 
         Raises:
-            ValueError: Under the strategy of FSDP's first version.
+            OptionError: Under the strategy of FSDP's first version.
         """
         if isinstance(trainer.strategy, FSDPStrategy):
-            raise ValueError(
+            raise OptionError(
                 "FSDPStrategy flattens the parameters of each unit that it wraps, so that no weight of a layer can be "
                 "read between passes, and every pass takes all ranks: use ModelParallelStrategy (FSDP2) instead."
             )
-        tell_anew()
+        reset_warn_once()
         trainer.callbacks = sorted(trainer.callbacks, key=lambda callback: not isinstance(callback, LiveExplanation))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the time that explanations take of this run."""
-        self._spending, self._began = Spending(), time.perf_counter()
+        self._stopwatch, self._began = Stopwatch(), time.perf_counter()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Say, at the end of a training, what all explanations took of it."""
@@ -98,8 +99,8 @@ class LiveExplanation(Callback):
         if stage != TrainerFn.FITTING or self is not live[-1] or self._began is None or not trainer.is_global_zero:
             return
         for callback in live:
-            callback._spending.latest()
-        spent, whole_run = sum(callback._spending.total for callback in live), time.perf_counter() - self._began
+            callback._stopwatch.pop()
+        spent, whole_run = sum(callback._stopwatch.total for callback in live), time.perf_counter() - self._began
         print(f"Explanations took {spent / whole_run:.1%} of this run ({spent:.1f} s of {whole_run:.0f} s).")
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class LiveExplanation(Callback):
         if not trainer.sanity_checking:
             self._validations += 1
 
-    def due(self, trainer: Trainer) -> bool:
+    def should_run(self, trainer: Trainer) -> bool:
         """Whether this validation is to be explained; every one is outside of fit."""
         if trainer.sanity_checking:
             return False
@@ -141,13 +142,13 @@ class LiveExplanation(Callback):
             batch: The images; of multi-label ones whose labels are explained, a row for each category.
             explainers: Methods, each under its own name.
         """
-        settings = {"head": self.head_of(pl_module, batch), "normalisation": self.normalisation_of(trainer)}
+        settings = {"head": self.head_of(pl_module, batch), "normalization": self.normalization_of(trainer)}
         targets = batch.label if self.target == "label" else None
-        with quietly():
+        with no_progress():
             return self._explaining(pl_module, batch.image, targets, explainers, **settings)
 
     @contextmanager
-    def harmless(self, what: str, model: nn.Module | None = None) -> Iterator[None]:
+    def isolated_from_training(self, what: str, model: nn.Module | None = None) -> Iterator[None]:
         """Keep any failure inside from reaching the training, and count the time spent.
 
         Args:
@@ -155,21 +156,21 @@ class LiveExplanation(Callback):
             model: The network that is run inside, if any. On all ranks, but each as often as it needs to.
         """
         with (
-            self._spending.stretch(),
-            whole(model) if model is not None else nullcontext(),
-            self.spared(what),
-            untouched_rng(),
+            self._stopwatch.measure(),
+            unsharded_parameters(model) if model is not None else nullcontext(),
+            self.suppress(what),
+            isolate_rng(),
         ):
             yield
 
-    def spared(self, what: str) -> AbstractContextManager[None]:
+    def suppress(self, what: str) -> AbstractContextManager[None]:
         """Keep any failure inside from reaching the training; raise it when strict."""
-        return self._failed.spared(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
+        return self._failed.suppress(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
 
     def log_seconds(self, pl_module: LightningModule) -> None:
         """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""
         # Several callbacks log this key in one hook; their times add up, and so do those of all ranks.
-        spent = torch.tensor(self._spending.latest(), device=pl_module.device)
+        spent = torch.tensor(self._stopwatch.pop(), device=pl_module.device)
         pl_module.log("val/explanation_seconds", spent, reduce_fx="sum", sync_dist=True)
 
     def head_of(self, pl_module: LightningModule, batch: Batch) -> str:
@@ -178,22 +179,22 @@ class LiveExplanation(Callback):
         own = getattr(own, "name", own)
         if self.head != "auto" or own not in HEADS:
             # Several labels at once are no softmax.
-            return "multilabel" if self.head == "auto" and batch.truth.ndim == 2 else self.head
+            return "multilabel" if self.head == "auto" and batch.labels.ndim == 2 else self.head
         return own
 
-    def normalisation_of(self, trainer: Trainer) -> Normalisation:
-        """The callback's normalisation, else the datamodule's, else ImageNet's (said once)."""
-        found = self.normalisation or getattr(getattr(trainer, "datamodule", None), "normalisation", None)
+    def normalization_of(self, trainer: Trainer) -> Normalization:
+        """The callback's normalization, else the datamodule's, else ImageNet's (said once)."""
+        found = self.normalization or getattr(getattr(trainer, "datamodule", None), "normalization", None)
         if found is None:
-            found = self.normalisation = IMAGENET
+            found = self.normalization = IMAGENET
             _log.info(
-                "No normalisation was given and the datamodule has none: pictures assume ImageNet's. "
-                "Pass normalisation=Normalisation(mean, std) otherwise."
+                "No normalization was given and the datamodule has none: pictures assume ImageNet's. "
+                "Pass normalization=Normalization(mean, std) otherwise."
             )
         return found
 
 
-def genuine(trainer: Trainer, batch: Batch, position: int) -> Tensor:
+def non_padding_mask(trainer: Trainer, batch: Batch, position: int) -> Tensor:
     """Which samples of a validation batch are not repeats that pad a distributed sampler, ``(N,)`` bool.
 
     Lightning's sampler for validation deals samples round-robin and repeats the first ones until every rank has as
@@ -224,7 +225,7 @@ def first_loader(trainer: Trainer) -> torch.utils.data.DataLoader | None:
     return loaders
 
 
-class Spending:
+class Stopwatch:
     """Adds up the time of stretches of work.
 
     A GPU works on after the process has queued its work, and a process may be slower than the GPU: of each stretch the
@@ -233,11 +234,11 @@ class Spending:
 
     def __init__(self) -> None:
         self.total = 0.0
-        """Seconds so far, of all stretches that :meth:`latest` told of."""
+        """Seconds so far, of all stretches that :meth:`pop` told of."""
         self._stretches: list[tuple[float, tuple[torch.cuda.Event, torch.cuda.Event] | None]] = []
 
     @contextmanager
-    def stretch(self) -> Iterator[None]:
+    def measure(self) -> Iterator[None]:
         """Measure what is done inside; nothing waits for the device."""
         start, before = time.perf_counter(), _mark()
         try:
@@ -247,7 +248,7 @@ class Spending:
             events = None if before is None or after is None else (before, after)
             self._stretches.append((time.perf_counter() - start, events))
 
-    def latest(self) -> float:
+    def pop(self) -> float:
         """Seconds since this was last asked; waits until the device is done with them."""
         spent = 0.0
         for seconds, events in self._stretches:

@@ -1,4 +1,4 @@
-"""ExplanationGallery: the same few images, explained at every validation, one labelled strip each."""
+"""ExplanationGallery: the same few images, explained at every validation, one labeled strip each."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from livecam.callbacks.base import Target
 from livecam.callbacks.sample_gallery import SampleGallery
 from livecam.core.batch import Batch
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.core.validation import check_count
 from livecam.explain import Explainer, by_names
 from livecam.explain.explanation import check_names
@@ -30,7 +30,7 @@ class ExplanationGallery(SampleGallery):
         target: ``predicted`` or ``label``.
         every_n_validations: See :class:`LiveExplanation`.
         head: See :class:`LiveExplanation`.
-        normalisation: See :class:`LiveExplanation`.
+        normalization: See :class:`LiveExplanation`.
         class_names: Names in the order of class indices; None asks the datamodule, the module, the data set.
         key: Media key; each gallery of a trainer has its own.
         costly: Methods of many passes, such as ``sigcam``, ``igos``, ``rise`` and ``xrai``: further columns of some of
@@ -50,7 +50,7 @@ class ExplanationGallery(SampleGallery):
         target: Target = "predicted",
         every_n_validations: int = 1,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         class_names: Sequence[str] | None = None,
         key: str = "explanations/gallery",
         costly: Sequence[Explainer | str] = (),
@@ -65,7 +65,7 @@ class ExplanationGallery(SampleGallery):
             target=target,
             every_n_validations=every_n_validations,
             head=head,
-            normalisation=normalisation,
+            normalization=normalization,
             strict=strict,
         )
         self.costly = by_names(costly)
@@ -82,7 +82,7 @@ class ExplanationGallery(SampleGallery):
         explanations = self.explain(trainer, pl_module, batch, explainers)
         if not trainer.is_global_zero or not explanations:
             return []
-        batch = batch.about(next(iter(explanations.values())).target)
+        batch = batch.with_masks_for(next(iter(explanations.values())).target)
         known = batch.mask is not None
         inside = {name: _inside(explanation.energy, batch) for name, explanation in explanations.items() if known}
         self._last = samples_of(
@@ -91,7 +91,7 @@ class ExplanationGallery(SampleGallery):
             explainers,
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
-            batch.truth,
+            batch.labels,
             batch.mask,
             batch.has_mask,
             inside,
@@ -111,7 +111,7 @@ class ExplanationGallery(SampleGallery):
         """Log the last gallery as a table, once, and the last one with costly methods where that was an earlier one."""
         if not trainer.is_global_zero or not self._last:
             return
-        with self.harmless("the closing gallery table"):
+        with self.isolated_from_training("the closing gallery table"):
             self._log_table(trainer, f"{self.key}_table", self._last, self._strips)
             if self._last_costly and self._last_costly[0] is not self._last:
                 self._log_table(trainer, f"{self.key}_costly_table", *self._last_costly)
@@ -124,7 +124,7 @@ class ExplanationGallery(SampleGallery):
             for s in samples
         ]
         for logger in trainer.loggers:
-            with self.spared(f"giving {key} to {type(logger).__name__}"):
+            with self.suppress(f"giving {key} to {type(logger).__name__}"):
                 log_table(logger, key, columns, rows, strips)
 
 

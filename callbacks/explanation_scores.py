@@ -12,23 +12,23 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from livecam.callbacks.base import LiveExplanation, Target, genuine
+from livecam.callbacks.base import LiveExplanation, Target, non_padding_mask
 from livecam.core.batch import Batch, read_batch
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.core.validation import check_number
-from livecam.evaluation.evaluator import Evaluator, Explained, MaskSource, check_metrics
+from livecam.evaluation.evaluator import Evaluator, ExplainedBatch, MaskSource, check_metrics
 from livecam.explain import Explainer
-from livecam.explain.forward_reuse import OwnForward
-from livecam.explain.methods.controls import CentredGaussian
+from livecam.explain.forward_reuse import ForwardReuse
+from livecam.explain.methods.controls import CenteredGaussian
 from livecam.metrics import ImageMetric, LocalizationScore, ReferenceLocalizationScore, Sharpness
 from livecam.report.tables import log_scores, print_scores
-from livecam.runtime.progress import quietly
+from livecam.runtime.progress import no_progress
 
 
 class ExplanationScores(LiveExplanation):
     """Scores explanations over the validation set and logs ``val/<metric>/<method>``.
 
-    Scores against ground truth have a ``centred_gaussian`` beside them, which knows nothing of the image: the line to
+    Scores against ground truth have a ``centered_gaussian`` beside them, which knows nothing of the image: the line to
     beat. Metrics that question the network cost passes; give them a callback of their own, with few ``batches`` on
     every n-th validation.
 
@@ -38,13 +38,13 @@ class ExplanationScores(LiveExplanation):
         batches: How many validation batches to explain, spread over all of them, because files often come class by
             class; of a stream without a length, the first. None takes all.
         reference: Another network's maps as ground truth, logged beside the scores against annotated masks.
-        baseline: Whether a centred Gaussian is scored too, by the metrics that compare with ground truth.
-        target: ``label`` or ``predicted``; of multi-label images every labelled category is explained.
+        control: Whether a centered Gaussian is scored too, by the metrics that compare with ground truth.
+        target: ``label`` or ``predicted``; of multi-label images every labeled category is explained.
         min_probability: Explain only where the network gives the explained class at least this probability; how many
             others there were is logged. Pointing games on multi-label images ask for 0.5.
         every_n_validations: See :class:`LiveExplanation`.
         head: See :class:`LiveExplanation`.
-        normalisation: See :class:`LiveExplanation`.
+        normalization: See :class:`LiveExplanation`.
         strict: See :class:`LiveExplanation`.
     """
 
@@ -54,15 +54,15 @@ class ExplanationScores(LiveExplanation):
         metrics: Sequence[ImageMetric] | None = None,
         batches: int | None = None,
         reference: MaskSource | None = None,
-        baseline: bool = True,
+        control: bool = True,
         target: Target = "label",
         min_probability: float = 0.0,
         every_n_validations: int = 1,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         strict: bool = False,
     ) -> None:
-        super().__init__(explainers, target, every_n_validations, head, normalisation, strict)
+        super().__init__(explainers, target, every_n_validations, head, normalization, strict)
         self.metrics = [LocalizationScore(), Sharpness()] if metrics is None else list(metrics)
         if reference and not any("reference" in metric.inputs for metric in self.metrics):
             self.metrics.append(ReferenceLocalizationScore())
@@ -73,18 +73,18 @@ class ExplanationScores(LiveExplanation):
         self.min_probability = min_probability
         self.results: dict[str, dict[str, float]] = {}
         """Latest scores: metric key -> method -> value."""
-        own = CentredGaussian()
+        own = CenteredGaussian()
         taken = {explainer.name for explainer in self.explainers}
-        self._baseline = own if baseline and own.name not in taken else None
-        controls = [self._baseline] if self._baseline else []
+        self._control = own if control and own.name not in taken else None
+        controls = [self._control] if self._control else []
         self._evaluator = Evaluator(
             [*self.explainers, *controls], self.metrics, target, self._failed, min_probability, reference
         )
         self._running: dict[str, dict[str, ImageMetric]] = {}
         self._position = 0
-        self._left_out = LeftOut.nothing(torch.device("cpu"))
+        self._left_out = SkippedCounts.nothing(torch.device("cpu"))
         self._unit = "images"
-        self._own_forward = OwnForward()
+        self._forward_reuse = ForwardReuse()
 
     @property
     def state_key(self) -> str:
@@ -94,9 +94,9 @@ class ExplanationScores(LiveExplanation):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with empty metrics."""
         asked = {explainer.name: self.metrics for explainer in self.explainers}
-        if self._baseline:
+        if self._control:
             # A map of no network can be judged for nothing by what compares with ground truth.
-            asked[self._baseline.name] = [metric for metric in self.metrics if {"masks", "reference"} & metric.inputs]
+            asked[self._control.name] = [metric for metric in self.metrics if {"masks", "reference"} & metric.inputs]
         self._running = {
             name: {metric.name: metric.clone().to(pl_module.device) for metric in metrics}
             for name, metrics in asked.items()
@@ -105,22 +105,22 @@ class ExplanationScores(LiveExplanation):
             for metric in metrics.values():
                 metric.reset()
         self._position = 0
-        self._left_out = LeftOut.nothing(pl_module.device)
-        self._own_forward.begin()
+        self._left_out = SkippedCounts.nothing(pl_module.device)
+        self._forward_reuse.begin()
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Listen to the forward of the validation step, which may be all that is needed."""
-        if dataloader_idx > 0 or not self.due(trainer) or not self._chosen(trainer, batch_idx):
+        if dataloader_idx > 0 or not self.should_run(trainer) or not self._is_selected_batch(trainer, batch_idx):
             return
-        with self.harmless("listening to the validation step"), suppress(TypeError, ValueError):
+        with self.isolated_from_training("listening to the validation step"), suppress(TypeError, ValueError):
             # A batch that cannot be read is told of where it is scored.
-            self._own_forward.listen(pl_module, read_batch(batch).image, self.explainers)
+            self._forward_reuse.attach(pl_module, read_batch(batch).image, self.explainers)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave no hook behind."""
-        self._own_forward.stop()
+        self._forward_reuse.stop()
 
     def on_validation_batch_end(
         self,
@@ -132,18 +132,18 @@ class ExplanationScores(LiveExplanation):
         dataloader_idx: int = 0,
     ) -> None:
         """Explain the batch and add it to every metric."""
-        if dataloader_idx > 0 or not self.due(trainer):
+        if dataloader_idx > 0 or not self.should_run(trainer):
             return
         try:
-            with self.harmless("scoring a batch", pl_module):
+            with self.isolated_from_training("scoring a batch", pl_module):
                 read, position = read_batch(batch), self._position
                 self._position += len(read)
-                if self._chosen(trainer, batch_idx):
+                if self._is_selected_batch(trainer, batch_idx):
                     self._score(trainer, pl_module, read, position)
         finally:
-            self._own_forward.stop()
+            self._forward_reuse.stop()
 
-    def _chosen(self, trainer: Trainer, batch_idx: int) -> bool:
+    def _is_selected_batch(self, trainer: Trainer, batch_idx: int) -> bool:
         total = trainer.num_val_batches[0]
         if self.batches is None or self.batches >= total:
             return True
@@ -153,25 +153,25 @@ class ExplanationScores(LiveExplanation):
         return (batch_idx * self.batches) % total < self.batches
 
     def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> None:
-        keep = genuine(trainer, batch, position)
-        head, normalisation = self.head_of(pl_module, batch), self.normalisation_of(trainer)
-        heard = self._own_forward.heard(self.explainers, head=head, normalisation=normalisation)
-        logits = heard.listener.logits() if heard and self.min_probability else None
-        asked, unsure = self._evaluator.select(pl_module, batch, head, logits)
+        keep = non_padding_mask(trainer, batch, position)
+        head, normalization = self.head_of(pl_module, batch), self.normalization_of(trainer)
+        reusable = self._forward_reuse.reusable(self.explainers, head=head, normalization=normalization)
+        logits = reusable.recorder.logits() if reusable and self.min_probability else None
+        asked, unsure = self._evaluator.select_targets(pl_module, batch, head, logits)
         if unsure is not None:
-            self._left_out.unsure += keep[unsure.owner].sum()
+            self._left_out.unsure += keep[unsure.sample_index].sum()
         if asked.batch.present is not None:
             self._unit = "pairs of image and category"
-        with quietly():
-            for explained in self._evaluator.explain(pl_module, asked, head, normalisation, heard, batch):
-                self._add(explained, keep[explained.asked.owner])
+        with no_progress():
+            for explained in self._evaluator.explain(pl_module, asked, head, normalization, reusable, batch):
+                self._add(explained, keep[explained.selected.sample_index])
 
-    def _add(self, explained: Explained, keep: Tensor) -> None:
+    def _add(self, explained: ExplainedBatch, keep: Tensor) -> None:
         for explainer in self.explainers:
             self._left_out.failed += (keep & explained.failed(explainer.name)).sum()
         self._left_out.unannotated += (keep & ~explained.annotated).sum()
         if self.reference and explained.explanations:
-            with self.spared("asking the reference"):
+            with self.suppress("asking the reference"):
                 explained.reference  # noqa: B018  kept by the property, for all metrics and methods
         for inputs, metric, rows in self._evaluator.jobs(explained, keep):
             method = inputs.explainer.name
@@ -179,14 +179,14 @@ class ExplanationScores(LiveExplanation):
             if running is None or ("reference" in metric.inputs and "reference" not in vars(explained)):
                 continue
             # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
-            with self._failed.spared(f"Metric {metric.name!r} failed for {method!r}, images are left out."):
+            with self._failed.suppress(f"Metric {metric.name!r} failed for {method!r}, images are left out."):
                 inputs.add_to(running, self._evaluator.measure(metric, inputs, rows), rows)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reduce over ranks and log; every rank takes part."""
-        if not self.due(trainer) or not self._running:
+        if not self.should_run(trainer) or not self._running:
             return
-        with self.harmless("reducing scores"):
+        with self.isolated_from_training("reducing scores"):
             self._reduce(pl_module)
             self._log_left_out(trainer, pl_module)
         self.log_seconds(pl_module)
@@ -202,7 +202,7 @@ class ExplanationScores(LiveExplanation):
                 if not int(values["n"]) and not int(values["undefined"]):
                     continue
                 for part, value in values.items():
-                    key = metric.name if part == metric.parts[0] else f"{metric.name}_{part}"
+                    key = metric.name if part == metric.value_names[0] else f"{metric.name}_{part}"
                     self.results.setdefault(key, {})[method] = float(value)
                     if value.isfinite():
                         pl_module.log(f"val/{key}/{method}", value.float(), sync_dist=True)
@@ -236,22 +236,22 @@ class ExplanationScores(LiveExplanation):
     def _show(self, trainer: Trainer) -> None:
         """Print the table and give it to the loggers."""
         if trainer.is_global_zero and self.results:
-            with self.harmless("the closing table"):
-                methods = [*self.explainers, *([self._baseline] if self._baseline else [])]
+            with self.isolated_from_training("the closing table"):
+                methods = [*self.explainers, *([self._control] if self._control else [])]
                 print_scores(self.results, methods, trainer.callback_metrics, self._unit)
                 for logger in trainer.loggers:
-                    with self.spared(f"giving the scores to {type(logger).__name__}"):
+                    with self.suppress(f"giving the scores to {type(logger).__name__}"):
                         log_scores(self.results, methods, logger)
 
 
 def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> ExplanationScores | None:
     """The first of the callbacks that score in this validation, and for which a condition holds."""
-    callbacks = (each for each in trainer.callbacks if isinstance(each, ExplanationScores) and each.due(trainer))
+    callbacks = (each for each in trainer.callbacks if isinstance(each, ExplanationScores) and each.should_run(trainer))
     return next((each for each in callbacks if condition(each)), None)
 
 
 @dataclass
-class LeftOut:
+class SkippedCounts:
     """Counts of one validation, on the device: to read one at every batch would wait for it.
 
     Args:
@@ -265,6 +265,6 @@ class LeftOut:
     unsure: Tensor
 
     @classmethod
-    def nothing(cls, device: torch.device) -> "LeftOut":
+    def nothing(cls, device: torch.device) -> "SkippedCounts":
         """All counts at zero."""
         return cls(*torch.zeros(3, dtype=torch.long, device=device))

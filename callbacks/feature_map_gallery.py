@@ -8,7 +8,7 @@ from lightning import LightningModule, Trainer
 
 from livecam.callbacks.sample_gallery import SampleGallery
 from livecam.core.batch import Batch
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.explain.feature_maps import Features, check_choice, feature_maps
 from livecam.report.drawing.feature_grid import feature_grids
 from livecam.report.drawing.strips import samples_of
@@ -29,7 +29,7 @@ class FeatureMapGallery(SampleGallery):
         samples: Number of images; W&B shows at most 108 per key.
         every_n_validations: See :class:`LiveExplanation`.
         head: See :class:`LiveExplanation`.
-        normalisation: See :class:`LiveExplanation`.
+        normalization: See :class:`LiveExplanation`.
         class_names: Names in the order of class indices; None asks the datamodule, the module, the data set.
         key: Media key; each gallery of a trainer has its own.
         strict: See :class:`LiveExplanation`.
@@ -46,7 +46,7 @@ class FeatureMapGallery(SampleGallery):
         samples: int = 4,
         every_n_validations: int = 1,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         class_names: Sequence[str] | None = None,
         key: str = "explanations/features",
         strict: bool = False,
@@ -59,7 +59,7 @@ class FeatureMapGallery(SampleGallery):
             target="predicted",
             every_n_validations=every_n_validations,
             head=head,
-            normalisation=normalisation,
+            normalization=normalization,
             strict=strict,
         )
         check_choice(layers, channels, strongest)
@@ -82,7 +82,7 @@ class FeatureMapGallery(SampleGallery):
             [],
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
-            batch.truth,
+            batch.labels,
             answer=features,
         )
         return list(zip(feature_grids(samples, features.layers), [sample.caption for sample in samples]))
@@ -98,7 +98,7 @@ class FeatureMapGallery(SampleGallery):
             return self.layers
 
         def alone(layer: str, work: Callable[[], Features]) -> Features | None:
-            with self._failed.spared(f"Feature maps of {layer!r} failed and are left out."):
+            with self._failed.suppress(f"Feature maps of {layer!r} failed and are left out."):
                 return work()
 
         parts = together_or_alone(self.layers, look, broken, alone)

@@ -6,7 +6,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from livecam.runtime.failures import Failures
+from livecam.runtime.failures import FailurePolicy
 from livecam.runtime.model_state import random_states, set_random_states
 
 
@@ -18,8 +18,8 @@ class Resumption(Callback):
     epoch. In the middle of an epoch, the images of its rest are drawn anew; on several devices, random states are not
     restored.
 
-    Loggers with a method ``wind_back(step)``, such as the local page, forget what the killed training logged beyond the
-    checkpoint, before the first step is logged again; W&B keeps it. `train.py` always brings this callback along.
+    Loggers with a method ``discard_from(step)``, such as the local page, forget what the killed training logged beyond
+    the checkpoint, before the first step is logged again; W&B keeps it. `train.py` always brings this callback along.
     """
 
     def __init__(self) -> None:
@@ -48,10 +48,12 @@ class Resumption(Callback):
         # Private, but the step that Lightning's own scalars will carry; it is settled no earlier than here.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
-            if hasattr(logger, "wind_back"):
+            if hasattr(logger, "discard_from"):
                 name = type(logger).__name__
-                with Failures(strict=False).spared(f"{name} could not forget what a killed training left; it goes on."):
-                    logger.wind_back(step)
+                with FailurePolicy(strict=False).suppress(
+                    f"{name} could not forget what a killed training left; it goes on."
+                ):
+                    logger.discard_from(step)
 
 
 class LastCheckpoint(ModelCheckpoint):

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from livecam.callbacks.base import LiveExplanation, first_loader
-from livecam.core.batch import Batch, joined, read_batch
+from livecam.core.batch import Batch, concatenate, read_batch
+from livecam.core.errors import OptionError
 from livecam.explain import Explainer
 from livecam.report.log_media import log_images
 
@@ -30,7 +31,7 @@ class SampleGallery(LiveExplanation, ABC):
         settings: Of :class:`LiveExplanation`.
 
     Raises:
-        ValueError: When ``samples`` is not in 1..108.
+        OptionError: When ``samples`` is not in 1..108.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class SampleGallery(LiveExplanation, ABC):
     ) -> None:
         super().__init__(explainers, **settings)
         if not isinstance(samples, int) or not 1 <= samples <= 108:
-            raise ValueError(f"A gallery holds 1 to 108 samples (W&B shows no more), got samples={samples}.")
+            raise OptionError(f"A gallery holds 1 to 108 samples (W&B shows no more), got samples={samples}.")
         self.samples = samples
         self.class_names = list(class_names) if class_names is not None else None
         self.key = key
@@ -72,11 +73,11 @@ class SampleGallery(LiveExplanation, ABC):
         """Refuse two galleries under one key.
 
         Raises:
-            ValueError: Since each would replace the other's pictures.
+            OptionError: Since each would replace the other's pictures.
         """
         super().setup(trainer, pl_module, stage)
         if sum(gallery.key == self.key for gallery in self._galleries(trainer)) > 1:
-            raise ValueError(
+            raise OptionError(
                 f"Two galleries log pictures under {self.key!r}, where the later one replaces the earlier: "
                 f"give one of them another key, such as key='{self.key}_2'."
             )
@@ -99,12 +100,12 @@ class SampleGallery(LiveExplanation, ABC):
         """Show the untrained network, in a row that all galleries share."""
         if trainer.global_step > 0:
             return
-        with self.harmless("the gallery of the untrained network", pl_module):
+        with self.isolated_from_training("the gallery of the untrained network", pl_module):
             self._shown = self._show(trainer, pl_module)
         galleries = self._galleries(trainer)
         if self is galleries[-1] and any(gallery._shown for gallery in galleries):
             for logger in trainer.loggers:
-                with self.spared(f"beginning the history of {type(logger).__name__}"):
+                with self.suppress(f"beginning the history of {type(logger).__name__}"):
                     logger.log_metrics({"val/explanation_seconds": 0.0, "epoch": 0}, step=0)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,20 +125,20 @@ class SampleGallery(LiveExplanation, ABC):
         if self._batch is None and dataloader_idx == 0 and not trainer.sanity_checking:
             loader = first_loader(trainer)
             if loader is not None and not is_indexable(loader.dataset):
-                with self.harmless("choosing samples"):
+                with self.isolated_from_training("choosing samples"):
                     self._gather(read_batch(batch))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain and show the samples."""
-        if not self.due(trainer):
+        if not self.should_run(trainer):
             return
-        with self.harmless("the gallery", pl_module):
+        with self.isolated_from_training("the gallery", pl_module):
             self._show(trainer, pl_module)
         self.log_seconds(pl_module)
 
     def pixels_of(self, trainer: Trainer, batch: Batch) -> Tensor:
         """The samples as people see them: RGB ``(N, 3, H, W)`` in [0, 1]."""
-        return self.normalisation_of(trainer).to_pixels(batch.image.float()).clamp(0, 1)
+        return self.normalization_of(trainer).to_pixels(batch.image.float()).clamp(0, 1)
 
     def names_of(self, batch: Batch) -> list[str]:
         """What each sample is called: its position in the validation set, or in the stream."""
@@ -169,7 +170,7 @@ class SampleGallery(LiveExplanation, ABC):
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         pictures, captions = zip(*drawn)
         for logger in trainer.loggers:
-            with self.spared(f"giving the gallery to {type(logger).__name__}"):
+            with self.suppress(f"giving the gallery to {type(logger).__name__}"):
                 log_images(logger, self.key, pictures, captions, step)
         return True
 
@@ -182,9 +183,9 @@ class SampleGallery(LiveExplanation, ABC):
                 self._batch = self._fetch(trainer, loader) if len(loader.dataset) else None
             elif self._gathered:
                 # A copy: a view would keep whole batches alive.
-                whole = joined(self._gathered)
+                whole = concatenate(self._gathered)
                 some = torch.arange(min(self.samples, len(whole)), device=whole.image.device)
-                self._batch = self._in_question(whole.rows(some))
+                self._batch = self._one_category_each(whole.select(some))
         return self._batch
 
     def _fetch(self, trainer: Trainer, loader: DataLoader) -> Batch:
@@ -202,13 +203,13 @@ class SampleGallery(LiveExplanation, ABC):
             samples |= [found] if found else []
         self.indices = sorted(samples, key=lambda index: (classes[index], index))
         raw = (loader.collate_fn or default_collate)([samples[index] for index in self.indices])
-        # The datamodule's own transfer hooks run too: some data are normalised there.
+        # The datamodule's own transfer hooks run too: some data are normalized there.
         batch = read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
-        return self._in_question(batch, None if known is None else [classes[index] for index in self.indices])
+        return self._one_category_each(batch, None if known is None else [classes[index] for index in self.indices])
 
-    def _in_question(self, batch: Batch, classes: Sequence[int] | None = None) -> Batch:
+    def _one_category_each(self, batch: Batch, classes: Sequence[int] | None = None) -> Batch:
         """Of multi-label samples whose labels are explained, one category each: a given one, else the first."""
-        if self.target != "label" or not batch.several:
+        if self.target != "label" or not batch.is_multilabel:
             return batch
         pairs, rows = batch.known_pairs, {}
         for row, (place, category) in enumerate(zip(pairs.image.tolist(), pairs.category.tolist())):
@@ -217,7 +218,9 @@ class SampleGallery(LiveExplanation, ABC):
         if self.indices is not None:
             # Without any category there is nothing to explain.
             self.indices = [self.indices[place] for place in rows]
-        return batch.by_category().rows(torch.tensor([*rows.values()], dtype=torch.long, device=batch.image.device))
+        return batch.one_row_per_label().select(
+            torch.tensor([*rows.values()], dtype=torch.long, device=batch.image.device)
+        )
 
     def _gather(self, batch: Batch) -> None:
         if sum(len(part) for part in self._gathered) < self.samples:

@@ -129,7 +129,9 @@ def test_no_method_preset_or_option_is_missing():
     assert missing(PAGE) == set()
 
 
-@pytest.mark.parametrize("name", ["scorecam", "gradual_", "igos_", "s4", "normalise_alpha", "warmup_blur", "chunk"])
+@pytest.mark.parametrize(
+    "name", ["scorecam", "gradual_", "igos_", "s4", "normalize_alpha", "warmup_baseline", "internal_batch_size"]
+)
 def test_a_missing_one_is_noticed(name):
     assert missing(PAGE.replace(name, "")) >= {name}
 
@@ -139,7 +141,7 @@ def missing_metrics(page):
     ours = {name: cls for name, cls in metric_classes().items() if cls.__module__.startswith("livecam.")}
     titles = "\n".join(headings(page))
     absent = {name for name in ours if f"`{name}`" not in titles}
-    words = {part for cls in ours.values() for part in cls.parts[1:] if "at_" not in part}
+    words = {part for cls in ours.values() for part in cls.value_names[1:] if "at_" not in part}
     words |= {option for cls in ours.values() for option in signature(cls).parameters}
     return absent | {word for word in words if not re.search(rf"[`\s]{word}(`|=)", page)}
 

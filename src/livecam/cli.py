@@ -22,12 +22,13 @@ import livecam.evaluation.reference_mask  # noqa: F401  short class names resolv
 from livecam.callbacks.base import LiveExplanation
 from livecam.callbacks.data_wait_monitor import LoaderWatch
 from livecam.callbacks.resume import Resumption
+from livecam.core.errors import OptionError, user_error
 from livecam.core.safe_yaml import check_yaml
 from livecam.core.text import one_sentence, printable
 from livecam.explain import Explainer
 from livecam.metrics import ImageMetric
 from livecam.report.html.logger import HTMLLogger
-from livecam.runtime.failures import tell_anew
+from livecam.runtime.failures import reset_warn_once
 from livecam.training.classifier import Classifier
 from livecam.training.resume import SaveConfig, WholeCheckpoints, check_checkpoint, check_folder, last_of, requeued
 from livecam.training.run_folder import RUNS, default_loggers, run_name
@@ -168,8 +169,10 @@ class TrainCLI(LightningCLI):
     def _or_say(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except (ValueError, KeyError, OSError) as error:
-            self.parser.error(str(error.args[0]) if isinstance(error, KeyError) else str(error))
+        except Exception as error:
+            if (refusal := user_error(error)) is None:
+                raise
+            self.parser.error(str(refusal))
 
 
 class _Attribute:
@@ -181,7 +184,7 @@ class _Attribute:
 
     def __call__(self, data: LightningDataModule) -> Any:
         if self.name == "num_classes" and not hasattr(data, self.name):
-            raise ValueError(f"{type(data).__name__} does not say how many classes it has: give it a num_classes.")
+            raise OptionError(f"{type(data).__name__} does not say how many classes it has: give it a num_classes.")
         return getattr(data, self.name, _default(self.name))
 
 
@@ -273,11 +276,13 @@ def explain(args: list[str] | None = None) -> None:
         subcommands.add_subcommand(name, inner, help=summary.splitlines()[0])
     config = parser.parse_args(args)
     _speak()
-    tell_anew()
+    reset_warn_once()
     # Which accelerators a trainer has found is of no interest where no training follows.
     logging.getLogger("lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         commands[config.subcommand](**config[config.subcommand].as_dict()).run()
-    except (ValueError, KeyError, OSError) as error:
-        parser.error(str(error.args[0] if isinstance(error, KeyError) else error), error)
+    except Exception as error:
+        if (refusal := user_error(error)) is None:
+            raise
+        parser.error(str(refusal), error)

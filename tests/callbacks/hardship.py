@@ -57,7 +57,7 @@ class Hardship(Callback):
 def main(folder: str) -> None:
     torch.set_num_threads(1)
     seed_everything(0, verbose=False)
-    methods = [GradCAM(), RISE(32, chunk=32)]
+    methods = [GradCAM(), RISE(32, internal_batch_size=32)]
     data = PlantedShapesData(image_size=224, train_length=2, val_length=2, batch_size=2)
     trainer = Trainer(
         max_epochs=4,

@@ -50,7 +50,7 @@ class Images(Dataset):
 
 
 class Uneven(LightningDataModule):
-    normalisation = IMAGENET
+    normalization = IMAGENET
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(Images(16), 2, shuffle=True, collate_fn=Images.collate)

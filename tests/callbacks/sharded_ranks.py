@@ -17,7 +17,7 @@ from sharded_data import METHODS, Halves, Uneven, classifier, watching
 
 import livecam.training.classifier
 from livecam.explain import explain
-from livecam.runtime.fsdp import shard, whole
+from livecam.runtime.fsdp import shard, unsharded_parameters
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ def explained(rank: int) -> dict:
     together = explain(net, images, METHODS)
     with torch.inference_mode():
         inside = explain(net, images, ["gradcam"])
-    with whole(net):
+    with unsharded_parameters(net):
         for _ in range(3 * rank):
             explain(net, images, ["gradcam"])
         if rank:

@@ -88,7 +88,7 @@ def test_a_costly_method_that_fails_leaves_the_others(
     assert len(columns(picture_logger)) == 2
 
 
-def test_watching_by_optimised_masks_does_not_disturb(make_trainer, picture_logger, foreign_loader, foreign_module):
+def test_watching_by_optimized_masks_does_not_disturb(make_trainer, picture_logger, foreign_loader, foreign_module):
     start = {key: value.clone() for key, value in foreign_module.state_dict().items()}
 
     def weights(callbacks):
@@ -98,7 +98,7 @@ def test_watching_by_optimised_masks_does_not_disturb(make_trainer, picture_logg
         trainer.fit(foreign_module, foreign_loader(True), foreign_loader())
         return {key: value.clone() for key, value in foreign_module.state_dict().items()}
 
-    few = IGOS(2, points=2, size=6)
+    few = IGOS(2, n_steps=2, size=6)
     watched = weights([ExplanationGallery(["gradcam"], costly=[few], costly_every_n_validations=1, strict=True)])
     alone = weights([])
     assert all(torch.equal(watched[key], alone[key]) for key in alone)

@@ -24,10 +24,10 @@ from livecam.explain import (
 def lineup():
     words = ["saliency", "input_x_gradient", "guided_backprop", "deconvnet", "excitation_backprop"]
     words += ["contrastive_excitation_backprop", "xrai_gradcam", "gradual_excitation_backprop"]
-    cheap = [IntegratedGradients(2), SmoothGrad(nsamples=2), VarGrad(nsamples=2), Occlusion(16, 16), RISE(6)]
+    cheap = [IntegratedGradients(2), SmoothGrad(num_samples=2), VarGrad(num_samples=2), Occlusion(16, 16), RISE(6)]
     cheap.append(XRAI(IntegratedGradients(2, ("image_min", "image_max"), "max"), scales=(10,)))
-    few = IGOS(2, points=2, size=8)
-    cheap += [few, EMP(3, size=8), SIGCAM(optimiser=few, warmup=1), AOP("gradcam", EMP(3, size=8), warmup=1)]
+    few = IGOS(2, n_steps=2, size=8)
+    cheap += [few, EMP(3, size=8), SIGCAM(optimizer=few, warmup=1), AOP("gradcam", EMP(3, size=8), warmup=1)]
     return [*by_names(words), *cheap]
 
 

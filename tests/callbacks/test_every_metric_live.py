@@ -47,16 +47,16 @@ def test_live_is_by_hand(name, make_trainer, shapes_module, shapes_data):
     found = explain(module, images, [GradCAM()], labels)["gradcam"]
     metric = ALL[name]()
     given = {"maps": getattr(found, metric.uses), "masks": batch["mask"], "categories": labels, "targets": labels}
-    given |= {"images": images, "model": module, "normalisation": shapes_data.normalisation}
+    given |= {"images": images, "model": module, "normalization": shapes_data.normalization}
     given["explain"] = lambda net: explain(net, images, [GradCAM()], labels)["gradcam"].raw
     metric.update(**{key: value for key, value in given.items() if key in metric.inputs})
     expected = metric.compute()
     for part, value in expected.items():
-        key = name if part == metric.parts[0] else f"{name}_{part}"
+        key = name if part == metric.value_names[0] else f"{name}_{part}"
         assert scores.results[key]["gradcam"] == pytest.approx(float(value), abs=1e-5, nan_ok=True), part
     assert scores.results[f"{name}_n"]["gradcam"] + scores.results[f"{name}_undefined"]["gradcam"] == 12
     # The baseline is there where it costs nothing and means something.
-    assert ("centred_gaussian" in scores.results[name]) == (name in COMPARE)
+    assert ("centered_gaussian" in scores.results[name]) == (name in COMPARE)
 
 
 def test_the_baseline_is_a_gaussian_and_can_be_left_out(make_trainer, shapes_module, shapes_data):
@@ -65,8 +65,8 @@ def test_the_baseline_is_a_gaussian_and_can_be_left_out(make_trainer, shapes_mod
     place = ((torch.arange(32).double() + 0.5) / 32 - 0.5) / 0.25
     gaussian = (-0.5 * (place[:, None] ** 2 + place**2)).exp()
     shares = [(gaussian * sample["mask"]).sum() / gaussian.sum() for sample in shapes_data.sets["val"]]
-    assert scores.results["localization"]["centred_gaussian"] == pytest.approx(float(sum(shares)) / 12, abs=1e-6)
-    bare = ExplanationScores([GradCAM()], [LocalizationScore()], baseline=False)
+    assert scores.results["localization"]["centered_gaussian"] == pytest.approx(float(sum(shares)) / 12, abs=1e-6)
+    bare = ExplanationScores([GradCAM()], [LocalizationScore()], control=False)
     make_trainer(callbacks=[bare]).validate(shapes_module(), datamodule=shapes_data, verbose=False)
     assert bare.results["localization"].keys() == {"gradcam"}
 
@@ -99,7 +99,7 @@ def test_a_metric_that_fails_is_reported_and_leaves_the_others(make_trainer, sha
     trainer.fit(shapes_module(), datamodule=shapes_data)
     assert "give it a greater num_categories" in caplog.text
     assert trainer.current_epoch == 1
-    assert scores.results["localization_n"]["centred_gaussian"] == 12
+    assert scores.results["localization_n"]["centered_gaussian"] == 12
 
 
 def test_two_of_one_kind_or_no_reference_are_refused():
@@ -116,7 +116,7 @@ def test_curves_are_logged(make_trainer, shapes_module, shapes_data):
     keys = [key for key in trainer.callback_metrics if "insertion_at_" in key or "deletion_at_" in key]
     assert len(keys) == 22
     logged = trainer.callback_metrics
-    # Both curves join the image and its substrate, in opposite order.
+    # Both curves join the image and its baseline, in opposite order.
     for one, other in (("insertion_at_00", "deletion_at_100"), ("insertion_at_100", "deletion_at_00")):
         pair = [float(logged[f"val/insertion_deletion_{part}/gradcam"]) for part in (one, other)]
         assert pair[0] == pytest.approx(pair[1], abs=1e-6)

@@ -43,7 +43,7 @@ def test_strips_show_real_pixels(make_trainer, picture_logger, shapes_module):
     # input | ground truth | two methods, 32 px enlarged five times
     assert strip.shape[1] >= 4 * 160
     first = data.sets["val"][gallery.indices[0]]
-    pixels = data.normalisation.to_pixels(first["image"]).clamp(0, 1)
+    pixels = data.normalization.to_pixels(first["image"]).clamp(0, 1)
     # The middle of the enlarged pixel (10, 20) of the input column; the frame is four pixels wide at the border only.
     left, top, factor = 6, 24, 5
     found = strip[top + 10 * factor + 2, left + (strip_cell(strip, 4) - 160) // 2 + 20 * factor + 2] / 255

@@ -6,7 +6,7 @@ from lightning import Callback
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from livecam.callbacks import ExplanationScores
-from livecam.callbacks.base import genuine
+from livecam.callbacks.base import non_padding_mask
 from livecam.core.batch import Batch
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import CAM, GradCAM, explain
@@ -119,7 +119,7 @@ def test_masks_of_another_size_are_named_and_training_goes_on(make_trainer, fore
 
 def test_reference_maps_are_scored_beside_the_truth(make_trainer, shapes_module, shapes_data):
     class LeftHalf:
-        def masks(self, batch, normalisation):
+        def masks(self, batch, normalization):
             maps = torch.zeros(batch.image.shape[0], *batch.image.shape[-2:])
             maps[..., : maps.shape[-1] // 2] = 1.0
             return maps
@@ -173,13 +173,13 @@ def test_padding_of_a_distributed_sampler_is_dropped(length, with_index):
         for start in range(0, len(mine), 2):
             part = torch.tensor(mine[start : start + 2])
             batch = Batch(torch.zeros(len(part), 1), part, index=part if with_index else None)
-            seen += part[genuine(_World(sampler, 3), batch, position)].tolist()
+            seen += part[non_padding_mask(_World(sampler, 3), batch, position)].tolist()
             position += len(part)
     assert sorted(seen) == list(range(length))
 
 
 def test_watching_does_not_disturb(make_trainer, foreign_loader):
-    """Weights, losses and optimiser state are bit-identical with every callback and with none."""
+    """Weights, losses and optimizer state are bit-identical with every callback and with none."""
     from foreign import ForeignModule
 
     from livecam.callbacks import ExplanationGallery

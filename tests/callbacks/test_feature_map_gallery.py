@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from livecam.callbacks import ExplanationGallery, FeatureMapGallery
 from livecam.data.planted import PlantedShapesData
 from livecam.explain import GradCAM
-from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.colormap import apply_colormap
 
 
 class Album(Logger):
@@ -79,7 +79,7 @@ def test_tiles_show_the_strongest_channels_of_the_module(make_trainer, album, fo
             top, left = len(picture) - 14 - 20 - 120, 14 + 184 + column * 136 + 4
             pixels = picture[top : top + 120 : 12, left : left + 120 : 12]
             end = np.quantile(whole[best][whole[best] > 0].numpy(), 0.995, method="higher")
-            expected = colourise(whole[channel][None] / float(end))[0].permute(1, 2, 0) * 255
+            expected = apply_colormap(whole[channel][None] / float(end))[0].permute(1, 2, 0) * 255
             assert np.abs(pixels - expected.numpy()).max() < 1
 
 

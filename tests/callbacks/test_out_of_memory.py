@@ -9,11 +9,11 @@ from lightning import seed_everything
 
 from livecam.callbacks import ExplanationScores
 from livecam.data import PlantedShapesData
-from livecam.evaluation.oom_backoff import Portions, chunk_of, halved, largest_chunk, out_of_memory
+from livecam.evaluation.oom_backoff import OomBackoff, halved, internal_batch_size_of, is_oom_error, largest_batch_size
 from livecam.explain import AOP, CAM, EMP, RISE, GradCAM, LayerCAM, ScoreCAM, by_names
 from livecam.explain.explainer import Explainer
 from livecam.metrics import InsertionDeletion, Sharpness
-from livecam.runtime.model_state import is_ours
+from livecam.runtime.model_state import is_explaining
 
 
 def refuse(needed: int, there: int) -> None:
@@ -24,22 +24,22 @@ def refuse(needed: int, there: int) -> None:
 
 @dataclass(frozen=True)
 class Hungry(Explainer):
-    """Grad-CAM that needs memory for every image of a pass, and for every item of a chunk."""
+    """Grad-CAM that needs memory for every image of a pass, and for every item of a internal_batch_size."""
 
     method, label = "hungry", "Hungry"
 
     images: int = 99
     items: int = 99
-    chunk: int = 32
+    internal_batch_size: int = 32
     passes: tuple = ()
 
     def captures(self, structure):
         return GradCAM().captures(structure)
 
     def explain(self, recording):
-        SIZES.append((len(recording.images), self.chunk))
+        SIZES.append((len(recording.images), self.internal_batch_size))
         refuse(len(recording.images), self.images)
-        refuse(self.chunk, self.items)
+        refuse(self.internal_batch_size, self.items)
         return GradCAM().explain(recording), {"note": [f"row {int(t)}" for t in recording.targets], "of": "all"}
 
 
@@ -81,8 +81,8 @@ def test_portions_are_halved_until_they_fit(limits, sizes, strict, make_trainer,
     with caplog.at_level(logging.WARNING):
         scores, trainer = scored(make_trainer, shapes_module(), shapes_data, methods, strict=strict)
     # The second batch begins with what fitted.
-    fitting = [size for size in sizes if size == sizes[-1]]
-    assert sizes + fitting == SIZES
+    internal_batch_size = [size for size in sizes if size == sizes[-1]]
+    assert sizes + internal_batch_size == SIZES
     (sentence,) = told(caplog, "'hungry'")
     assert "ran out of memory and is tried again in smaller portions" in sentence and "Traceback" in sentence
     for key, values in scores.results.items():
@@ -123,7 +123,7 @@ def test_a_shared_pass_that_does_not_fit_is_halved_for_all(make_trainer, shapes_
 
     def small(net, args):
         # Validation's own pass fits.
-        if is_ours():
+        if is_explaining():
             passes.append(len(args[0]))
             refuse(len(args[0]), 4)
 
@@ -142,12 +142,12 @@ def test_a_metric_is_halved_too(make_trainer, shapes_module, shapes_data, caplog
     asked = []
 
     class Large(Sharpness):
-        chunk = 8
+        internal_batch_size = 8
 
-        def measure(self, maps):
-            asked.append((len(maps), self.chunk))
+        def per_image(self, maps):
+            asked.append((len(maps), self.internal_batch_size))
             refuse(len(maps), 2)
-            return super().measure(maps)
+            return super().per_image(maps)
 
     with caplog.at_level(logging.WARNING):
         scores, _ = scored(make_trainer, shapes_module(), shapes_data, [GradCAM()], [Large()])
@@ -159,28 +159,31 @@ def test_a_metric_is_halved_too(make_trainer, shapes_module, shapes_data, caplog
 
 
 def test_methods_within_methods_are_halved():
-    whole = AOP("scorecam", EMP(3, chunk=16), warmup=1)
+    whole = AOP("scorecam", EMP(3, internal_batch_size=16), warmup=1)
     small = halved(whole, 2)
-    assert small.name == whole.name and largest_chunk(whole) == 32
-    assert small.optimiser.chunk == 4 and small.base.chunk == 8
-    assert halved(ScoreCAM(chunk=3), 5).chunk == 1
-    assert halved(CAM(), 3) == CAM() and largest_chunk(CAM()) == 1
+    assert small.name == whole.name and largest_batch_size(whole) == 32
+    assert small.optimizer.internal_batch_size == 4 and small.base.internal_batch_size == 8
+    assert halved(ScoreCAM(internal_batch_size=3), 5).internal_batch_size == 1
+    assert halved(CAM(), 3) == CAM() and largest_batch_size(CAM()) == 1
     assert halved(whole, 0) is whole
 
 
 def test_a_chunk_that_free_memory_chose_is_halved_to_a_number():
-    assert halved(RISE(), 1).chunk == 16 and halved(RISE(), 9).chunk == 1
-    assert [chunk_of(InsertionDeletion(chunk=chunk)) for chunk in (None, 8)] == [32, 8] and chunk_of(Sharpness()) == 1
+    assert halved(RISE(), 1).internal_batch_size == 16 and halved(RISE(), 9).internal_batch_size == 1
+    assert [
+        internal_batch_size_of(InsertionDeletion(internal_batch_size=internal_batch_size))
+        for internal_batch_size in (None, 8)
+    ] == [32, 8] and internal_batch_size_of(Sharpness()) == 1
 
 
 def test_portions_end():
-    portions, (hungry, cam) = Portions(), (Hungry(chunk=4), CAM())
+    portions, (hungry, cam) = OomBackoff(), (Hungry(internal_batch_size=4), CAM())
     turns = []
     for times, group in portions.groups([hungry, cam]):
         turns.append((times, [each.name for each in group]))
-        portions.halve(halved(hungry, times), 2)
+        portions.back_off(halved(hungry, times), 2)
     assert turns == [(0, ["hungry", "cam"]), (1, ["hungry"]), (2, ["hungry"])]
-    assert not portions.halve(halved(hungry, 2), 2)
+    assert not portions.back_off(halved(hungry, 2), 2)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_portions_end():
     ],
 )
 def test_causes(error, memory):
-    assert out_of_memory(error) is memory
+    assert is_oom_error(error) is memory
 
 
 def test_smaller_portions_of_real_methods_agree(make_trainer, shapes_module, shapes_data):

@@ -13,7 +13,7 @@ from livecam.callbacks import ExplanationScores
 from livecam.data import PlantedShapesData
 from livecam.evaluation import fault_tolerance as explaining
 from livecam.explain import CAM, GradCAM, GradCAMPlusPlus, GradualExtrapolation, LayerCAM, Saliency, WGradCAM
-from livecam.runtime.model_state import is_ours
+from livecam.runtime.model_state import is_explaining
 
 FAMILY = ("cam", "gradcam", "gradcam_pp", "xgradcam", "layercam", "wgradcam")
 PIXELS = 3 * 32 * 32
@@ -28,7 +28,7 @@ def count_images(module):
     """Numbers of images of the passes from here on: the training's, and those of explanations."""
     own, ours = [], []
     net = getattr(module, "net", module)
-    net.register_forward_pre_hook(lambda net, args: (ours if is_ours() else own).append(len(args[0])))
+    net.register_forward_pre_hook(lambda net, args: (ours if is_explaining() else own).append(len(args[0])))
     return own, ours
 
 
@@ -102,7 +102,7 @@ class Mirrored(nn.Module):
         self.inner, self.flip = inner, flip
 
     def forward(self, images):
-        return self.inner(images.flip(3) if self.flip and not is_ours() else images)
+        return self.inner(images.flip(3) if self.flip and not is_explaining() else images)
 
 
 @pytest.mark.parametrize("flip", [False, True])

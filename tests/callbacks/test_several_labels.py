@@ -68,7 +68,7 @@ def by_hand(module, data):
 @pytest.mark.parametrize("least", [0.0, 0.5])
 def test_scores_equal_a_loop_over_pairs(make_trainer, module, data, least):
     scores = ExplanationScores(
-        ["gradcam"], [LocalizationScore(), PointingGame(3, ties="first")], min_probability=least, baseline=False
+        ["gradcam"], [LocalizationScore(), PointingGame(3, ties="first")], min_probability=least, control=False
     )
     make_trainer(callbacks=[scores]).validate(module, datamodule=data, verbose=False)
     pairs = by_hand(module, data)
@@ -94,7 +94,7 @@ def scores_logged(make_trainer, module, data, least):
 
 
 def test_the_predicted_class_has_a_mask_where_it_is_there(make_trainer, module, data):
-    scores = ExplanationScores(["gradcam"], [LocalizationScore()], target="predicted", baseline=False)
+    scores = ExplanationScores(["gradcam"], [LocalizationScore()], target="predicted", control=False)
     trainer = make_trainer(callbacks=[scores])
     trainer.validate(module, datamodule=data, verbose=False)
     shares, without = [], 0
@@ -264,11 +264,11 @@ def test_another_network_explains_the_same_pairs(make_trainer, module, data):
     asked = []
 
     class Reference:
-        def masks(self, batch, normalisation):
+        def masks(self, batch, normalization):
             asked.extend(zip(batch.index.tolist(), batch.label.tolist()))
             return batch.mask.float()
 
-    scores = ExplanationScores(["gradcam"], reference=Reference(), baseline=False, strict=True)
+    scores = ExplanationScores(["gradcam"], reference=Reference(), control=False, strict=True)
     make_trainer(callbacks=[scores]).validate(module, datamodule=data, verbose=False)
     assert sorted(asked) == [(index, category) for index, category, *_ in by_hand(module, data)]
     assert scores.results["localization_ref"] == pytest.approx(scores.results["localization"])

@@ -23,7 +23,7 @@ def test_a_sharded_network_is_watched_as_a_whole_one(tmp_path):
         check_explained(**told["explained"])
         check_undisturbed(told["watched"], told["alone"])
         assert "data_parallel_size" in told["divided"]
-        # The optimiser goes on, too.
+        # The optimizer goes on, too.
         assert told["resumed"]["steps"] == 6 and told["resumed"]["units"] > 5
     # The second rank took further passes, for a method that failed, and fewer for images with fewer categories.
     assert ranks[0]["watched"]["passes"] != ranks[1]["watched"]["passes"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from livecam.callbacks import ExplanationGallery, ExplanationScores
-from livecam.callbacks.base import Spending
+from livecam.callbacks.base import Stopwatch
 from livecam.data import PlantedShapesData
 from livecam.explain import GradCAM
 
@@ -18,7 +18,7 @@ SENTENCE = re.compile(r"Explanations took (\d+\.\d)% of this run \((\d+\.\d) s o
 class Slow(GradCAM):
     """Grad-CAM that takes its time."""
 
-    method, label, one_pass = "slow", "Slow", False
+    method, label, single_pass = "slow", "Slow", False
 
     def explain(self, recording):
         time.sleep(0.3)
@@ -51,12 +51,12 @@ def test_a_training_without_explanations_or_a_validation_alone_says_nothing(
 
 
 def test_stretches_add_up_and_failures_count_too():
-    spending = Spending()
-    with spending.stretch():
+    spending = Stopwatch()
+    with spending.measure():
         time.sleep(0.02)
-    with pytest.raises(KeyError), spending.stretch():
+    with pytest.raises(KeyError), spending.measure():
         time.sleep(0.03)
         raise KeyError
-    first = spending.latest()
+    first = spending.pop()
     assert 0.05 <= first == spending.total
-    assert spending.latest() == 0 and spending.total == first
+    assert spending.pop() == 0 and spending.total == first

@@ -79,7 +79,7 @@ def test_a_strict_callback_raises_for_a_single_nan(make_trainer, shapes_module, 
 
 def test_single_maps_of_nan_cost_only_themselves(make_trainer, picture_logger, shapes_module, shapes_data, caplog):
     module, odd = shapes_module(), lambda place: place % 2 == 1
-    scores = ExplanationScores([Dark(odd), GradCAM()], [LocalizationScore(), Sharpness()], baseline=False)
+    scores = ExplanationScores([Dark(odd), GradCAM()], [LocalizationScore(), Sharpness()], control=False)
     gallery = ExplanationGallery([Dark(odd)], samples=4)
     trainer = make_trainer(callbacks=[scores, gallery], logger=picture_logger)
     with caplog.at_level(logging.WARNING):
@@ -88,7 +88,7 @@ def test_single_maps_of_nan_cost_only_themselves(make_trainer, picture_logger, s
     assert trainer.callback_metrics["val/failed_maps"] == 6
     assert ["no evidence" in sample.notes["Dark"] for sample in gallery._last][1::2] == [True, True]
 
-    even = ExplanationScores([GradCAM()], [LocalizationScore(), Sharpness()], baseline=False)
+    even = ExplanationScores([GradCAM()], [LocalizationScore(), Sharpness()], control=False)
     loader = DataLoader(Subset(shapes_data.sets["val"], range(0, 12, 2)), 4)
     make_trainer(callbacks=[even]).validate(module, loader, verbose=False)
     for key in ("localization", "localization_n", "sharpness"):
@@ -152,7 +152,7 @@ def test_a_logger_that_fails_at_pictures_leaves_the_others(
 
 def test_a_reference_that_fails_costs_only_itself(make_trainer, shapes_module, shapes_data, caplog):
     class Gone:
-        def masks(self, batch, normalisation):
+        def masks(self, batch, normalization):
             raise RuntimeError("the other network is gone")
 
     scores = ExplanationScores([GradCAM()], reference=Gone())

@@ -31,7 +31,7 @@ KINDS = ("indexed", "bare", "several labels")
 
 
 class Bare(PlantedShapes):
-    """Samples without an index: padding has to be recognised by position."""
+    """Samples without an index: padding has to be recognized by position."""
 
     def __getitem__(self, index):
         return {key: value for key, value in super().__getitem__(index).items() if key != "index"}

@@ -25,7 +25,7 @@ METHODS = {
     "saliency": "saliency",
     "guided_backprop": "guided_backprop",
     "excitation_backprop": "excitation_backprop",
-    "smooth_gradcam_pp": SmoothGradCAMPlusPlus(nsamples=2),
+    "smooth_gradcam_pp": SmoothGradCAMPlusPlus(num_samples=2),
     "integrated_gradients": IntegratedGradients(2),
     "rise": RISE(4),
     "gradual_gradcam": "gradual_gradcam",
@@ -200,7 +200,7 @@ def fit(given: dict[str, Any], watched: bool, folder: str, **settings: Any) -> d
     left = {
         "seen": module.seen,
         "weights": module.state_dict(),
-        "optimiser": trainer.optimizers[0].state_dict(),
+        "optimizer": trainer.optimizers[0].state_dict(),
         "wanted": [parameter.requires_grad for parameter in module.parameters()],
         "hooks": [len(each._forward_hooks) + len(each._forward_pre_hooks) for each in module.modules()],
         "next": (torch.rand(2), np.random.rand(2), random.random()),

@@ -29,7 +29,7 @@ def plant(path: Path, red: int, seed: int = 0) -> None:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A net that calls red photos wolves, and photos of which two dogs and a wolf have the wrong colour."""
+    """A net that calls red photos wolves, and photos of which two dogs and a wolf have the wrong color."""
     monkeypatch.chdir(tmp_path)
     save_unet(Path(CKPT), class_names=["dogs", "wolves"], head="binary")
     content = torch.load(CKPT, weights_only=True)
@@ -66,9 +66,9 @@ def names_of(found: dict[str, np.ndarray]) -> list[str]:
     return [Path(file).stem for file in found["files"]]
 
 
-def shows(picture: str, colour: tuple[int, int, int]) -> bool:
-    """Whether a long line of one colour stands in a picture, which letters do not have."""
-    return bool(((np.asarray(Image.open(picture)) == colour).all(2).sum(1) > 100).any())
+def shows(picture: str, color: tuple[int, int, int]) -> bool:
+    """Whether a long line of one color stands in a picture, which letters do not have."""
+    return bool(((np.asarray(Image.open(picture)) == color).all(2).sum(1) > 100).any())
 
 
 def test_each_class_is_explained_as_it_is_alone(here):
@@ -93,7 +93,7 @@ def test_each_class_is_explained_as_it_is_alone(here):
     page = Path("out/index.html").read_text()
     assert "each class" in page and page.count("<img ") == 12 and "dog0.png · predicted dogs · dogs 0." in page
     # Nobody asked for labels.
-    assert not any(shows("out/dog0.png", colour) for colour in (GOOD, BAD))
+    assert not any(shows("out/dog0.png", color) for color in (GOOD, BAD))
 
 
 def test_too_many_classes_or_networks_and_a_class_of_that_name(here, capsys):
@@ -120,7 +120,7 @@ def test_folders_tell_the_true_class(here, target):
     plant(here / "elsewhere" / "stray.png", 200)
     maps("pets", "elsewhere", "--checkpoint", CKPT, "--labels", "folder", *target)
     for name, frame in (("dog0", GOOD), ("dog1", BAD), ("wolf0", GOOD), ("wolf3", BAD), ("stray", None)):
-        assert [shows(f"out/{name}.png", colour) for colour in (GOOD, BAD)] == [frame == GOOD, frame == BAD]
+        assert [shows(f"out/{name}.png", color) for color in (GOOD, BAD)] == [frame == GOOD, frame == BAD]
     page = Path("out/index.html").read_text()
     assert "dog1.png · true dogs · predicted wolves" in page and "stray.png · predicted wolves" in page
 
@@ -154,16 +154,16 @@ def test_validation_photos_alone(here, capsys):
     sets = DogsVsWolves("pets", val_fraction=0.5).sets
     parts = {part: [Path(photo.path).stem for photo in sets[part].photos] for part in ("train", "val")}
     for part, expected in parts.items():
-        found = maps("pets", "--checkpoint", CKPT, "--part", part)
+        found = maps("pets", "--checkpoint", CKPT, "--split", part)
         assert names_of(found) == expected and len(expected) == 6
-    assert "6 of 12 photos are in part val of the training's data." in capsys.readouterr().out
-    picked = maps("pets", "--checkpoint", CKPT, "--part", "val", "--pick", "9")
+    assert "6 of 12 photos are in split val of the training's data." in capsys.readouterr().out
+    picked = maps("pets", "--checkpoint", CKPT, "--split", "val", "--pick", "9")
     assert sorted(names_of(picked)) == sorted(parts["val"])
-    args = ["maps", "--checkpoint", CKPT, "--part", "test", "--", "pets"]
-    assert "have no part test: use train, val" in refused(capsys, *args, command=cli.explain)
+    args = ["maps", "--checkpoint", CKPT, "--split", "test", "--", "pets"]
+    assert "have no split test: use train, val" in refused(capsys, *args, command=cli.explain)
     shutil.copytree("pets", "copy")
-    args = ["maps", "copy", "--checkpoint", CKPT, "--part", "val"]
-    assert "None of the 12 photos is among the 6 of part val" in refused(capsys, *args, command=cli.explain)
+    args = ["maps", "copy", "--checkpoint", CKPT, "--split", "val"]
+    assert "None of the 12 photos is among the 6 of split val" in refused(capsys, *args, command=cli.explain)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_validation_photos_alone(here, capsys):
 def test_parts_that_cannot_be_told(here, capsys, data, sentence):
     if data is not None:
         Path("runs/net/fit_config.yaml").write_text(data)
-    args = ["maps", "pets", "--checkpoint", CKPT, "--part", "val"]
+    args = ["maps", "pets", "--checkpoint", CKPT, "--split", "val"]
     assert sentence in refused(capsys, *args, command=cli.explain)
 
 
@@ -191,7 +191,7 @@ def test_parts_that_cannot_be_told(here, capsys, data, sentence):
         (["--labels", "name"], "labels"),
         (["--labels", "folder", "--checkpoint", "shapes.ckpt"], "unet knows disc, triangle, cross, ring"),
         (["--pick", "2", "--checkpoint", CKPT, "shapes.ckpt"], "--pick is about the answers and the training of one"),
-        (["--part", "val", "--model", "unet", "--weights", "shapes.pth"], "it takes a --checkpoint, not a --model"),
+        (["--split", "val", "--model", "unet", "--weights", "shapes.pth"], "it takes a --checkpoint, not a --model"),
     ],
 )
 def test_wrong_command_lines(here, capsys, args, sentence):

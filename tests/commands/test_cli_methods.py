@@ -48,15 +48,15 @@ def test_every_way_to_write_a_method(config):
     }
     smooth = {
         "class_path": "SmoothGradCAMPlusPlus",
-        "init_args": {"nsamples": 2, "filters": [0, 1], "region": True, "subset": [[0, 0], [3, 4]]},
+        "init_args": {"num_samples": 2, "filters": [0, 1], "region": True, "subset": [[0, 0], [3, 4]]},
     }
-    score = {"class_path": "ScoreCAM", "init_args": {"weighting": "logit_diff", "chunk": 4}}
+    score = {"class_path": "ScoreCAM", "init_args": {"weighting": "logit_diff", "internal_batch_size": 4}}
     found = parsed(config, [nested, explicit, smooth, score, "layercam", "s4", {"class_path": "GradCAM"}])
     assert found == [
         GradualExtrapolation(GradCAM("bottleneck"), q="l2"),
         GradualExtrapolation(GradCAM(), layers=("pools.0",), name="explicit"),
-        SmoothGradCAMPlusPlus(nsamples=2, filters=(0, 1), region=True, subset=((0, 0), (3, 4))),
-        ScoreCAM(weighting="logit_diff", chunk=4),
+        SmoothGradCAMPlusPlus(num_samples=2, filters=(0, 1), region=True, subset=((0, 0), (3, 4))),
+        ScoreCAM(weighting="logit_diff", internal_batch_size=4),
         by_name("layercam"),
         *by_names(["s4"]),
         GradCAM(),
@@ -65,13 +65,13 @@ def test_every_way_to_write_a_method(config):
 
 def test_methods_of_pixels_regions_and_the_top_down_pass(config):
     written = [
-        {"class_path": "Occlusion", "init_args": {"size": [7, 5], "stride": 4, "fill": [1.0, 0.0, 0.5]}},
-        {"class_path": "IntegratedGradients", "init_args": {"steps": 3, "baseline": ["black", "white"]}},
+        {"class_path": "Occlusion", "init_args": {"window_size": [7, 5], "stride": 4, "baseline": [1.0, 0.0, 0.5]}},
+        {"class_path": "IntegratedGradients", "init_args": {"n_steps": 3, "baseline": ["black", "white"]}},
         {"class_path": "XRAI", "init_args": {"base": "saliency", "scales": [10, 20]}},
         {"class_path": "XRAI", "init_args": {"base": {"class_path": "VarGrad"}, "name": "regions"}},
         {"class_path": "ContrastiveExcitationBackprop", "init_args": {"layer": "bottleneck", "clamp_negative": True}},
         {"class_path": "GradualExtrapolation", "init_args": {"base": {"class_path": "ExcitationBackprop"}}},
-        {"class_path": "RISE", "init_args": {"masks": 20, "upsampling": "nearest"}},
+        {"class_path": "RISE", "init_args": {"num_masks": 20, "upsampling": "nearest"}},
         {"class_path": "CaptumExplainer", "init_args": {"attribution": "DeepLift", "options": {"baselines": 0}}},
         "guided_backprop",
         "xrai_gradcam",
@@ -81,7 +81,7 @@ def test_methods_of_pixels_regions_and_the_top_down_pass(config):
     pytest.importorskip("captum", reason="CaptumExplainer needs captum")
     found = parsed(config, written)
     assert found == [
-        Occlusion((7, 5), 4, fill=(1.0, 0.0, 0.5)),
+        Occlusion((7, 5), 4, baseline=(1.0, 0.0, 0.5)),
         IntegratedGradients(3, ("black", "white")),
         XRAI("saliency", scales=(10, 20)),
         XRAI(VarGrad(), name="regions"),
@@ -93,13 +93,16 @@ def test_methods_of_pixels_regions_and_the_top_down_pass(config):
     ]
 
 
-def test_methods_that_optimise_masks(config):
+def test_methods_that_optimize_masks(config):
     few = {"class_path": "IGOS", "init_args": {"iterations": 2, "line_search": "integrated", "baseline": [31, 9.0]}}
     written = [
         few,
         {"class_path": "EMP", "init_args": {"preset": "fv2017", "iterations": 3, "l1": 0.5}},
-        {"class_path": "AOP", "init_args": {"base": "gradual_gradcam", "optimiser": few, "theta": 0.5, "warmup": 1}},
-        {"class_path": "SIGCAM", "init_args": {"preset": "coco", "optimiser": few, "warmup": 0, "warmup_blur": [5, 2]}},
+        {"class_path": "AOP", "init_args": {"base": "gradual_gradcam", "optimizer": few, "theta": 0.5, "warmup": 1}},
+        {
+            "class_path": "SIGCAM",
+            "init_args": {"preset": "coco", "optimizer": few, "warmup": 0, "warmup_baseline": [5, 2]},
+        },
         "emp_gradcam(iterations=40)",
     ]
     igos = IGOS(2, line_search="integrated", baseline=(31, 9.0))
@@ -107,7 +110,7 @@ def test_methods_that_optimise_masks(config):
         igos,
         EMP(3, preset="fv2017", l1=0.5),
         AOP("gradual_gradcam", igos, theta=0.5, warmup=1),
-        SIGCAM(preset="coco", optimiser=igos, warmup=0, warmup_blur=(5, 2)),
+        SIGCAM(preset="coco", optimizer=igos, warmup=0, warmup_baseline=(5, 2)),
         AOP("gradcam", EMP(40)),
     ]
 
@@ -119,8 +122,11 @@ def test_methods_that_optimise_masks(config):
         ({"class_path": "GradualExtrapolatio"}, "Did you mean GradualExtrapolation"),
         ({"class_path": "GradualExtrapolation"}, "base"),
         ({"class_path": "ScoreCAM", "init_args": {"weighting": "softmax"}}, "weighting"),
-        ({"class_path": "ScoreCAM", "init_args": {"chunks": 3}}, "There is no argument 'chunks'. Did you mean chunk"),
-        ({"class_path": "Occlusion", "init_args": {"size": 0}}, "size is a whole number of pixels from 1"),
+        (
+            {"class_path": "ScoreCAM", "init_args": {"internal_batchsize": 3}},
+            "There is no argument 'internal_batchsize'. Did you mean internal_batch_size",
+        ),
+        ({"class_path": "Occlusion", "init_args": {"window_size": 0}}, "window_size is a whole number of pixels"),
         ({"class_path": "XRAI", "init_args": {"segmentation": "slick"}}, "segmentation"),
         ({"class_path": "IntegratedGradients", "init_args": {"baseline": "blak"}}, "Did you mean black"),
         ({"class_path": "SmoothGradCAMPlusPlus", "init_args": {"region": True}}, "two corners"),

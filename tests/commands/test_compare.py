@@ -102,8 +102,8 @@ def test_a_difference_is_the_mean_of_the_differences_of_images(here, capsys):
             assert mean == pytest.approx(np.nanmean(own))
             assert found["localization", f"{printed} · {label}", "n"][0] == str((~np.isnan(own)).sum())
     # What knows nothing of the network is there once.
-    baseline = {row for _, row, _ in found if row.startswith("Centred Gaussian")}
-    assert baseline == {"Centred Gaussian · any"}
+    control = {row for _, row, _ in found if row.startswith("Centered Gaussian")}
+    assert control == {"Centered Gaussian · any"}
     told = json.loads(Path("comparison/summary.json").read_text())
     (row,) = [row for row in told["tables"]["localization: paired differences"] if row["method"] == "CAM"]
     apart = found[
@@ -146,7 +146,7 @@ def test_two_runs_of_two_kinds(here):
     assert alone == [
         *(f"CAM · {label}" for label in ("unet (concat1)", "unet (concat2)")),
         *(f"CAM · {label}" for label in ("unet, no skips (drop1)", "unet, no skips (drop2)")),
-        "Centred Gaussian · any",
+        "Centered Gaussian · any",
     ]
     # Kinds with unequal numbers of networks are no runs.
     three = compare("--checkpoint", *map(run, names[:3]), *LOCALIZATION, "--methods", "cam")
@@ -173,8 +173,8 @@ def test_the_picture_shows_the_same_images_under_every_network(here):
         image = planted()[int(path.stem)]["image"] * 0.25 + 0.5
         own = (image.permute(1, 2, 0).numpy() * 255).round().astype(int)
         corners = np.argwhere((np.abs(picture[:-160, :-160].astype(int) - own[0, 0]) <= 1).all(2))
-        centres = 5 * np.arange(32) + 2
-        apart = [np.abs(picture[y + centres][:, x + centres].astype(int) - own).mean() for y, x in corners]
+        centers = 5 * np.arange(32) + 2
+        apart = [np.abs(picture[y + centers][:, x + centers].astype(int) - own).mean() for y, x in corners]
         assert min(apart) < 8
         assert picture.std() > 30
     assert "unet: predicted" in page and "unet, no skips: predicted" in page
@@ -192,7 +192,7 @@ def test_a_method_that_does_not_fit_one_network(here, capsys, caplog):
         "Grad-CAM · torchvision/squeezenet1_1",
         "CAM · unet",
         # Other sizes, other masks: the baseline is not the same.
-        *(row for row in rows if row.startswith("Centred Gaussian")),
+        *(row for row in rows if row.startswith("Centered Gaussian")),
     }
     pairs = {row for table, row, _ in found if table.endswith("paired differences")}
     assert pairs == {"Grad-CAM · unet minus torchvision/squeezenet1_1"}

@@ -8,14 +8,14 @@ import torch
 from helpers.toys import DeepTail, GapNet, build
 from PIL import Image
 
-from livecam.commands.explained_photos import Viewers
+from livecam.commands.explained_photos import PhotoExplainer
 from livecam.commands.photos import read_photos
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.evaluation.loaded_network import Network
 from livecam.explain import CAM, Explainer, GradCAM, explain
-from livecam.runtime.failures import tell_anew as reset_told
+from livecam.runtime.failures import reset_warn_once as reset_told
 
-HALF = Normalisation((0.5,) * 3, (0.25,) * 3)
+HALF = Normalization((0.5,) * 3, (0.25,) * 3)
 
 
 def network(make, label, size=24):
@@ -62,7 +62,7 @@ class Moody(Explainer):
 
 def test_every_network_is_explained_as_it_is_alone(two, photos):
     methods = [GradCAM(), CAM()]
-    for view, one in zip(Viewers(two, methods, "1").look(photos), two):
+    for view, one in zip(PhotoExplainer(two, methods, "1").explain(photos), two):
         images = torch.stack([one.prepare(Image.open(photo.path)) for photo in photos])
         alone = explain(one.model, images, methods, 1, head="softmax")
         assert set(view.explanations) == set(alone) and view.answer.target.tolist() == [1] * 3
@@ -75,9 +75,9 @@ def test_every_network_is_explained_as_it_is_alone(two, photos):
 
 def test_a_layer_that_only_one_has(two, photos, caplog):
     named = GradCAM(layer="early", name="gradcam_early")
-    viewers = Viewers(two, [named, GradCAM()], None)
+    viewers = PhotoExplainer(two, [named, GradCAM()], None)
     for _ in range(2):
-        plain, deep = viewers.look(photos)
+        plain, deep = viewers.explain(photos)
         assert list(plain.explanations) == ["gradcam"] and list(deep.explanations) == ["gradcam_early", "gradcam"]
         assert list(plain.samples[0].overlays) == [viewers.printed["gradcam"]]
     (record,) = caplog.records
@@ -86,23 +86,23 @@ def test_a_layer_that_only_one_has(two, photos, caplog):
 
 
 def test_a_method_may_refuse_late(two, photos, caplog):
-    viewers = Viewers(two, [Moody("early"), GradCAM()], None)
-    assert [list(view.explanations) for view in viewers.look(photos)] == [["moody", "gradcam"], ["gradcam"]]
+    viewers = PhotoExplainer(two, [Moody("early"), GradCAM()], None)
+    assert [list(view.explanations) for view in viewers.explain(photos)] == [["moody", "gradcam"], ["gradcam"]]
     assert [record.getMessage() for record in caplog.records] == ["Explainer 'moody' failed and is left out. not today"]
     viewers.check()
 
 
 def test_where_nothing_fits_it_is_said_why(two, photos):
     with pytest.raises(ValueError, match="No method fits plain, deep: The model has no layer 'nowhere'"):
-        Viewers(two, [GradCAM(layer="nowhere", name="typo")], None).look(photos)
+        PhotoExplainer(two, [GradCAM(layer="nowhere", name="typo")], None).explain(photos)
     with pytest.raises(ValueError, match="No method fits deep: not today"):
-        Viewers(two[1:], [Moody("early")], None).look(read_photos([(photos[0].path, "0")], two[1:]))
+        PhotoExplainer(two[1:], [Moody("early")], None).explain(read_photos([(photos[0].path, "0")], two[1:]))
 
 
 def test_what_fails_after_the_first_batch_leaves_no_gap(two, photos, caplog):
-    viewers = Viewers(two, [Moody("early", patience=1), GradCAM()], None)
-    viewers.look(photos)
-    for view in viewers.look(photos):
+    viewers = PhotoExplainer(two, [Moody("early", patience=1), GradCAM()], None)
+    viewers.explain(photos)
+    for view in viewers.explain(photos):
         assert list(view.explanations) == ["moody", "gradcam"]
         failed = view.network.label == "deep"
         assert view.explanations["moody"].degenerate.tolist() == [failed] * 3
@@ -115,11 +115,11 @@ def test_where_every_map_failed_it_is_said(two, photos):
         def explain(self, recording):
             return recording.images.mean(1) * torch.nan
 
-    mixed = Viewers(two, [Dark("early"), GradCAM()], None)
-    mixed.look(photos)
+    mixed = PhotoExplainer(two, [Dark("early"), GradCAM()], None)
+    mixed.explain(photos)
     mixed.check()
-    dark = Viewers(two, [Dark("early")], None)
-    dark.look(photos)
+    dark = PhotoExplainer(two, [Dark("early")], None)
+    dark.explain(photos)
     with pytest.raises(ValueError, match="Every map failed"):
         dark.check()
 

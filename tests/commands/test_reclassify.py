@@ -12,14 +12,14 @@ from helpers.toys import Given, StagedNet, build
 from PIL import Image
 
 from livecam import cli
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.evaluation.loaded_network import Network
 from livecam.explain import explain
 
-HALF = Normalisation((0.5,) * 3, (0.25,) * 3)
+HALF = Normalization((0.5,) * 3, (0.25,) * 3)
 NUMBERS = ("degenerate", "probability", "original", "kept", "top5", "rank", "ratio")
 METHODS = ["gradcam", "gradual_gradcam"]
-WAYS = ["--modes", "threshold,multiply", "--thresholds", "0.4", "--fills", "mean,black"]
+WAYS = ["--modes", "threshold,multiply", "--thresholds", "0.4", "--baselines", "mean,black"]
 
 
 @pytest.fixture
@@ -67,21 +67,21 @@ def staged(monkeypatch):
 
 def test_numbers_are_those_of_a_computation_by_hand(here, staged, photos):
     rows = run(*photos, *WAYS, "--batch_size", "4")
-    keys = {(row["photo"], row["method"], row["mode"], row["threshold"], row["fill"]): row for row in rows}
+    keys = {(row["photo"], row["method"], row["mode"], row["threshold"], row["baseline"]): row for row in rows}
     assert len(rows) == len(keys) == 6 * (1 + 2 * 4)
     net, images = staged.model, torch.stack([staged.prepare(Image.open(photo)) for photo in photos])
     pixels, found = images * 0.25 + 0.5, explain(staged.model, images, METHODS)
     with torch.no_grad():
         clean = net(images).softmax(1)
         targets = clean.argmax(1).tolist()
-        for method, mode, fill in product(METHODS, ("multiply", "threshold"), ("black", "mean")):
+        for method, mode, baseline in product(METHODS, ("multiply", "threshold"), ("black", "mean")):
             maps = found[method].map[:, None]
             weight = maps if mode == "multiply" else (maps >= 0.4).float()
-            plain = torch.zeros(3, 1, 1) if fill == "black" else pixels.mean((2, 3), keepdim=True)
+            plain = torch.zeros(3, 1, 1) if baseline == "black" else pixels.mean((2, 3), keepdim=True)
             masked = net((pixels * weight + plain * (1 - weight) - 0.5) / 0.25).softmax(1)
             order = masked.sort(dim=1, descending=True)
             for i, (photo, target) in enumerate(zip(photos, targets)):
-                row = keys[photo, method, mode, "" if mode == "multiply" else "0.4", fill]
+                row = keys[photo, method, mode, "" if mode == "multiply" else "0.4", baseline]
                 own, original = float(masked[i, target]), float(clean[i, target])
                 rank = 1 + order.indices[i].tolist().index(target)
                 assert row["target"] == SHAPES[target]
@@ -120,7 +120,7 @@ def test_files_and_tables(here, checkpoint, photos, capsys):
 
 
 def test_the_summary_compares_gradual_extrapolation_with_its_base_photo_by_photo(here, staged, photos):
-    rows = run(*photos, "--modes", "multiply", "--fills", "white", "--target", "0")
+    rows = run(*photos, "--modes", "multiply", "--baselines", "white", "--target", "0")
     base, sharp = (np.array([row["probability"] for row in rows if row["method"] == method]) for method in METHODS)
     gains = sharp - base
     assert gains.mean() > 0.05 and gains.std() > 0.02
@@ -140,7 +140,7 @@ def test_long_names_break_between_words_and_nothing_is_cut(here, staged, photos,
     staged.class_names = ["soft-coated wheaten terrier", "Staffordshire bullterrier", "Bouvier des Flandres", "borzoi"]
     long = "ILSVRC2012_val_00000040_and_more"
     (here / photos[0]).rename(f"{long}.png")
-    run(f"{long}.png", "--modes", "multiply", "--fills", "black", methods=["gradcam"])
+    run(f"{long}.png", "--modes", "multiply", "--baselines", "black", methods=["gradcam"])
     told = capsys.readouterr().out
     table = told[told.index("Grad-CAM: multiply") : told.index("Probability of the target")]
     assert len(re.findall(r"\d\.\d\d\b", table)) == 4
@@ -152,23 +152,32 @@ def test_long_names_break_between_words_and_nothing_is_cut(here, staged, photos,
 
 
 def test_a_method_without_its_base_has_nothing_to_be_compared_with(here, checkpoint, photos):
-    run(photos[0], "--checkpoint", checkpoint, "--modes", "multiply", "--fills", "black", methods=["gradual_gradcam"])
+    run(
+        photos[0],
+        "--checkpoint",
+        checkpoint,
+        "--modes",
+        "multiply",
+        "--baselines",
+        "black",
+        methods=["gradual_gradcam"],
+    )
     text = (here / "out" / "reclassify.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("|   Grad")]
     assert line.split("|")[-2].strip() == ""
 
 
 def test_one_class_for_all(here, checkpoint, photos):
-    rows = run(*photos, "--checkpoint", checkpoint, "--target", "ring", "--modes", "multiply", "--fills", "black")
+    rows = run(*photos, "--checkpoint", checkpoint, "--target", "ring", "--modes", "multiply", "--baselines", "black")
     assert {row["target"] for row in rows} == {"ring"}
     assert all(row["kept"] == (row["class_1"] == "ring") for row in rows)
 
 
 @pytest.fixture
-def colours(here, monkeypatch):
-    """A network that knows colours, and photos: four red and two blue ones in a, two green and a blue one in b."""
+def colors(here, monkeypatch):
+    """A network that knows colors, and photos: four red and two blue ones in a, two green and a blue one in b."""
     network = Network(
-        Given(10 * torch.eye(3)).eval(), "softmax", 3, ["red", "green", "blue"], 24, "stretch", HALF, "colours", "hand"
+        Given(10 * torch.eye(3)).eval(), "softmax", 3, ["red", "green", "blue"], 24, "stretch", HALF, "colors", "hand"
     )
     monkeypatch.setattr("livecam.commands.reclassify.load_network", lambda *given: network)
     for name in ("a/0red", "a/1red", "a/2blue", "a/3red", "a/4red", "a/5blue", "b/0green", "b/1blue", "b/2green"):
@@ -179,7 +188,7 @@ def colours(here, monkeypatch):
 
 
 def taken(*args: str) -> list[str]:
-    rows = run(*args, "--modes", "multiply", "--fills", "black", methods=["gradcam"])
+    rows = run(*args, "--modes", "multiply", "--baselines", "black", methods=["gradcam"])
     return [row["photo"].removesuffix(".png") for row in rows if row["method"] == "original"]
 
 
@@ -192,25 +201,25 @@ def taken(*args: str) -> list[str]:
         ("0-0", ["a/0red", "a/1red", "a/3red", "a/4red"]),
     ],
 )
-def test_only_photos_of_some_predictions(colours, capsys, only, kept):
+def test_only_photos_of_some_predictions(colors, capsys, only, kept):
     assert taken("a", "b", "--only", only, "--batch_size", "4") == kept
     told = " ".join(capsys.readouterr().out.split())
     assert f"chosen among {len(kept)}, {9 - len(kept)} predicted otherwise left out" in told
 
 
-def test_a_limit_is_shared_by_the_paths(colours):
+def test_a_limit_is_shared_by_the_paths(colors):
     four = taken("a", "b", "--limit", "4")
     assert [name[0] for name in four] == ["a", "a", "b", "b"] and four == taken("a", "b", "--limit", "4")
-    # Where one path has no more, others fill up.
+    # Where one path has no more, others baseline up.
     eight = taken("a", "b", "--limit", "8")
     assert [name[0] for name in eight] == 5 * ["a"] + 3 * ["b"]
     assert taken("a", "b/1blue.png", "--only", "blue", "--limit", "2")[1] == "b/1blue"
     assert len(taken("a", "a/0red.png", "b", "--limit", "50")) == 9
 
 
-def test_black_photos_of_a_map_without_contrast_are_counted(colours, here, capsys):
+def test_black_photos_of_a_map_without_contrast_are_counted(colors, here, capsys):
     Image.new("RGB", (24, 24)).save(here / "black.png")
-    rows = run("black.png", "--modes", "multiply", "--fills", "black", methods=["gradcam"])
+    rows = run("black.png", "--modes", "multiply", "--baselines", "black", methods=["gradcam"])
     assert [row["degenerate"] for row in rows] == [0, 1]
     # What is left is black too: a third each.
     assert rows[1]["probability"] == pytest.approx(1 / 3) and rows[1]["class_1"] == "red"
@@ -220,7 +229,7 @@ def test_black_photos_of_a_map_without_contrast_are_counted(colours, here, capsy
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--fills", "black,blak"], "Did you mean black?"),
+        (["--baselines", "black,blak"], "Did you mean black?"),
         (["--modes", "multply"], "Did you mean multiply?"),
         (["--thresholds", "0.3,0"], "in (0, 1], got 0.0"),
         (["--thresholds", "1.5"], "in (0, 1], got 1.5"),

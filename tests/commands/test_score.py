@@ -44,7 +44,7 @@ def by_hand(methods: list[str]) -> dict[tuple[int, str], dict[str, float]]:
 
 
 def test_every_value_and_mean_is_that_of_plain_sums(here, capsys):
-    words = "gradcam,cam,centred_gaussian"
+    words = "gradcam,cam,centered_gaussian"
     rows = score(*PLANTED, "--methods", "gradcam,cam", "--metrics", "localization,energy_in_mask,pointing")
     expected = by_hand(words.split(","))
     assert rows.keys() == expected.keys()
@@ -80,19 +80,21 @@ def test_every_value_and_mean_is_that_of_plain_sums(here, capsys):
 
     # The table has the best method first, and the map that knows nothing among them.
     table = capsys.readouterr().out.split("\nlocalization ")[1].split("\nenergy in mask")[0]
-    printed = {"gradcam": "Grad-CAM", "cam": "CAM", "centred_gaussian": "Centred Gaussian"}
+    printed = {"gradcam": "Grad-CAM", "cam": "CAM", "centered_gaussian": "Centered Gaussian"}
     means = {name: told["metrics"]["localization"][name]["figures"]["localization"]["value"] for name in printed}
-    ranked = [name for name in re.findall(r"^ ?(Grad-CAM|CAM|Centred Gaussian) +\d", table, re.M)]
+    ranked = [name for name in re.findall(r"^ ?(Grad-CAM|CAM|Centered Gaussian) +\d", table, re.M)]
     assert [means[{p: n for n, p in printed.items()}[name]] for name in ranked] == sorted(means.values(), reverse=True)
     assert list(told["metrics"]["localization"]) == sorted(means, key=means.get, reverse=True)
 
 
 def test_the_interval_of_a_mean_is_about_that_of_a_bootstrap_of_our_own(here):
     rows = score(*PLANTED, "--data.val_length", "60", "--methods", "cam", *LOCALIZATION)
-    values = np.array([float(row["localization"]) for (_, method), row in rows.items() if method == "centred_gaussian"])
+    values = np.array(
+        [float(row["localization"]) for (_, method), row in rows.items() if method == "centered_gaussian"]
+    )
     noise = np.random.default_rng(0)
     means = values[noise.integers(0, 60, (20000, 60))].mean(1)
-    figure = summary()["metrics"]["localization"]["centred_gaussian"]["figures"]["localization"]
+    figure = summary()["metrics"]["localization"]["centered_gaussian"]["figures"]["localization"]
     width = np.subtract(*np.percentile(means, [97.5, 2.5]))
     assert figure["low"] == pytest.approx(np.percentile(means, 2.5), abs=0.07 * width)
     assert figure["high"] == pytest.approx(np.percentile(means, 97.5), abs=0.07 * width)
@@ -124,12 +126,12 @@ def test_the_predicted_class_is_explained_on_request(here):
 
 
 def test_methods_with_options_and_the_test_part(here, capsys):
-    words = "occlusion(size=8, stride=8),gradual_gradcam(q='l2')"
-    rows = score(*PLANTED, "--methods", words, *LOCALIZATION, "--part", "test", "--data.val_length", "3")
-    assert {method for _, method in rows} == {"occlusion", "gradual_gradcam", "centred_gaussian"}
+    words = "occlusion(window_size=8, stride=8),gradual_gradcam(q='l2')"
+    rows = score(*PLANTED, "--methods", words, *LOCALIZATION, "--split", "test", "--data.val_length", "3")
+    assert {method for _, method in rows} == {"occlusion", "gradual_gradcam", "centered_gaussian"}
     data = PlantedShapesData(image_size=32, val_length=3).sets["test"]
     for index in range(3):
         chance = float(data[index]["mask"].double().mean())
         assert float(rows[index, "occlusion"]["localization_chance"]) == pytest.approx(chance, abs=1e-12)
     assert "Occlusion" in capsys.readouterr().out
-    assert "Occlusion(name='occlusion', size=8, stride=8" in Path("scores/settings.json").read_text()
+    assert "Occlusion(name='occlusion', window_size=8, stride=8" in Path("scores/settings.json").read_text()

@@ -28,10 +28,10 @@ def test_methods_that_do_not_fit_are_said_once_and_the_others_scored(here, capsy
     assert caplog.text.count("'cam' failed and is left out. CAM needs a head of global average") == 1
     assert "Traceback" in caplog.text and "CAM does not fit" in told.out and "Grad-CAM does not fit" not in told.out
     rows = rows_of("scores/scores.csv")
-    assert {method for _, method in rows} == {"gradcam", "cam", "centred_gaussian"} and len(rows) == 36
+    assert {method for _, method in rows} == {"gradcam", "cam", "centered_gaussian"} and len(rows) == 36
     assert {row["of"] for row in rows.values()} == {"3"}
     assert {method for (_, method), row in rows.items() if row["failed"] == "1"} == {"cam"}
-    assert summary()["failed_maps"] == {"cam": 12, "gradcam": 0, "centred_gaussian": 0}
+    assert summary()["failed_maps"] == {"cam": 12, "gradcam": 0, "centered_gaussian": 0}
     assert list(summary()["metrics"]["localization"]) != [] and "cam" not in summary()["metrics"]["localization"]
 
 
@@ -48,7 +48,7 @@ def test_photos_without_boxes_and_files_that_cannot_be_read(photos, capsys):
     told = summary()
     assert (told["images"], told["unreadable"]) == (4, 1)
     lines = told["metrics"]
-    assert lines["energy_in_mask"]["centred_gaussian"]["n"] == 3 and lines["sharpness"]["centred_gaussian"]["n"] == 4
+    assert lines["energy_in_mask"]["centered_gaussian"]["n"] == 3 and lines["sharpness"]["centered_gaussian"]["n"] == 4
     out = capsys.readouterr().out
     assert "4 images of 5" in out and "1 unreadable left out" in out
     # Again: the file is tried anew, and nothing else is done.
@@ -59,12 +59,12 @@ def test_photos_without_boxes_and_files_that_cannot_be_read(photos, capsys):
 
 def test_undefined_images_are_counted(photos, capsys):
     entries = json.loads(Path("photos/annotations.json").read_text())
-    # So narrow that no pixel's centre lies in it.
+    # So narrow that no pixel's center lies in it.
     entries["0.png"]["boxes"] = [[4.6, 4.6, 5.4, 5.4]]
     Path("photos/annotations.json").write_text(json.dumps(entries))
     rows = score(*photos, "--methods", "cam", *LOCALIZATION)
-    assert rows[0, "centred_gaussian"]["localization"] == "nan"
-    line = summary()["metrics"]["localization"]["centred_gaussian"]
+    assert rows[0, "centered_gaussian"]["localization"] == "nan"
+    line = summary()["metrics"]["localization"]["centered_gaussian"]
     assert (line["n"], line["undefined"]) == (2, 1)
     assert "undefined" in capsys.readouterr().out
 
@@ -82,7 +82,7 @@ def test_figures_that_nothing_defines_are_null(photos):
     entries = json.loads(Path("photos/annotations.json").read_text())
     Path("photos/annotations.json").write_text(json.dumps({"4.png": entries["4.png"], "1.png": entries["1.png"]}))
     score(*photos, "--methods", "cam", "--metrics", "energy_in_mask(small=0.01)")
-    figures = summary()["metrics"]["energy_in_mask"]["centred_gaussian"]["figures"]
+    figures = summary()["metrics"]["energy_in_mask"]["centered_gaussian"]["figures"]
     assert figures["small_lift"] == {"value": None, "low": None, "high": None}
 
 
@@ -128,8 +128,8 @@ def test_another_network_as_reference(here):
     ("args", "sentence"),
     [
         (
-            ["--metrics", "localisation"],
-            "Unknown metric 'localisation'. Did you mean localization",
+            ["--metrics", "localizatoin"],
+            "Unknown metric 'localizatoin'. Did you mean localization",
         ),
         (["--metrics", "insertion_deletion(stepp=3)"], "there is no option 'stepp'. Did you mean step?"),
         (["--metrics", "insertion_deletion(step=3"], "cannot be read: options follow a name like"),
@@ -138,7 +138,7 @@ def test_another_network_as_reference(here):
         (["--metrics", "localization_ref"], "compares with another network"),
         (["--metrics", ","], "No metric was named"),
         (["--methods", "gradcm"], "Unknown method 'gradcm'. Did you mean gradcam"),
-        (["--methods", "occlusion(sise=8)"], "there is no option 'sise'. Did you mean size or stride?"),
+        (["--methods", "occlusion(window_sise=8)"], "there is no option 'window_sise'. Did you mean window_size?"),
         (["--methods", "cam,cam"], "Two explainers are called 'cam'"),
         (["--methods", ","], "No method was named"),
         (["--limit", "0"], "limit is a whole number from 1, got 0."),
@@ -180,14 +180,14 @@ def test_classes_of_data_and_network_differ(photos, capsys):
 
 
 class OnDevice(PlantedShapesData):
-    """Normalises batches on the device, as some data modules do."""
+    """Normalizes batches on the device, as some data modules do."""
 
     def __init__(self, val_length: int = 12) -> None:
         super().__init__(image_size=32, val_length=val_length, batch_size=4)
         self.sets["val"].transform = None
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
-        return batch | {"image": self.normalisation.to_input(batch["image"])}
+        return batch | {"image": self.normalization.to_input(batch["image"])}
 
 
 def test_what_data_do_to_batches_on_the_device_is_done(here):
@@ -199,7 +199,7 @@ def test_what_data_do_to_batches_on_the_device_is_done(here):
         assert float(found[key]["localization"]) == pytest.approx(float(row["localization"]), abs=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize("metric", ["randomisation", "sharpness"])
+@pytest.mark.parametrize("metric", ["randomization", "sharpness"])
 def test_a_remark_of_a_method_is_made_once(here, metric, recwarn):
     # Of four batches, and with one of the metrics of eight more explanations each.
     score(*PLANTED, "--methods", "gradual_cam", "--metrics", metric, "--batch_size", "3")

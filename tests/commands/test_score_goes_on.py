@@ -47,7 +47,7 @@ def test_a_greater_limit_goes_on(here):
     assert summary()["images"] == 7
     # Fewer again: nothing is lost, and only those count.
     assert score(*PLANTED, "--methods", "cam", *LOCALIZATION, "--limit", "4") == more
-    assert summary()["images"] == summary()["metrics"]["localization"]["centred_gaussian"]["n"] == 4
+    assert summary()["images"] == summary()["metrics"]["localization"]["centered_gaussian"]["n"] == 4
     assert {index for index, _ in score(*PLANTED, "--methods", "cam", *LOCALIZATION, "--limit", "99")} == set(range(12))
 
 
@@ -97,7 +97,7 @@ def test_a_finished_run_asks_the_network_nothing(here):
         (["--methods", "cam"], "methods"),
         (["--metrics", "localization,pointing"], "metrics"),
         (["--target", "predicted"], "target"),
-        (["--part", "test"], "part"),
+        (["--split", "test"], "split"),
         (["--data.seed", "1"], "data"),
         (["--checkpoint", "other.ckpt"], "weights"),
     ],

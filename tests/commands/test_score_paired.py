@@ -11,7 +11,7 @@ from livecam import cli
 from livecam.evaluation.datasets import choose
 from livecam.metrics.summary import interval, resamples
 
-METHODS = "gradcam,igos(iterations=2,points=3,size=6),igos_gradcam(iterations=2,points=3,size=6,warmup=1)"
+METHODS = "gradcam,igos(iterations=2,n_steps=3,size=6),igos_gradcam(iterations=2,n_steps=3,size=6,warmup=1)"
 GAME = [*PLANTED, "--metrics", "insertion_deletion(step=128)", "--methods", METHODS, "--against", "igos_gradcam"]
 
 
@@ -22,8 +22,8 @@ def table(words: str, out: str = "scores") -> list[dict]:
 def test_table_1_in_percent_and_in_the_order_given(here, capsys):
     rows = score(*GAME, "--limit", "6")
     found = table("in percent")
-    assert [row["method"] for row in found] == ["Grad-CAM", "I-GOS", "Grad-CAM + I-GOS", "Centred Gaussian"]
-    assert [row["stage"] for row in found] == ["one", "one", "AOP", "baseline"]
+    assert [row["method"] for row in found] == ["Grad-CAM", "I-GOS", "Grad-CAM + I-GOS", "Centered Gaussian"]
+    assert [row["stage"] for row in found] == ["one", "one", "AOP", "control"]
     columns = ["stage", "method", "deletion [95 %]", "insertion [95 %]", "insertion deletion [95 %]", "n"]
     assert list(found[0]) == columns
     for name, row in zip(["gradcam", "igos", "igos_gradcam"], found):
@@ -43,7 +43,7 @@ def test_table_1_in_percent_and_in_the_order_given(here, capsys):
 def test_differences_are_paired_by_image(here):
     rows = score(*GAME)
     found = table("in points")
-    assert [row["method"] for row in found] == ["Grad-CAM", "I-GOS", "Centred Gaussian"]
+    assert [row["method"] for row in found] == ["Grad-CAM", "I-GOS", "Centered Gaussian"]
     key = "insertion_deletion_deletion"
     pairs = [(float(rows[i, "gradcam"][key]), float(rows[i, "igos_gradcam"][key])) for i in range(12)]
     apart = torch.tensor([one - other for one, other in pairs], dtype=torch.float64)
@@ -61,7 +61,7 @@ def test_differences_are_paired_by_image(here):
 def test_what_is_subtracted_must_be_a_method(here, capsys):
     with pytest.raises(SystemExit):
         cli.explain(["score", "--checkpoint", "runs/full/checkpoints/last.ckpt", *PLANTED, "--against", "sigcam"])
-    assert "--against sigcam is none of the methods: gradcam, centred_gaussian" in capsys.readouterr().err
+    assert "--against sigcam is none of the methods: gradcam, centered_gaussian" in capsys.readouterr().err
 
 
 def test_skipped_images_are_those_drawn_first(here):
@@ -85,7 +85,7 @@ def test_nothing_left_is_refused(here, capsys):
 
 
 def test_the_course_of_masks_is_kept_by_maps(photos, here, capsys):
-    words = "gradcam,igos(iterations=3,points=2,size=6)"
+    words = "gradcam,igos(iterations=3,n_steps=2,size=6)"
     cli.explain(["maps", "photos/images/0.png", "--checkpoint", "runs/full/checkpoints/last.ckpt", "--methods", words])
     with open("explanations/histories.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -117,7 +117,7 @@ def test_figures_that_are_no_shares_stay_as_they_are(here):
 
 def test_courses_of_several_networks_and_of_each_class(photos, here):
     save_unet(here / "runs/other/checkpoints/last.ckpt")
-    words = ["--methods", "igos(iterations=1,points=2,size=4)", "--checkpoint", "runs/full/checkpoints/last.ckpt"]
+    words = ["--methods", "igos(iterations=1,n_steps=2,size=4)", "--checkpoint", "runs/full/checkpoints/last.ckpt"]
     cli.explain(["maps", "photos/images/0.png", *words, "--checkpoint", "runs/other/checkpoints/last.ckpt"])
     assert len(list((here / "explanations/histories").glob("0_*_igos.png"))) == 2
     with open("explanations/histories.csv", newline="") as file:

@@ -81,7 +81,7 @@ def test_two_ranks_equal_one_and_go_on(here, capsys):
 
 
 def test_a_killed_run_goes_on(here):
-    asked = ["--methods", "rise(masks=400)", "--metrics", "localization,pointing"]
+    asked = ["--methods", "rise(num_masks=400)", "--metrics", "localization,pointing"]
     torn = here / "killed" / "rows.rank0.csv"
     process = start("killed", *asked)
     try:

@@ -40,7 +40,7 @@ def test_photos_of_imagenet_with_their_boxes(network, tmp_path, monkeypatch):
 
 def test_wolves_are_wolves_again_where_grad_cam_leaves_them(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--methods", "gradcam,gradual_gradcam", "--modes", "multiply", "--fills", "black"]
+    words = ["--methods", "gradcam,gradual_gradcam", "--modes", "multiply", "--baselines", "black"]
     wolves = sorted(Path(DATA, "dogs_vs_wolves", "wolves").iterdir())[:12]
     cli.explain(["reclassify", *map(str, wolves), *network, *words, "--only", "269-271"])
     with open("reclassified/reclassify.csv", newline="") as file:

@@ -53,7 +53,7 @@ def test_rounding_noise_is_no_map_and_small_maps_are_maps(dtype, noise, genuine)
 
 
 def test_bilinear_by_hand():
-    # Half-pixel centres (align_corners=False): the outermost quarters repeat the border.
+    # Half-pixel centers (align_corners=False): the outermost quarters repeat the border.
     ramp = torch.tensor([[[0.0, 1.0]]])
     assert resize(ramp, (1, 4)).tolist() == [[[0.0, 0.25, 0.75, 1.0]]]
     torch.testing.assert_close(resize(ramp, (1, 4), align_corners=True), torch.tensor([[[0, 1 / 3, 2 / 3, 1]]]))

@@ -3,25 +3,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalization
 
 finite = st.floats(-5, 5)
 positive = st.floats(0.01, 5)
 
 
 def test_by_hand():
-    normalisation = Normalisation((0.5, 0.0), (0.25, 2.0))
+    normalization = Normalization((0.5, 0.0), (0.25, 2.0))
     pixels = torch.tensor([1.0, 0.5])[:, None, None].expand(2, 3, 4)
-    assert normalisation.to_input(pixels)[:, 0, 0].tolist() == [2.0, 0.25]
+    assert normalization.to_input(pixels)[:, 0, 0].tolist() == [2.0, 0.25]
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(finite, positive), min_size=1, max_size=4), st.booleans())
 def test_there_and_back(channels, batched):
     mean, std = zip(*channels)
-    normalisation = Normalisation(mean, std)
+    normalization = Normalization(mean, std)
     pixels = torch.rand(*([2] if batched else []), len(mean), 3, 5, dtype=torch.float64)
-    torch.testing.assert_close(normalisation.to_pixels(normalisation.to_input(pixels)), pixels, atol=1e-9, rtol=0)
+    torch.testing.assert_close(normalization.to_pixels(normalization.to_input(pixels)), pixels, atol=1e-9, rtol=0)
 
 
 def test_keeps_type_and_reads_integers_as_numbers():
@@ -31,11 +31,11 @@ def test_keeps_type_and_reads_integers_as_numbers():
 
 
 def test_equal_settings_are_equal_whatever_they_were_given_as():
-    assert Normalisation([0, 0], [1, 1]) == Normalisation((0.0, 0.0), (1.0, 1.0))
-    assert len({Normalisation([0], [1]), Normalisation((0.0,), (1.0,))}) == 1
+    assert Normalization([0, 0], [1, 1]) == Normalization((0.0, 0.0), (1.0, 1.0))
+    assert len({Normalization([0], [1]), Normalization((0.0,), (1.0,))}) == 1
 
 
 @pytest.mark.parametrize(("mean", "std"), [((0, 0), (1,)), ((0,), (0,)), ((0,), (-1,)), ((0,), (float("nan"),))])
 def test_bad_settings(mean, std):
     with pytest.raises(ValueError, match="one mean and one positive std per channel"):
-        Normalisation(mean, std)
+        Normalization(mean, std)

@@ -44,14 +44,14 @@ def test_what_python_writes_is_read(name, options):
     "word",
     [
         "rise(1000)",
-        "rise(masks=1000",
-        "rise(masks=)",
-        "rise(masks=x)",
-        "rise(masks=1)(2)",
+        "rise(num_masks=1000",
+        "rise(num_masks=)",
+        "rise(num_masks=x)",
+        "rise(num_masks=1)(2)",
         "a.b(c=1)",
-        "rise(masks=__import__('os'))",
+        "rise(num_masks=__import__('os'))",
         "(masks=1)",
-        "rise(masks=1) cells",
+        "rise(num_masks=1) grid_size",
     ],
 )
 def test_what_is_no_plain_value_is_not_read(word):
@@ -60,8 +60,8 @@ def test_what_is_no_plain_value_is_not_read(word):
 
 
 def test_lists_of_words():
-    words = "occlusion(size=[8, 4], stride=8), gradcam ,,rise(masks=1000,cells=5)"
-    assert listed(words) == ["occlusion(size=[8, 4], stride=8)", "gradcam", "rise(masks=1000,cells=5)"]
+    words = "occlusion(window_size=[8, 4], stride=8), gradcam ,,rise(num_masks=1000,grid_size=5)"
+    assert listed(words) == ["occlusion(window_size=[8, 4], stride=8)", "gradcam", "rise(num_masks=1000,grid_size=5)"]
     assert listed("") == listed(" , ") == []
 
 
@@ -89,13 +89,16 @@ def test_make_builds_and_refuses():
 
 def test_methods_with_options():
     assert by_name("gradcam") == by_name("gradcam()") == GradCAM()
-    assert by_name("rise(masks=100, cells=5, name='short')") == RISE(masks=100, cells=5, name="short")
-    assert by_name("occlusion(size=(8, 4), stride=8)") == Occlusion((8, 4), 8)
+    assert by_name("rise(num_masks=100,grid_size=5, name='short')") == RISE(num_masks=100, grid_size=5, name="short")
+    assert by_name("occlusion(window_size=(8, 4), stride=8)") == Occlusion((8, 4), 8)
     assert by_name("gradcam_pp(layer='bottleneck')") == GradCAMPlusPlus(layer="bottleneck")
     # Options of a prefixed word are those of the outermost method that has them.
     found = by_name("gradual_gradcam(q='l2', layer='bottleneck', name='mine')")
     assert found == GradualExtrapolation(GradCAM(layer="bottleneck"), q="l2", name="mine")
-    assert [method.name for method in by_names(["rise(masks=9)", "rise(masks=9, name='more')"])] == ["rise", "more"]
+    assert [method.name for method in by_names(["rise(num_masks=9)", "rise(num_masks=9, name='more')"])] == [
+        "rise",
+        "more",
+    ]
 
 
 def test_attributions_of_captum_with_options():
@@ -113,7 +116,7 @@ def test_attributions_of_captum_with_options():
         ("gradcam(laier='x')", "there is no option 'laier'. Did you mean layer?"),
         ("gradual_gradcam(qq='l2')", "there is no option 'qq'"),
         ("occlusion(8)", "cannot be read"),
-        ("rise(masks=0)", "masks"),
+        ("rise(num_masks=0)", "num_masks"),
     ],
 )
 def test_wrong_methods(word, sentence):
@@ -140,7 +143,7 @@ def test_metrics_with_options():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["localisation"], "Unknown metric 'localisation'. Did you mean localization"),
+        (["localizatoin"], "Unknown metric 'localizatoin'. Did you mean localization"),
         (["zzz"], "Unknown metric 'zzz'. Metrics: "),
         (["localization", "localization()"], "Metric 'localization' is there twice"),
         (["insertion_deletion(stepp=3)"], "there is no option 'stepp'. Did you mean step?"),
@@ -165,15 +168,16 @@ def test_checks_of_values():
             check_count("step", wrong)
 
 
-@pytest.mark.parametrize("word", ["rise(**{'a': 1})", "rise(masks=1, masks=2)", "rise(5)"])
+@pytest.mark.parametrize("word", ["rise(**{'a': 1})", "rise(num_masks=1, num_masks=2)", "rise(5)"])
 def test_options_without_a_name_or_given_twice(word):
     with pytest.raises(ValueError, match="cannot be read"):
         split_word(word)
 
 
 def test_a_wrong_option_is_shown_as_it_was_written():
-    with pytest.raises(ValueError, match=r"gradual_occlusion\(sise=3\).*no option 'sise'. Did you mean size"):
-        by_name("gradual_occlusion(sise=3)")
+    sentence = r"gradual_occlusion\(window_sise=3\).*no option 'window_sise'. Did you mean window_size"
+    with pytest.raises(ValueError, match=sentence):
+        by_name("gradual_occlusion(window_sise=3)")
     with pytest.raises(ValueError, match="num_categories"):
         metrics_by_names(["localization(num_categories=4)"])
 

@@ -11,7 +11,7 @@ from livecam.data import AnnotatedPhotos
 
 
 def write(root, entries, folder="images", size=(50, 40)):
-    """Photos of one colour each, and what is said of them."""
+    """Photos of one color each, and what is said of them."""
     place = root / folder if folder else root
     for number, name in enumerate(entries):
         (place / name).parent.mkdir(parents=True, exist_ok=True)

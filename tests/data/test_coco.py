@@ -43,7 +43,7 @@ def test_both_parts_of_a_year(tmp_path):
     where, category, mask = batch["pairs"]
     assert where.tolist() == [1, 1] and category.tolist() == [1, 2]
     assert mask.shape == (2, 20, 20) and mask.dtype == torch.bool and mask.flatten(1).any(1).tolist() == [False, True]
-    assert read_batch(batch).by_category().label.tolist() == [1, 2]
+    assert read_batch(batch).one_row_per_label().label.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("folder", ["val2017", "images/val2017", "images"])
@@ -125,7 +125,7 @@ def test_masks_follow_resized_copies_and_transforms(tmp_path, caplog):
     assert small.shape == (1, 20, 20) and torch.equal(small[0, :10, 10:], torch.ones(10, 10, dtype=torch.bool))
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "val2017" / "a.png")
     sample, masks = scene(tmp_path)
-    assert masks == {} and sample["label"].any() and len(sample["masks"]) == 0, "labelled, and nobody knows where"
+    assert masks == {} and sample["label"].any() and len(sample["masks"]) == 0, "labeled, and nobody knows where"
     assert "a.png were drawn on 30 x 20 px, but the file has 20 x 20 px: it counts as not annotated" in caplog.text
     with pytest.raises(ValueError, match=r"for more than 0 of 1 images: use the photos that the annotations belong to"):
         scene(tmp_path, max_unreadable=0)
@@ -154,7 +154,7 @@ def test_what_leaves_the_image_is_cut(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "1"])
-def test_grey_and_other_images(tmp_path, mode):
+def test_gray_and_other_images(tmp_path, mode):
     plant(tmp_path, ["a.jpg"], [("a.jpg", DOG, [polygon(0, 0, 9, 9)])])
     kind = "PNG" if mode == "1" else "JPEG"
     Image.new(mode, (30, 20)).save(tmp_path / "val2017" / "a.jpg", kind)
@@ -188,4 +188,4 @@ def test_cut_off_files_are_left_out_and_counted(tmp_path, workers):
 def test_images_without_anything_make_batches_without_pairs(tmp_path):
     plant(tmp_path, ["a.jpg", "b.jpg"], [])
     batch = read_batch(next(iter(data(tmp_path).val_dataloader())))
-    assert batch.pairs.mask.shape == (0, 20, 20) and len(batch.by_category()) == 0
+    assert batch.pairs.mask.shape == (0, 20, 20) and len(batch.one_row_per_label()) == 0

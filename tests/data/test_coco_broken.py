@@ -118,7 +118,7 @@ def test_files_that_are_none_of_instances(tmp_path, content, told):
         {"size": [20, 30], "counts": [0] * 400_000 + [600]},
         {"size": [20, 30], "counts": [700, -100]},
         {"size": [20, 30], "counts": [300.0, 300.0]},
-        # Too few pixels leave it uninitialised; a last letter that goes on is read beyond.
+        # Too few pixels leave it uninitialized; a last letter that goes on is read beyond.
         {"size": [20, 30], "counts": "0"},
         {"size": [20, 30], "counts": "5"},
         {"size": [20, 30], "counts": "hb"},

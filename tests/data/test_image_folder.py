@@ -11,10 +11,10 @@ from livecam.core.normalization import IMAGENET
 from livecam.data.folder import ImageFolderData
 
 
-def plant(root, *paths, colour=(90, 120, 30)):
+def plant(root, *paths, color=(90, 120, 30)):
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (12, 10), colour).save(root / path)
+        Image.new("RGB", (12, 10), color).save(root / path)
     return str(root)
 
 
@@ -34,7 +34,7 @@ def test_folders_of_classes_are_divided(tmp_path):
     root = tree(tmp_path, cat=10, ant=20, bee=3)
     data = build(root, batch_size=5)
     assert (data.class_names, data.num_classes, data.head, data.image_size) == (["ant", "bee", "cat"], 3, "softmax", 8)
-    assert data.normalisation == IMAGENET and data.mean == [0.485, 0.456, 0.406]
+    assert data.normalization == IMAGENET and data.mean == [0.485, 0.456, 0.406]
     assert data.sets["val"].targets == [0, 0, 0, 0, 1, 2, 2]
     assert not set(paths(data, "train")) & set(paths(data, "val"))
     assert len(paths(data, "train")) == 26

@@ -35,7 +35,7 @@ def write(path, pixels: np.ndarray, orientation: int | None = None, mode: str | 
     return path
 
 
-def colour(path) -> tuple[int, ...]:
+def color(path) -> tuple[int, ...]:
     image = read_image(path)
     assert image.mode == "RGB"
     assert image.size == (6, 4)
@@ -64,7 +64,7 @@ def colour(path) -> tuple[int, ...]:
 def test_every_mode_becomes_rgb(tmp_path, mode, value, suffix, expected):
     path = tmp_path / f"photo.{suffix}"
     Image.new(mode, (6, 4), value).save(path, **({"lossless": True} if suffix == "webp" else {}))
-    assert np.allclose(colour(path), expected, atol=3 if suffix in ("jpg", "tif") else 1)
+    assert np.allclose(color(path), expected, atol=3 if suffix in ("jpg", "tif") else 1)
 
 
 @pytest.mark.parametrize(("stored", "expected"), [(0, 0), (200 * 257, 200), (65535, 255), (1000, 4)])
@@ -72,7 +72,7 @@ def test_every_mode_becomes_rgb(tmp_path, mode, value, suffix, expected):
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path, stored, expected, suffix):
     path = tmp_path / f"deep.{suffix}"
     Image.fromarray(np.full((4, 6), stored, np.uint16)).save(path)
-    assert colour(path) == (expected,) * 3
+    assert color(path) == (expected,) * 3
 
 
 def test_a_palette_is_looked_up_and_its_transparent_entry_is_white(tmp_path):
@@ -81,14 +81,14 @@ def test_a_palette_is_looked_up_and_its_transparent_entry_is_white(tmp_path):
     image.save(tmp_path / "opaque.png")
     image.save(tmp_path / "clear.png", transparency=1)
     image.save(tmp_path / "clear.gif", transparency=1)
-    assert colour(tmp_path / "opaque.png") == (10, 200, 30)
-    assert colour(tmp_path / "clear.png") == (255, 255, 255)
-    assert colour(tmp_path / "clear.gif") == (255, 255, 255)
+    assert color(tmp_path / "opaque.png") == (10, 200, 30)
+    assert color(tmp_path / "clear.png") == (255, 255, 255)
+    assert color(tmp_path / "clear.gif") == (255, 255, 255)
 
 
-def test_a_transparent_colour_is_white(tmp_path):
+def test_a_transparent_color_is_white(tmp_path):
     Image.new("RGB", (6, 4), (1, 2, 3)).save(tmp_path / "key.png", transparency=(1, 2, 3))
-    assert colour(tmp_path / "key.png") == (255, 255, 255)
+    assert color(tmp_path / "key.png") == (255, 255, 255)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
@@ -108,7 +108,7 @@ def test_orientation_is_applied(tmp_path, orientation, suffix):
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00no tags at all", b"Exif\x00\x00II*\x00\xff\xff\xff\xff"])
 def test_broken_metadata_does_not_cost_the_photo(tmp_path, exif):
     Image.new("RGB", (6, 4), "white").save(tmp_path / "photo.jpg", exif=exif)
-    assert colour(tmp_path / "photo.jpg") == (255, 255, 255)
+    assert color(tmp_path / "photo.jpg") == (255, 255, 255)
 
 
 def test_an_unknown_orientation_leaves_the_photo_alone(tmp_path):
@@ -150,7 +150,7 @@ def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
 
 
 def a_scene() -> Image.Image:
-    """Edges, slopes and noise, where decoders that round or smooth colour differently would differ."""
+    """Edges, slopes and noise, where decoders that round or smooth color differently would differ."""
     noise = np.random.default_rng(0).integers(0, 60, (45, 67, 3))
     slope = np.linspace(0, 190, 67)[None, :, None] * np.array([1, 0.5, 0.2])
     slope[:, 20:30] = (0, 190, 20)

@@ -26,7 +26,7 @@ def test_a_truncated_photo_is_skipped_and_counted(tmp_path):
     assert data.sets["val"].unreadable_files == [f"val/n01440764/{stem(2)}.JPEG"]
 
 
-def test_grey_cmyk_and_png_called_jpeg(tmp_path):
+def test_gray_cmyk_and_png_called_jpeg(tmp_path):
     """ILSVRC2012 has all three."""
     folder = tmp_path / "val/n01440764"
     folder.mkdir(parents=True)

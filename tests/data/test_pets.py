@@ -12,7 +12,7 @@ from test_image_io import stored_pixels, write
 
 from livecam import cli
 from livecam.data.pets import Pet
-from livecam.data.serialized_list import Packed
+from livecam.data.serialized_list import SerializedList
 
 CONFIG = Path(__file__).parents[2] / "configs" / "pets.yaml"
 MASK = torch.zeros(8, 12, dtype=torch.bool)
@@ -91,7 +91,7 @@ def test_trimaps_follow_photos_that_are_stored_turned_or_smaller(root):
     sample = part[index]
     assert torch.equal(sample["mask"], MASK)
     assert (sample["image"].float().mean(0)[MASK] > 128).float().mean() > 0.9
-    # A copy of half the size: each pixel takes the mark at its centre.
+    # A copy of half the size: each pixel takes the mark at its center.
     Image.new("RGB", (6, 4)).save(base / "images" / f"{name}.jpg")
     Image.fromarray(TRIMAP).save(base / "annotations" / "trimaps" / f"{name}.png")
     small = part[index]["mask"]
@@ -100,8 +100,8 @@ def test_trimaps_follow_photos_that_are_stored_turned_or_smaller(root):
 
 def test_pets_are_packed_and_reach_other_processes():
     pets_ = [Pet("images/a_1.jpg", 3, trimap="annotations/trimaps/a_1.png"), Pet("images/b_1.jpg", 0)]
-    assert list(Packed(pets_)) == pets_
-    assert [pet.annotated for pet in Packed(pets_)] == [True, False]
+    assert list(SerializedList(pets_)) == pets_
+    assert [pet.annotated for pet in SerializedList(pets_)] == [True, False]
 
 
 def test_loader_processes_read_masks(root):
@@ -132,7 +132,7 @@ def test_a_run_scores_explanations_by_trimaps_and_so_does_its_checkpoint(here, r
     settings = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
     assert settings["class_names"] == ["Abyssinian", "English Setter", "Japanese Chin"]
     data = ["--data", "OxfordPets", "--data.root", str(root), "--data.num_workers", "0", "--data.image_size", "64"]
-    metrics = ["--methods", "gradcam,cam", "--metrics", "localization,pointing", "--part", "test"]
+    metrics = ["--methods", "gradcam,cam", "--metrics", "localization,pointing", "--split", "test"]
     cli.explain(["score", "--checkpoint", checkpoint, *data, *metrics, "--trainer.accelerator", "cpu"])
     assert "6 images" in capsys.readouterr().out
     assert len((here / "scores" / "scores.csv").read_text().splitlines()) > 12

@@ -21,7 +21,7 @@ def broken(kind: str) -> bytes:
         Image.fromarray(np.full((9, 9), 2, np.uint8)).save(out, "PNG")
     elif kind == "other marks":
         Image.fromarray(TRIMAP + 1).save(out, "PNG")
-    elif kind == "colour":
+    elif kind == "color":
         Image.new("RGB", (12, 8)).save(out, "PNG")
     elif kind == "JPEG":
         Image.fromarray(TRIMAP).save(out, "JPEG")
@@ -36,7 +36,7 @@ def broken(kind: str) -> bytes:
     [
         ("other size", "were drawn on 9 x 9 px, but the file has 12 x 8 px"),
         ("other marks", "it should hold 1 (pet), 2 (background) and 3 (border)"),
-        ("colour", "it should have one channel of 8 bits, not mode RGB"),
+        ("color", "it should have one channel of 8 bits, not mode RGB"),
         ("JPEG", "cannot identify image file"),
         ("empty", "cannot identify image file"),
         ("truncated", "truncated"),

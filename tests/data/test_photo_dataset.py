@@ -10,23 +10,23 @@ from torch.utils.data import DataLoader
 
 from livecam.core.batch import read_batch
 from livecam.data.image_io import UnreadableImageError
-from livecam.data.photo_dataset import Photo, PhotoDataset, rasterise
+from livecam.data.photo_dataset import Photo, PhotoDataset, rasterize
 from livecam.data.transforms import eval_transform, train_transform
 
 RED, BLUE = (220, 40, 30), (30, 60, 210)
 
 
-def test_boxes_are_rasterised_at_pixel_centres():
-    # Centres lie at 0.5, 1.5, …; by hand on 6 x 4 pixels.
-    mask = rasterise([(1.0, 0.0, 3.0, 2.0)], 6, 4)
+def test_boxes_are_rasterized_at_pixel_centers():
+    # Centers lie at 0.5, 1.5, …; by hand on 6 x 4 pixels.
+    mask = rasterize([(1.0, 0.0, 3.0, 2.0)], 6, 4)
     assert mask.dtype == torch.bool
     assert mask.int().tolist() == [[0, 1, 1, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0] * 6, [0] * 6]
-    assert rasterise([(0.5, 0.51, 2.5, 2.49)], 6, 4).int().tolist() == [[0] * 6, [1, 1, 0, 0, 0, 0], [0] * 6, [0] * 6]
-    assert rasterise([(1.6, 1.6, 2.4, 2.4)], 6, 4).sum() == 0
-    assert rasterise([(-5, -5, 0.6, 0.6), (5.4, 3.4, 99, 99)], 6, 4).nonzero().tolist() == [[0, 0], [3, 5]]
-    assert rasterise([(-9, -9, -3, -3)], 6, 4).sum() == 0
-    assert rasterise([(0, 0, 3, 2), (1, 1, 4, 3)], 6, 4).sum() == 6 + 6 - 2
-    assert rasterise([], 6, 4).shape == (4, 6)
+    assert rasterize([(0.5, 0.51, 2.5, 2.49)], 6, 4).int().tolist() == [[0] * 6, [1, 1, 0, 0, 0, 0], [0] * 6, [0] * 6]
+    assert rasterize([(1.6, 1.6, 2.4, 2.4)], 6, 4).sum() == 0
+    assert rasterize([(-5, -5, 0.6, 0.6), (5.4, 3.4, 99, 99)], 6, 4).nonzero().tolist() == [[0, 0], [3, 5]]
+    assert rasterize([(-9, -9, -3, -3)], 6, 4).sum() == 0
+    assert rasterize([(0, 0, 3, 2), (1, 1, 4, 3)], 6, 4).sum() == 6 + 6 - 2
+    assert rasterize([], 6, 4).shape == (4, 6)
 
 
 def photo_of_a_box(folder, name="photo.png", orientation=1, shape=(60, 90), box=(12, 20, 47, 41)):

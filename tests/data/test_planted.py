@@ -100,7 +100,7 @@ SHARES = {
     "disc": math.pi / 4,
     "square": 1 / 2,
     "triangle": math.sqrt(3) / 4,
-    # Ten triangles from the centre to a tip (1.55) and a notch (0.68); tips two apart are farthest from each other.
+    # Ten triangles from the center to a tip (1.55) and a notch (0.68); tips two apart are farthest from each other.
     "star": 5 * 1.55 * 0.68 * math.sin(math.pi / 5) / (2 * 1.55 * math.sin(2 * math.pi / 5)) ** 2,
     # A ring between radii r and R: pi (R^2 - r^2) / (2 R)^2 with R, r = 0.95 +- 0.36.
     "ring": math.pi * (1.31**2 - 0.59**2) / (2 * 1.31) ** 2,
@@ -120,7 +120,7 @@ def test_masks_have_the_areas_of_their_shapes(shape):
 
 
 def test_masks_lie_exactly_where_the_objects_are():
-    """An object is of one colour, so its mask has less colour variance than the same mask moved or grown a little."""
+    """An object is of one color, so its mask has less color variance than the same mask moved or grown a little."""
     data = PlantedShapes(40, size=128)
     sharper, total = 0, 0
     for i in range(len(data)):
@@ -129,10 +129,10 @@ def test_masks_lie_exactly_where_the_objects_are():
             rivals = [part.roll(shift, axis) for shift in (-2, 2) for axis in (0, 1)] + [grown(part, 1)]
             own, *others = (float(sample["image"][:, place].var(1).sum()) for place in (part, *rivals))
             sharper += own < min(others)
-            # And its rim is there: just outside, the colour is another one.
-            colour = sample["image"][:, grown(part, -1)].mean(1, keepdim=True)
+            # And its rim is there: just outside, the color is another one.
+            color = sample["image"][:, grown(part, -1)].mean(1, keepdim=True)
             inside, outside = part & ~grown(part, -1), grown(part, 3) & ~grown(part, 2) & ~sample["mask"]
-            near, far = ((sample["image"][:, ring] - colour).abs().sum(0).mean() for ring in (inside, outside))
+            near, far = ((sample["image"][:, ring] - color).abs().sum(0).mean() for ring in (inside, outside))
             sharper += near < far
             total += 2
     assert total > 60 and sharper / total > 0.97
@@ -152,7 +152,7 @@ def test_training_images_of_the_data_module_are_joint_flips_of_the_drawn_ones():
     for i in range(24):
         pixels, mask = data.sets["train"].draw(i)
         sample = data.sets["train"][i]
-        image = data.normalisation.to_pixels(sample["image"])
+        image = data.normalization.to_pixels(sample["image"])
         (axes,) = [
             axes
             for axes in ((), (1,), (2,), (1, 2))

@@ -11,10 +11,10 @@ from torch.nn.functional import max_pool2d
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.data.transforms import eval_transform, prepare_image, train_transform
 
-PLAIN = Normalisation((0.5,) * 3, (0.5,) * 3)
+PLAIN = Normalization((0.5,) * 3, (0.5,) * 3)
 
 
 def picture(height, width, box):
@@ -59,7 +59,7 @@ def test_masks_move_with_images_in_training(seed, left, top, wide):
     assert same_up_to_boundary(moved_mask, moved, pixels=2)
 
 
-def test_training_crops_mirrors_and_recolours():
+def test_training_crops_mirrors_and_recolors():
     image, mask = picture(60, 90, (5, 20, 25, 40))
     outcomes = []
     for seed in range(40):
@@ -67,10 +67,10 @@ def test_training_crops_mirrors_and_recolours():
         moved, moved_mask = train_transform(48, PLAIN)(image, mask)
         columns = moved_mask.any(0).nonzero()
         outcomes.append((int(moved_mask.sum()), float(columns.float().mean()), moved[2].max().item()))
-    areas, centres, blues = map(np.array, zip(*outcomes, strict=True))
+    areas, centers, blues = map(np.array, zip(*outcomes, strict=True))
     assert len(set(areas.tolist())) > 20
     assert len(set(blues.round(3).tolist())) > 20
-    assert (centres < 20).any() and (centres > 28).any()
+    assert (centers < 20).any() and (centers > 28).any()
     torch.manual_seed(3)
     again, _ = train_transform(48, PLAIN)(image, mask)
     torch.manual_seed(3)
@@ -88,7 +88,7 @@ def test_masks_move_with_images_in_validation(resize, shape):
     assert same_up_to_boundary(moved_mask, moved, pixels=math.ceil(48 / min(shape)) if min(shape) < 48 else 1)
 
 
-def test_crop_keeps_the_centre_and_stretch_keeps_everything():
+def test_crop_keeps_the_center_and_stretch_keeps_everything():
     # Shorter side 128 -> 256 (factor 2), then the middle 224: columns 72 to 184 of the photo's 256, rows 8 to 120.
     image, mask = picture(128, 256, (72, 8, 184, 120))
     assert eval_transform(224, PLAIN)(image, mask)[1].bool().all()
@@ -100,7 +100,7 @@ def test_crop_keeps_the_centre_and_stretch_keeps_everything():
     assert abs(int(stretched.any(0).sum()) - 94.5) <= 1 and abs(int(stretched.any(1).sum()) - 189) <= 1
 
 
-def test_pixels_are_normalised():
+def test_pixels_are_normalized():
     white = tv_tensors.Image(torch.full((3, 30, 30), 255, dtype=torch.uint8))
     out = eval_transform(8, IMAGENET)(white)
     assert type(out) is torch.Tensor
@@ -120,8 +120,8 @@ def test_no_augmentation_is_the_preparation_of_validation():
 def test_a_photo_is_prepared_as_the_data_set_prepares_it():
     pixels = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     one = prepare_image(Image.fromarray(pixels), 32, "stretch", [0.5] * 3, [0.25] * 3)
-    normalisation = Normalisation((0.5,) * 3, (0.25,) * 3)
-    other = eval_transform(32, normalisation, "stretch")(tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)))
+    normalization = Normalization((0.5,) * 3, (0.25,) * 3)
+    other = eval_transform(32, normalization, "stretch")(tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1)))
     assert torch.equal(one, other)
 
 
@@ -140,7 +140,7 @@ def test_bad_arguments_are_explained():
         train_transform(8, PLAIN, augmentation=1.5)
 
 
-def test_input_is_bit_for_bit_what_the_normalisation_gives():
+def test_input_is_bit_for_bit_what_the_normalization_gives():
     noise = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
     for stored in (noise, noise.permute(1, 2, 0).contiguous().permute(2, 0, 1)[:, 3:43, 5:45]):
         expected = IMAGENET.to_input(v2.functional.to_dtype(stored, torch.float32, scale=True))

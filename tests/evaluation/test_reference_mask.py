@@ -8,13 +8,13 @@ from torch.utils.data import DataLoader
 
 from livecam.callbacks import ExplanationScores
 from livecam.core.batch import Batch
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.explain import CAM, GradCAM, GradCAMPlusPlus
 from livecam.models import build_model
 from livecam.training.classifier import Classifier
 
-OWN = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+OWN = Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 CLASSES = 5
 
 
@@ -106,9 +106,9 @@ def test_one_logit_reference(tmp_path, target, chosen):
     assert torch.allclose(reference.masks(data, OWN), expected, atol=1e-5)
 
 
-def test_images_are_normalised_anew_for_the_reference(reference):
+def test_images_are_normalized_anew_for_the_reference(reference):
     pixels = torch.rand(2, 3, 12, 12)
-    theirs = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    theirs = Normalization((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     mean, std = torch.tensor(theirs.mean)[:, None, None], torch.tensor(theirs.std)[:, None, None]
     data = Batch((pixels - mean) / std, torch.zeros(2, dtype=torch.long))
     seen = []
@@ -124,10 +124,10 @@ def test_a_published_network_reads_images_as_imagenet(tmp_path):
     torch.save(net.state_dict(), tmp_path / "w.pth")
     model = {"model": "torchvision/squeezenet1_1", "weights": str(tmp_path / "w.pth"), "num_classes": CLASSES}
     reference = ReferenceMask(**model, explainer=GradCAM())
-    assert reference.normalisation == IMAGENET and not reference._network.training
+    assert reference.normalization == IMAGENET and not reference._network.training
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in reference._network.state_dict().items())
-    other = ReferenceMask(**model, normalisation=OWN)
-    assert other.normalisation == OWN
+    other = ReferenceMask(**model, normalization=OWN)
+    assert other.normalization == OWN
     # Its maps are coarser than the images and come back at their size.
     assert reference.masks(batch(2, 40), IMAGENET).shape == (2, 40, 40)
     assert all(kept.shape[0] < 40 for kept in reference._maps.values())
@@ -226,7 +226,7 @@ def test_is_no_part_of_the_model_or_of_a_checkpoint(reference, tmp_path):
     keys = set(module.state_dict())
     module.reference = reference
     assert set(module.state_dict()) == keys and len(list(module.children())) == 4
-    scores = ExplanationScores([GradCAM()], reference=reference, normalisation=OWN, strict=True)
+    scores = ExplanationScores([GradCAM()], reference=reference, normalization=OWN, strict=True)
     trainer = Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, callbacks=[scores],

@@ -52,7 +52,7 @@ def answer(name: str, hits: int, of: int, kind: str, value: float = 0.5):
     ],
 )
 def test_a_point_of_accuracy_confounds_a_difference(hits, mark):
-    asked = SimpleNamespace(explainers=by_names(["cam", "centred_gaussian"]), printed={"cam": "CAM"})
+    asked = SimpleNamespace(explainers=by_names(["cam", "centered_gaussian"]), printed={"cam": "CAM"})
     # Of 200 images, two are one point.
     study = study_of([answer("a", hits[0], 200, "x"), answer("b", hits[1], 200, "y")])
     (table,) = difference_table(asked, study, Sharpness())

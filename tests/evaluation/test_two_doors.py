@@ -17,11 +17,11 @@ import livecam.explain
 from livecam import cli
 from livecam.callbacks import ExplanationScores
 from livecam.evaluation.datasets import data_for
-from livecam.evaluation.fault_tolerance import Explaining
+from livecam.evaluation.fault_tolerance import FaultTolerantExplainer
 from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.explain import Explainer, by_name
 from livecam.metrics import EnergyInMask, InsertionDeletion, LocalizationScore, Sharpness
-from livecam.runtime.failures import Failures
+from livecam.runtime.failures import FailurePolicy
 from livecam.training.checkpoint import load_classifier
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "configs" / "demo.yaml").read_text())
@@ -106,7 +106,7 @@ def test_every_method_of_the_default_configuration(here, monkeypatch):
     results, _ = live(PLANTED, explainers, None, 5)
     monkeypatch.setattr("livecam.evaluation.study.by_names", lambda words: list(explainers))
     summary = command(PLANTED, "those,of,the,configuration", "localization,sharpness", 4)
-    assert {*summary["metrics"]["localization"]} == {*(e.name for e in explainers), "centred_gaussian"}
+    assert {*summary["metrics"]["localization"]} == {*(e.name for e in explainers), "centered_gaussian"}
     compare(results, summary, [explainer.name for explainer in explainers])
 
 
@@ -149,7 +149,7 @@ def test_the_same_failures_end_the_same_way(photos, caplog, sizes):
     dataset = data_for(network(), PHOTOS).val_dataloader().dataset
     bright = sum(bool(dataset[index]["image"][:, 0, 0].mean() > 0.5) for index in range(6))
     assert 0 < bright < 6, "some images are refused, and some are not"
-    assert summary["failed_maps"] == {Picky.method: bright, Hungry.method: 0, "gradcam": 0, "centred_gaussian": 0}
+    assert summary["failed_maps"] == {Picky.method: bright, Hungry.method: 0, "gradcam": 0, "centered_gaussian": 0}
     assert logged["val/failed_maps"] == bright and logged["val/images_without_mask"] == 1
     for metric, annotated in (("localization", 5), ("sharpness", 6)):
         line = summary["metrics"][metric]["gradcam"]
@@ -173,6 +173,6 @@ def test_a_network_that_fails_is_no_fault_of_a_method(here):
                 raise RuntimeError("the network is broken")
             return self.conv(images).mean((2, 3))
 
-    explaining = Explaining(Failures(strict=False))
+    explaining = FaultTolerantExplainer(FailurePolicy(strict=False))
     with pytest.raises(RuntimeError, match="the network is broken"):
         explaining(Broken(), torch.rand(3, 3, 8, 8), None, [by_name("saliency"), by_name("gradcam(layer='conv')")])

@@ -30,7 +30,7 @@ def photos(photos_at):
 
 @pytest.fixture(scope="module")
 def photos_at(data_folder):
-    """Reads labelled photos by their place in the alphabet, as model input of a chosen size."""
+    """Reads labeled photos by their place in the alphabet, as model input of a chosen size."""
 
     def read(size, places):
         known = json.loads((data_folder / "ilsvrc_val" / "annotations.json").read_text())

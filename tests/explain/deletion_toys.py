@@ -5,7 +5,7 @@ from torch import nn
 
 from livecam.core.heads import Head
 from livecam.explain import record
-from livecam.runtime.model_state import undisturbed
+from livecam.runtime.model_state import isolated_eval
 
 PATCH = torch.zeros(8, 8)
 PATCH[2:4, 1:3] = 1
@@ -58,5 +58,5 @@ def play(explainer, net, images=None):
     """Map and details of white 8 x 8 images, unless others are given; what is deleted becomes 0."""
     images = torch.ones(2, 3, 8, 8) if images is None else images
     targets = torch.zeros(len(images), dtype=torch.long)
-    with undisturbed(net, images.device):
+    with isolated_eval(net, images.device):
         return explainer.explain(record(net, images, targets, head=Plain()))

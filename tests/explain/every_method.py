@@ -37,48 +37,54 @@ METHODS |= {f"{prefix}gradcam": partial(cls, GradCAM()) for prefix, cls in ours(
 REGIONS = {"scales": (30, 60), "dilation": 1, "min_pixels": 5}
 # Fewer passes than by default, and regions that fit tiny images.
 METHODS |= {
-    "rise": partial(METHODS["rise"], masks=40),
-    "integrated_gradients": partial(METHODS["integrated_gradients"], steps=5),
-    "smoothgrad": partial(METHODS["smoothgrad"], nsamples=4),
-    "vargrad": partial(METHODS["vargrad"], nsamples=4),
+    "rise": partial(METHODS["rise"], num_masks=40),
+    "integrated_gradients": partial(METHODS["integrated_gradients"], n_steps=5),
+    "smoothgrad": partial(METHODS["smoothgrad"], num_samples=4),
+    "vargrad": partial(METHODS["vargrad"], num_samples=4),
     "xrai": partial(
         METHODS["xrai"], IntegratedGradients(4, "image_min", "max"), scales=(30, 60), dilation=1, min_pixels=5
     ),
     "xrai_gradcam": partial(METHODS["xrai_gradcam"], scales=(30, 60), dilation=1, min_pixels=5),
 }
 # Fewer and lighter steps, on masks that suit tiny images.
-SMALL_GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalised"}
-FEW_STEPS = IGOS(iterations=3, points=4, **SMALL_GAME)
+SMALL_GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalized"}
+FEW_STEPS = IGOS(iterations=3, n_steps=4, **SMALL_GAME)
 METHODS |= {
-    "igos": partial(METHODS["igos"], 3, points=4, **SMALL_GAME),
+    "igos": partial(METHODS["igos"], 3, n_steps=4, **SMALL_GAME),
     "emp": partial(METHODS["emp"], 5, **SMALL_GAME),
-    "sigcam": partial(METHODS["sigcam"], optimiser=FEW_STEPS, theta=0.3, lam=0.5, warmup=1),
+    "sigcam": partial(METHODS["sigcam"], optimizer=FEW_STEPS, theta=0.3, lam=0.5, warmup=1),
     "igos_gradcam": partial(AOP, GradCAM(), FEW_STEPS, 0.3, 0.5, warmup=1),
     "emp_gradcam": partial(AOP, GradCAM(), EMP(5, **SMALL_GAME), warmup=0),
 }
 # Settings that take other paths through the code than the defaults do.
 METHODS |= {
-    "smooth_gradcam_pp, noisy": partial(SmoothGradCAMPlusPlus, nsamples=3, std_dev=0.2, chunk=4),
-    "smooth_gradcam_pp, exp": partial(SmoothGradCAMPlusPlus, nsamples=2, weighting="exp", numerator="first"),
-    "scorecam, logit_diff": partial(ScoreCAM, weighting="logit_diff", chunk=5),
+    "smooth_gradcam_pp, noisy": partial(SmoothGradCAMPlusPlus, num_samples=3, std=0.2, internal_batch_size=4),
+    "smooth_gradcam_pp, exp": partial(SmoothGradCAMPlusPlus, num_samples=2, weighting="exp", numerator="first"),
+    "scorecam, logit_diff": partial(ScoreCAM, weighting="logit_diff", internal_batch_size=5),
     "scorecam, prob": partial(ScoreCAM, weighting="prob", mask_order="scale_first"),
     "saliency, smooth": partial(METHODS["saliency"], "l2", smooth=0.05),
-    "integrated_gradients, colours": partial(METHODS["integrated_gradients"], baseline=("black", "blur")),
-    "smoothgrad, square": partial(METHODS["smoothgrad"], average="square", noise="absolute", chunk=2),
+    "integrated_gradients, colors": partial(METHODS["integrated_gradients"], baseline=("black", "blur")),
+    "smoothgrad, square": partial(METHODS["smoothgrad"], average="square", noise="absolute", internal_batch_size=2),
     "excitation_backprop, image": partial(METHODS["excitation_backprop"], layer="image"),
     "excitation_backprop, clamped": partial(METHODS["excitation_backprop"], residual="signed", clamp_negative=True),
     "contrastive_excitation_backprop, between": partial(
-        METHODS["contrastive_excitation_backprop"], layer="conv", contrast_layer="conv", normalise_contrast=False
+        METHODS["contrastive_excitation_backprop"], layer="conv", contrast_layer="conv", normalize_contrast=False
     ),
-    "occlusion, overlapping": partial(METHODS["occlusion"], (7, 5), (4, 3), fill="blur", show="probability", chunk=7),
-    "occlusion, logit": partial(METHODS["occlusion"], 8, 8, cover_border=False, fill="black", score="logit"),
-    "rise, nearest": partial(METHODS["rise"], masks=30, cells=4, shift=False, upsampling="nearest", fill="mean"),
+    "occlusion, overlapping": partial(
+        METHODS["occlusion"], (7, 5), (4, 3), baseline="blur", show="probability", internal_batch_size=7
+    ),
+    "occlusion, logit": partial(METHODS["occlusion"], 8, 8, cover_border=False, baseline="black", score="logit"),
+    "rise, nearest": partial(
+        METHODS["rise"], num_masks=30, grid_size=4, random_shift=False, upsampling="nearest", baseline="mean"
+    ),
     "xrai, felzenszwalb": partial(
         METHODS["xrai_gradcam"], segmentation="felzenszwalb", **(REGIONS | {"min_pixels": 15})
     ),
-    "igos, integrated": partial(IGOS, 2, points=5, line_search="integrated", adapt_l1=True, chunk=3, **SMALL_GAME),
+    "igos, integrated": partial(
+        IGOS, 2, n_steps=5, line_search="integrated", adapt_l1=True, internal_batch_size=3, **SMALL_GAME
+    ),
     # The preset's own blur of 5 px would leave hardly any contrast in masks of 24 px.
-    "emp, fv2017": partial(EMP, 4, **SMALL_GAME, preset="fv2017", mask_blur=2.0, chunk=2),
+    "emp, fv2017": partial(EMP, 4, **SMALL_GAME, preset="fv2017", mask_blur=2.0, internal_batch_size=2),
     "gradual_excitation_backprop": partial(wrappers()["gradual_"], ExcitationBackprop("conv")),
     "gradual_gradcam, reference": partial(wrappers()["gradual_"], GradCAM(), layers="reference"),
 }

@@ -27,7 +27,7 @@ from livecam.explain import (
 
 def run(net, images, explainer, targets=None, **kwargs):
     explainer = METHODS[explainer]() if isinstance(explainer, str) else explainer
-    return explain(net, images, [explainer], targets, normalisation=IMAGENET, **kwargs)[explainer.name]
+    return explain(net, images, [explainer], targets, normalization=IMAGENET, **kwargs)[explainer.name]
 
 
 def rounding(maps, unit=1e-6):
@@ -69,7 +69,7 @@ def test_1_and_9_shapes_types_and_ranges_at_any_size(method, size):
 @settings(max_examples=5, deadline=None)
 @given(targets=st.lists(st.integers(0, 3), min_size=2, max_size=4), seed=st.integers(0, 99))
 def test_2_a_batch_is_its_samples(method, targets, seed):
-    # In double precision, where a neighbour's influence cannot hide behind rounding.
+    # In double precision, where a neighbor's influence cannot hide behind rounding.
     net, images = build(StagedNet, seed=seed).double(), pictures(len(targets), seed=seed).double()
     batch = run(net, images, method, torch.tensor(targets))
     for i, target in enumerate(targets):
@@ -186,7 +186,7 @@ def test_7_one_logit_has_two_classes(method):
 
 
 # Methods 0.3: what the maps of class 0 and class 1 of one logit are to each other.
-FLIPPED = {"cam", "input_x_gradient", "integrated_gradients", "integrated_gradients, colours"}
+FLIPPED = {"cam", "input_x_gradient", "integrated_gradients", "integrated_gradients, colors"}
 FLIPPED |= {"occlusion", "occlusion, logit"}
 EQUAL = {"saliency", "saliency, smooth", "smoothgrad", "smoothgrad, square", "vargrad"}
 # Rectified methods whose channel weights flip: their maps are the two halves of one signed map, for GAP heads this one.
@@ -232,7 +232,7 @@ def roundings(method, found):
     windows, where the map holds their small differences.
     """
     explainer = METHODS[method]()
-    steps = getattr(getattr(explainer, "optimiser", explainer), "iterations", 1)
+    steps = getattr(getattr(explainer, "optimizer", explainer), "iterations", 1)
     whole = [found.raw, *(found.details[key] for key in ("mask", "clean") if key in found.details)]
     return 16 * steps * 2**-23 * max(float(values.abs().max()) for values in whole)
 
@@ -252,7 +252,7 @@ def test_10_double_precision_agrees(method):
 
 
 @every_method
-def test_11_an_unknown_layer_is_named_with_its_neighbours(method):
+def test_11_an_unknown_layer_is_named_with_its_neighbors(method):
     if "layer" not in {f.name for f in fields(METHODS[method]())}:
         pytest.skip("this method reads no layer of its own")
     with pytest.raises(KeyError, match=r"no layer 'lst'.*Did you mean.*last"):
@@ -273,7 +273,7 @@ def test_12_a_gpu_agrees(method):
 def test_several_settings_of_a_method_in_one_call_are_what_they_are_alone(method):
     net, images = build(StagedNet), pictures()
     twice = [METHODS[method](), METHODS[method](name="again")]
-    together = explain(net, images, twice, normalisation=IMAGENET)
+    together = explain(net, images, twice, normalization=IMAGENET)
     assert list(together) == [twice[0].name, "again"]
     alone = run(net, images, method)
     same(together[twice[0].name], alone, atol=0)

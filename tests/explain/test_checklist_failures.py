@@ -13,7 +13,7 @@ from livecam.explain import explain, structure_of
 
 def run(net, images, method):
     explainer = METHODS[method]()
-    return explain(net, images, [explainer], normalisation=IMAGENET)[explainer.name].raw
+    return explain(net, images, [explainer], normalization=IMAGENET)[explainer.name].raw
 
 
 class Failing(StagedNet):

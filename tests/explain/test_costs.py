@@ -59,7 +59,7 @@ def candidates(found):
 
 # Forwards and backwards per image, in the settings of METHODS, on StagedNet at 24 px.
 COSTS = {
-    "centred_gaussian": (0, 0),
+    "centered_gaussian": (0, 0),
     "cam": (0, 0),
     "gradcam": (0, 1),
     "gradcam_pp": (0, 1),
@@ -76,7 +76,7 @@ COSTS = {
     "guided_backprop": (1, 1),
     "deconvnet": (1, 1),
     "integrated_gradients": (5 + 1, 5),
-    "integrated_gradients, colours": (2 * 5 + 2, 2 * 5),
+    "integrated_gradients, colors": (2 * 5 + 2, 2 * 5),
     "smoothgrad": (4, 4),
     "vargrad": (4, 4),
     "excitation_backprop": (1, 1),
@@ -112,7 +112,7 @@ def test_it_costs_what_it_says(method):
     structure_of(net, images)
     net.forwards = net.backwards = 0
     explainer = METHODS[method]()
-    found = explain(net, images, [explainer], normalisation=IMAGENET)[explainer.name]
+    found = explain(net, images, [explainer], normalization=IMAGENET)[explainer.name]
     cost = COSTS[method]
     forwards, backwards = cost(found) if callable(cost) else cost
     assert (net.forwards / 2, net.backwards / 2) == (1 + forwards, backwards)

@@ -22,15 +22,15 @@ from livecam.explain import (
 )
 from livecam.metrics import InsertionDeletion
 
-GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalised"}
+GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalized"}
 METHODS = {
     "scorecam": ScoreCAM(weighting="prob"),
     "rise": RISE(40),
     "occlusion": Occlusion(16, 8),
-    "smooth_gradcam_pp": SmoothGradCAMPlusPlus(nsamples=3, layer="early"),
+    "smooth_gradcam_pp": SmoothGradCAMPlusPlus(num_samples=3, layer="early"),
     "emp": EMP(3, **GAME),
-    "igos": IGOS(2, points=3, **GAME),
-    "sigcam": SIGCAM(optimiser=IGOS(2, points=3, **GAME), warmup=1),
+    "igos": IGOS(2, n_steps=3, **GAME),
+    "sigcam": SIGCAM(optimizer=IGOS(2, n_steps=3, **GAME), warmup=1),
 }
 
 
@@ -73,10 +73,10 @@ def test_double_precision_stays(method):
     torch.testing.assert_close(half, full, atol=1e-10, rtol=1e-8)
 
 
-def test_activation_optimised_with_perturbation_passes_it_on():
-    assert AOP(GradCAM(), precision="bf16").optimiser.precision == "bf16"
-    assert AOP(GradCAM(), IGOS(precision="bf16")).optimiser.precision == "bf16"
-    assert SIGCAM().optimiser.precision == "full"
+def test_activation_optimized_with_perturbation_passes_it_on():
+    assert AOP(GradCAM(), precision="bf16").optimizer.precision == "bf16"
+    assert AOP(GradCAM(), IGOS(precision="bf16")).optimizer.precision == "bf16"
+    assert SIGCAM().optimizer.precision == "full"
     with pytest.raises(ValueError, match="precision"):
         SIGCAM(precision="fp16")
 
@@ -85,7 +85,7 @@ def test_insertion_and_deletion():
     net, images, maps = build(StagedNet), pictures(2), pictures(2, seed=3)[:, 0]
     types, last = watched(net)
     full, half = (
-        InsertionDeletion(step=20, precision=precision).measure(net, images, torch.tensor([1, 2]), maps)
+        InsertionDeletion(step=20, precision=precision).per_image(net, images, torch.tensor([1, 2]), maps)
         for precision in ("full", "bf16")
     )
     assert {*types} == {torch.float32, torch.bfloat16} and any(last)

@@ -28,7 +28,7 @@ def test_s3_is_table_1_of_the_paper():
     assert [method.label for method in found] == labels
     # Parts are the same explainers, so that base maps are computed once.
     assert found[4].base == found[5].base == found[0] and found[6].base == found[1]
-    assert all(method.optimiser.iterations in (15, 300) for method in found[4:])
+    assert all(method.optimizer.iterations in (15, 300) for method in found[4:])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,8 @@ def test_s2_on_the_papers_network(vgg16):
 
 def test_s5_is_the_report_s_study():
     saliency, coarse, fine = by_names(["s5"])
-    assert (saliency.method, coarse.size, coarse.stride, fine.size, fine.stride) == ("saliency", 10, 10, 10, 5)
+    windows = [(method.window_size, method.stride) for method in (coarse, fine)]
+    assert saliency.method == "saliency" and windows == [(10, 10), (10, 5)]
     found = explain(build(StagedNet, classes=1), pictures(1, (40, 40)), [saliency, coarse, fine], 0)
     assert found["s5_occlusion_stride10"].details["grid"].shape == (1, 4, 4)
     assert found["s5_occlusion_stride5"].details["grid"].shape == (1, 7, 7)
@@ -72,7 +73,11 @@ def test_a_preset_of_another_network_says_which_layer_it_misses():
 def test_prefixes_wrap_any_method_by_name():
     assert by_name("gradual_gradcam") == GradualExtrapolation(GradCAM())
     assert by_name("gradual_gradual_cam").base == GradualExtrapolation(CAM())
-    assert by_names(["cam", ScoreCAM(chunk=2), "gradual_cam"]) == [CAM(), ScoreCAM(chunk=2), by_name("gradual_cam")]
+    assert by_names(["cam", ScoreCAM(internal_batch_size=2), "gradual_cam"]) == [
+        CAM(),
+        ScoreCAM(internal_batch_size=2),
+        by_name("gradual_cam"),
+    ]
 
 
 def test_explain_takes_words_too():

@@ -45,8 +45,8 @@ def small_objects(data_folder, count):
 
 def test_few_steps_of_igos_cost_photos_their_class(data_folder):
     images, _, _, net = small_objects(data_folder, 3)
-    game = IGOS(iterations=3, points=6)
-    found = explain(net, IMAGENET.to_input(images), [game], normalisation=IMAGENET)["igos"]
+    game = IGOS(iterations=3, n_steps=6)
+    found = explain(net, IMAGENET.to_input(images), [game], normalization=IMAGENET)["igos"]
     history = found.details["history"]
     assert (history["objective"].diff(dim=1)[history["accepted"]] <= 0).all()
     # A small part is enough to lose a good deal of the class, even in three steps.

@@ -24,7 +24,7 @@ from livecam.explain import (
 )
 from livecam.metrics import InsertionDeletion
 
-GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalised", "chunk": 2}
+GAME = {"size": 6, "l1": 0.02, "tv": 0.2, "baseline": "zero_normalized", "internal_batch_size": 2}
 # What cannot be done before the device has told a value or a number of values.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique_dim", "_unique2")
 
@@ -77,16 +77,16 @@ def waits(explainer, net=None):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda n: RISE(10 * n, chunk=4),
-        lambda n: Occlusion(8, 8 // n, chunk=3),
-        lambda n: SmoothGradCAMPlusPlus(nsamples=3 * n, layer="early", chunk=2),
-        lambda n: SmoothGradCAMPlusPlus(nsamples=3 * n, layer="early", chunk=2, weighting="exp"),
-        lambda n: IntegratedGradients(3 * n, chunk=2),
-        lambda n: SmoothGrad(nsamples=3 * n, chunk=2),
-        lambda n: VarGrad(nsamples=3 * n, chunk=2),
-        lambda n: ScoreCAM(chunk=8 // n),
-        lambda n: ScoreCAM(chunk=8 // n, weighting="logit_diff"),
-        lambda n: ScoreCAM(chunk=8 // n, weighting="prob", precision="bf16"),
+        lambda n: RISE(10 * n, internal_batch_size=4),
+        lambda n: Occlusion(8, 8 // n, internal_batch_size=3),
+        lambda n: SmoothGradCAMPlusPlus(num_samples=3 * n, layer="early", internal_batch_size=2),
+        lambda n: SmoothGradCAMPlusPlus(num_samples=3 * n, layer="early", internal_batch_size=2, weighting="exp"),
+        lambda n: IntegratedGradients(3 * n, internal_batch_size=2),
+        lambda n: SmoothGrad(num_samples=3 * n, internal_batch_size=2),
+        lambda n: VarGrad(num_samples=3 * n, internal_batch_size=2),
+        lambda n: ScoreCAM(internal_batch_size=8 // n),
+        lambda n: ScoreCAM(internal_batch_size=8 // n, weighting="logit_diff"),
+        lambda n: ScoreCAM(internal_batch_size=8 // n, weighting="prob", precision="bf16"),
     ],
     ids=["rise", "occlusion", "smooth", "smooth, exp", "integrated", "smoothgrad", "vargrad", *["scorecam"] * 3],
 )
@@ -100,7 +100,9 @@ def test_insertion_and_deletion():
     for step in (100, 10):
         with Waits() as waited:
             net, images, targets = build(StagedNet), pictures(2), torch.tensor([1, 2])
-            InsertionDeletion(step=step, chunk=4).measure(net, images, targets, pictures(2, seed=3)[:, 0])
+            InsertionDeletion(step=step, internal_batch_size=4).per_image(
+                net, images, targets, pictures(2, seed=3)[:, 0]
+            )
         counts.append(waited.count)
     assert counts[0] == counts[1]
 
@@ -109,7 +111,7 @@ def test_a_line_search_waits_once_for_every_try():
     """More terms of the integral are no more waits; each try asks which games need another."""
     counts = {}
     for points, iterations in ((2, 1), (8, 1), (2, 4)):
-        count, found = waits(IGOS(iterations, points=points, **GAME))
+        count, found = waits(IGOS(iterations, n_steps=points, **GAME))
         steps = found.details["history"]["step"]
         tries = (1 + (steps.div(200).log() / torch.tensor(0.2).log()).round()).amax(0).sum()
         counts[points, iterations] = sum(count.values()) - float(tries)

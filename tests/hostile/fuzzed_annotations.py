@@ -120,4 +120,4 @@ def _look_at(data: Any) -> None:
 
 def _photo(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (24, 16), "grey").save(path)
+    Image.new("RGB", (24, 16), "gray").save(path)

@@ -14,31 +14,31 @@ from livecam.data.image_io import UnreadableImageError, read_image
 def whole_photos() -> list[bytes]:
     """One small photo of every format that is read, some in several kinds."""
     noise = np.random.default_rng(0).integers(0, 255, (12, 17, 3), np.uint8)
-    colour = Image.fromarray(noise)
+    color = Image.fromarray(noise)
     deep = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[274] = 6
-    clear = colour.convert("RGBA")
+    clear = color.convert("RGBA")
     clear.putalpha(128)
     kinds = [
-        (colour, "JPEG", {"exif": exif}),
-        (colour, "JPEG", {"progressive": True, "icc_profile": bytes(200)}),
-        (colour.convert("L"), "JPEG", {}),
-        (colour.convert("CMYK"), "JPEG", {}),
-        (colour, "PNG", {"exif": exif}),
+        (color, "JPEG", {"exif": exif}),
+        (color, "JPEG", {"progressive": True, "icc_profile": bytes(200)}),
+        (color.convert("L"), "JPEG", {}),
+        (color.convert("CMYK"), "JPEG", {}),
+        (color, "PNG", {"exif": exif}),
         (deep, "PNG", {}),
         (clear, "PNG", {}),
-        (colour.convert("P"), "PNG", {"transparency": 3}),
-        (colour.convert("P"), "GIF", {"save_all": True, "append_images": [colour.rotate(90).convert("P")]}),
-        (colour, "BMP", {}),
-        (colour, "TIFF", {}),
-        (colour, "TIFF", {"compression": "tiff_lzw"}),
-        (colour.convert("1"), "TIFF", {"compression": "group4"}),
+        (color.convert("P"), "PNG", {"transparency": 3}),
+        (color.convert("P"), "GIF", {"save_all": True, "append_images": [color.rotate(90).convert("P")]}),
+        (color, "BMP", {}),
+        (color, "TIFF", {}),
+        (color, "TIFF", {"compression": "tiff_lzw"}),
+        (color.convert("1"), "TIFF", {"compression": "group4"}),
         (deep, "TIFF", {}),
-        (colour, "WEBP", {"exif": exif}),
+        (color, "WEBP", {"exif": exif}),
         (clear, "WEBP", {"lossless": True}),
-        (colour, "JPEG2000", {}),
-        (colour, "PPM", {}),
+        (color, "JPEG2000", {}),
+        (color, "PPM", {}),
     ]
     files = []
     for image, kind, options in kinds:

@@ -77,7 +77,7 @@ def test_names_reach_the_files_of_maps(messy, capsys):
 def test_names_reach_the_tables_of_reclassify(messy, capsys):
     cli.explain(
         ["reclassify", "data", "--checkpoint", "runs/a/checkpoints/last.ckpt", "--methods", "gradcam", "--modes",
-         "multiply", "--fills", "black", *CPU]
+         "multiply", "--baselines", "black", *CPU]
     )  # fmt: skip
     told(capsys)
     out = messy / "reclassified"

@@ -9,7 +9,7 @@ from helpers.checkpoints import save_unet
 from hostile_files import photo
 
 from livecam import cli
-from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.colormap import apply_colormap
 from livecam.report.drawing.panels import Panel, overlay, signed_display, strip, to_uint8, unsigned_display
 
 VALUES = [float("nan"), float("inf"), float("-inf")]
@@ -22,7 +22,7 @@ def test_maps_that_are_no_numbers_are_drawn(signed, value):
     clean = overlay(torch.full((2, 3, 6, 6), 0.5), maps, signed)
     maps[0, 2, 3] = value
     pictures = overlay(torch.full((2, 3, 6, 6), 0.5), maps, signed)
-    assert colourise(maps, signed).isfinite().all()
+    assert apply_colormap(maps, signed).isfinite().all()
     assert torch.equal(pictures[1], clean[1]), "the other image's picture is its own"
     left = torch.ones(6, 6, dtype=torch.bool)
     left[2, 3] = False
@@ -31,13 +31,13 @@ def test_maps_that_are_no_numbers_are_drawn(signed, value):
 
 
 @pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("outliers", [0.0, 0.1])
-def test_scaling_for_display_keeps_to_its_range_for_the_others(value, outliers):
+@pytest.mark.parametrize("clip_fraction", [0.0, 0.1])
+def test_scaling_for_display_keeps_to_its_range_for_the_others(value, clip_fraction):
     raw = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0))
-    signed, unsigned = signed_display(raw, outliers), unsigned_display(raw.abs(), outliers)
+    signed, unsigned = signed_display(raw, clip_fraction), unsigned_display(raw.abs(), clip_fraction)
     raw[0, 0, 0] = value
-    assert torch.equal(signed_display(raw, outliers)[1], signed[1])
-    assert torch.equal(unsigned_display(raw.abs(), outliers)[1], unsigned[1])
+    assert torch.equal(signed_display(raw, clip_fraction)[1], signed[1])
+    assert torch.equal(unsigned_display(raw.abs(), clip_fraction)[1], unsigned[1])
 
 
 def test_pixels_that_are_no_numbers_are_black():
@@ -82,6 +82,6 @@ def test_maps_of_a_network_of_nan_are_counted_and_not_scored(diverged):
     assert stop.value.code == 2
     summary = json.loads((diverged / "scores" / "summary.json").read_text())
     told = summary["metrics"]
-    assert summary["failed_maps"] == {"gradcam": 4, "centred_gaussian": 0}
+    assert summary["failed_maps"] == {"gradcam": 4, "centered_gaussian": 0}
     assert not any("gradcam" in told[metric] for metric in ("localization", "insertion_deletion", "confidence"))
-    assert told["localization"]["centred_gaussian"]["n"] == 4, "what asks no network is scored"
+    assert told["localization"]["centered_gaussian"]["n"] == 4, "what asks no network is scored"

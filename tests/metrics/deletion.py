@@ -85,4 +85,4 @@ def area(curve):
 
 
 def measured(metric, *args, **kwargs):
-    return dict(zip(metric.parts, metric.measure(*args, **kwargs)))
+    return dict(zip(metric.value_names, metric.per_image(*args, **kwargs)))

@@ -23,7 +23,7 @@ NET = build(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 
 def given(metric, maps, masks, reference, images, labels):
     """What a metric reads, by the names of its arguments."""
     offered = {"maps": maps, "masks": masks, "reference": reference, "categories": labels, "targets": labels}
-    offered |= {"images": images, "model": NET, "normalisation": IMAGENET}
+    offered |= {"images": images, "model": NET, "normalization": IMAGENET}
     # Something that reads the network's weights, image by image.
     offered["explain"] = lambda net: maps * net[1].weight[0, : maps[0].numel()].reshape(maps[0].shape)
     return {name: offered[name] for name in metric.inputs if name != "head"}

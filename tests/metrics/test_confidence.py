@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.metrics.confidence import ConfidenceChange, confidence_change
 
 
@@ -47,7 +47,7 @@ def test_ranges_and_what_excludes_what(clean, kept):
 @pytest.mark.parametrize("space", ["input", "pixels"])
 def test_a_map_of_ones_changes_nothing(space):
     net, images, targets, maps = data()
-    values = ConfidenceChange(space).measure(net, images, targets, torch.ones_like(maps), normalisation=IMAGENET)
+    values = ConfidenceChange(space).per_image(net, images, targets, torch.ones_like(maps), normalization=IMAGENET)
     assert values.tolist() == [[0, 0], [0, 0], [0, 0]]
 
 
@@ -62,7 +62,7 @@ def test_half_of_a_linear_network():
     # Half of the brightness is gone; for class 0 that is a gain.
     images, maps = torch.full((2, 3, 4, 4), 0.6, dtype=torch.float64), torch.zeros(2, 4, 4)
     maps[:, :2] = 1
-    values = ConfidenceChange().measure(Brightness(), images, torch.tensor([1, 0]), maps)
+    values = ConfidenceChange().per_image(Brightness(), images, torch.tensor([1, 0]), maps)
     assert values[:, 0].tolist() == pytest.approx([50, 0, 0.3]) and values[:, 1].tolist() == [0, 100, 0]
     found = computed(ConfidenceChange(), Brightness(), images, torch.tensor([1, 0]), maps)
     assert (found["confidence"], found["increase"]) == (pytest.approx(25), 50)
@@ -77,7 +77,7 @@ def test_a_class_that_has_no_probability_cannot_drop():
 @pytest.mark.parametrize("head", ["softmax", "multilabel"])
 def test_against_single_images(head):
     net, images, targets, maps = data(4)
-    values = ConfidenceChange().measure(net, images, targets, maps, head=head)
+    values = ConfidenceChange().per_image(net, images, targets, maps, head=head)
     for i, target in enumerate(targets):
         logits = [net(x[None]).detach()[0] for x in (images[i], maps[i] * images[i])]
         clean, kept = (float((x.softmax(0) if head == "softmax" else x.sigmoid())[target]) for x in logits)
@@ -88,33 +88,33 @@ def test_against_single_images(head):
 
 def test_pixels_are_multiplied_where_people_see_them():
     net, images, targets, maps = data(6)
-    tie = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    values = ConfidenceChange("pixels").measure(net, images, targets, maps, normalisation=tie)
+    tie = Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    values = ConfidenceChange("pixels").per_image(net, images, targets, maps, normalization=tie)
     mean, std = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (tie.mean, tie.std))
     masked = ((images * std + mean) * maps[:, None] - mean) / std
     clean, kept = (net(x).detach().softmax(1)[torch.arange(6), targets] for x in (images, masked))
     torch.testing.assert_close(values[2], (clean - kept).clamp(min=0), atol=1e-8, rtol=0)
-    other = ConfidenceChange().measure(net, images, targets, maps, normalisation=tie)
+    other = ConfidenceChange().per_image(net, images, targets, maps, normalization=tie)
     assert (values[2] - other[2]).abs().max() > 1e-3
 
 
 def test_a_batch_is_its_images():
     net, images, targets, maps = data(4)
     metric = ConfidenceChange()
-    whole = metric.measure(net, images, targets, maps)
-    single = [metric.measure(net, images[i : i + 1], targets[i : i + 1], maps[i : i + 1]) for i in range(4)]
+    whole = metric.per_image(net, images, targets, maps)
+    single = [metric.per_image(net, images[i : i + 1], targets[i : i + 1], maps[i : i + 1]) for i in range(4)]
     torch.testing.assert_close(whole, torch.cat(single, 1), atol=1e-10, rtol=0)
 
 
 def test_the_network_and_the_random_state_are_left_alone():
     net, images, targets, maps = data()
-    expected = ConfidenceChange().measure(net, images, targets, maps)
+    expected = ConfidenceChange().per_image(net, images, targets, maps)
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     state = torch.get_rng_state()
     for context in (torch.enable_grad(), torch.inference_mode()):
         with context:
-            assert torch.equal(ConfidenceChange().measure(net, images, targets, maps), expected)
+            assert torch.equal(ConfidenceChange().per_image(net, images, targets, maps), expected)
     assert torch.equal(torch.get_rng_state(), state) and net.training and net.drop.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -123,15 +123,15 @@ def test_what_is_refused():
     net, images, targets, maps = data()
     with pytest.raises(ValueError, match=r"space='pixel' is not one of input, pixels\. Did you mean pixels"):
         ConfidenceChange("pixel")
-    with pytest.raises(ValueError, match=r"pass normalisation=.* or use space='input'"):
-        ConfidenceChange("pixels").measure(net, images, targets, maps)
+    with pytest.raises(ValueError, match=r"pass normalization=.* or use space='input'"):
+        ConfidenceChange("pixels").per_image(net, images, targets, maps)
     with pytest.raises(ValueError, match=r"Maps .* do not fit images"):
-        ConfidenceChange().measure(net, images, targets, maps[:, 1:])
+        ConfidenceChange().per_image(net, images, targets, maps[:, 1:])
     with pytest.raises(ValueError, match=r"Maps leave \[0, 1\]"):
-        ConfidenceChange().measure(net, images, targets, 2 * maps)
+        ConfidenceChange().per_image(net, images, targets, 2 * maps)
 
 
 def test_what_it_reads():
-    assert ConfidenceChange.inputs == set(["model", "images", "targets", "maps", "head", "normalisation"])
+    assert ConfidenceChange.inputs == set(["model", "images", "targets", "maps", "head", "normalization"])
     assert (ConfidenceChange.name, ConfidenceChange.uses) == ("confidence", "map")
-    assert ConfidenceChange.parts[0] == "confidence" and not ConfidenceChange.higher_is_better
+    assert ConfidenceChange.value_names[0] == "confidence" and not ConfidenceChange.higher_is_better

@@ -23,7 +23,7 @@ from livecam.metrics.insertion_deletion import (
 def test_against_pixel_by_pixel(step):
     # 35 pixels: a step of 4 or 34 leaves a short last one.
     net, images, maps, targets = double_net(), double_pictures(2, (7, 5)), untied(), torch.tensor([1, 3])
-    metric = InsertionDeletion("zero_normalised", "rise", step=step)
+    metric = InsertionDeletion("zero_normalized", "rise", step=step)
     found = measured(metric, net, images, targets, maps)
     blank, start = torch.zeros_like(images), rise_blur(images)
     both = perturbation_curves(net, images, targets, maps, blank, start, ties=torch.arange(35)[None], step=step)
@@ -43,15 +43,15 @@ def test_area_by_hand_counts_a_short_last_step_as_full():
     assert auc(torch.tensor([[1.0, 0.5, 0.25]])).tolist() == [(0.75 + 0.375) / 2]
     # 3 pixels, 2 per step: 0.9 -> 0.3 -> 0; against the fraction of pixels it would be 0.45.
     images, maps = torch.full((1, 3, 1, 3), 0.9, dtype=torch.float64), torch.tensor([[[3.0, 2.0, 1.0]]])
-    found = measured(InsertionDeletion("zero_normalised", step=2), Share(), images, torch.tensor([1]), maps)
+    found = measured(InsertionDeletion("zero_normalized", step=2), Share(), images, torch.tensor([1]), maps)
     assert float(found["deletion"]) == pytest.approx((0.6 + 0.15) / 2, abs=1e-12)
     assert float(found["insertion"]) == pytest.approx((0.3 + 0.75) / 2, abs=1e-12)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
-@pytest.mark.parametrize("substrate", ["blur51", "rise", "mean"])
-def test_a_constant_network_scores_its_probability(p, substrate):
-    found = measured(InsertionDeletion(substrate), Constant(p), pictures(2), torch.tensor([1, 0]), untied(2, (24, 24)))
+@pytest.mark.parametrize("baseline", ["blur51", "rise", "mean"])
+def test_a_constant_network_scores_its_probability(p, baseline):
+    found = measured(InsertionDeletion(baseline), Constant(p), pictures(2), torch.tensor([1, 0]), untied(2, (24, 24)))
     for name in CURVES:
         assert found[name].tolist() == pytest.approx([p, 1 - p], abs=1e-12)
     assert found["insertion_deletion"].tolist() == pytest.approx([0, 0], abs=1e-12)
@@ -73,7 +73,7 @@ def test_deleting_is_inserting_in_the_reversed_order(seed, step):
 def test_a_network_linear_in_how_much_is_seen(seed, step, level):
     images = torch.full((1, 3, 8, 9), level, dtype=torch.float64)
     maps = torch.rand(1, 8, 9, generator=torch.Generator().manual_seed(seed)).round(decimals=1)
-    found = measured(InsertionDeletion("zero_normalised", step=step), Share(), images, torch.tensor([1]), maps)
+    found = measured(InsertionDeletion("zero_normalized", step=step), Share(), images, torch.tensor([1]), maps)
     for name in CURVES:
         assert float(found[name]) == pytest.approx((level + 0) / 2, abs=1e-12)
 
@@ -84,7 +84,7 @@ def test_the_object_first_and_the_object_last():
     images = torch.full((3, 3, 8, 8), 0.8, dtype=torch.float64)
     noise = untied(1, (8, 8))[0]
     maps = torch.stack([region + noise / 2, noise, ~region + noise / 2])
-    metric = InsertionDeletion("zero_normalised", step=4)
+    metric = InsertionDeletion("zero_normalized", step=4)
     found = measured(metric, Share(region), images, torch.ones(3, dtype=torch.long), maps)
     # All falls within the first, or the last, quarter: a triangle of that width.
     assert float(found["deletion"][0]) == pytest.approx(0.8 / 8, abs=1e-12)
@@ -99,7 +99,7 @@ def test_the_object_first_and_the_object_last():
 def test_only_the_order_of_a_map_matters(seed):
     net, images, maps = double_net(), double_pictures(1, (6, 7)), untied(1, (6, 7), seed).double()
     metric = InsertionDeletion(step=5)
-    one, other = (metric.measure(net, images, torch.tensor([1]), m) for m in (maps, 3 * maps.exp() - 7))
+    one, other = (metric.per_image(net, images, torch.tensor([1]), m) for m in (maps, 3 * maps.exp() - 7))
     assert torch.equal(one, other)
 
 
@@ -109,11 +109,11 @@ def test_only_the_order_of_a_map_matters(seed):
 def test_points_of_the_curves():
     net, images, maps = double_net(), double_pictures(2, (10, 10)), untied(2, (10, 10))
     targets = torch.tensor([2, 0])
-    metric = InsertionDeletion("zero_normalised", step=10, curves=True)
+    metric = InsertionDeletion("zero_normalized", step=10, curves=True)
     names = [f"{curve}_at_{percent}" for curve in CURVES for percent in ("00", *map(str, range(10, 101, 10)))]
-    assert list(metric.parts[4:]) == names and len(InsertionDeletion().parts) == 4
-    assert len(InsertionDeletion.parts) == 4
-    found = metric.measure(net, images, targets, maps)
+    assert list(metric.value_names[4:]) == names and len(InsertionDeletion().value_names) == 4
+    assert len(InsertionDeletion.value_names) == 4
+    found = metric.per_image(net, images, targets, maps)
     deletion, insertion = curves(net, images, targets, maps, 10)
     torch.testing.assert_close(found[4:15], insertion.T, atol=1e-12, rtol=0)
     torch.testing.assert_close(found[15:], deletion.T, atol=1e-12, rtol=0)
@@ -124,7 +124,7 @@ def test_points_of_the_curves():
 @pytest.mark.parametrize("step", [1, 3, 8, 34, 35, 99])
 def test_points_between_steps_by_numpy(step):
     net, images, maps, targets = double_net(), double_pictures(1, (7, 5)), untied(1), torch.tensor([1])
-    found = InsertionDeletion("zero_normalised", step=step, curves=True).measure(net, images, targets, maps)[:, 0]
+    found = InsertionDeletion("zero_normalized", step=step, curves=True).per_image(net, images, targets, maps)[:, 0]
     deletion, insertion = curves(net, images, targets, maps, step)
     taken = [*range(0, 35, step), 35]
     for values, curve in ((found[4:15], insertion), (found[15:], deletion)):
@@ -150,7 +150,7 @@ def test_the_order_of_ties_decides_the_score_of_sparse_maps():
     images, targets = torch.ones(1, 3, 10, 10, dtype=torch.float64) * 0.999, torch.tensor([1])
     found = {}
     for ties in ("random", "row_major", "numpy"):
-        metric = InsertionDeletion("zero_normalised", step=1, ties=ties)
+        metric = InsertionDeletion("zero_normalized", step=1, ties=ties)
         found[ties] = {k: float(v) for k, v in measured(metric, Share(region), images, targets, sparse()).items()}
         assert found[ties]["tied"] == 0.95
     # Row by row: 5 pixels of the rest, the 50 of the object, 45 of the rest. From the end: all 50 of the rest first.
@@ -164,7 +164,7 @@ def test_the_order_of_ties_decides_the_score_of_sparse_maps():
 def test_ties_in_a_fixed_order_against_pixel_by_pixel(ties):
     net, images, targets = double_net(), double_pictures(1, (7, 5)), torch.tensor([1])
     maps = torch.rand(1, 7, 5, generator=torch.Generator().manual_seed(4)).round(decimals=1)
-    found = measured(InsertionDeletion("zero_normalised", step=4, ties=ties), net, images, targets, maps)
+    found = measured(InsertionDeletion("zero_normalized", step=4, ties=ties), net, images, targets, maps)
     order, blank = list(range(35)) if ties == "row_major" else list(range(34, -1, -1)), torch.zeros_like(images[0])
     assert tied_share(maps) > 0.5
     deletion, insertion = naive(net, images[0], 1, maps[0], blank, blank, 4, order)
@@ -187,7 +187,7 @@ def test_ties_as_numpy_sorts_them():
 
 def test_random_orders_are_averaged_over():
     net, images, targets, maps = double_net(), double_pictures(1, (6, 6)), torch.tensor([1]), torch.zeros(1, 6, 6)
-    found = measured(InsertionDeletion("zero_normalised", step=4, seed=5), net, images, targets, maps)
+    found = measured(InsertionDeletion("zero_normalized", step=4, seed=5), net, images, targets, maps)
     generator, blank = torch.Generator().manual_seed(5), torch.zeros_like(images[0])
     orders = [torch.randperm(36, generator=generator).tolist() for _ in range(3)]
     both = [naive(net, images[0], 1, maps[0], blank, blank, 4, order) for order in orders]
@@ -202,7 +202,7 @@ def test_seeds():
     tied, strict = sparse().expand(2, -1, -1), untied(2, (10, 10))
 
     def value(maps, seed):
-        return InsertionDeletion(step=9, seed=seed).measure(net, images, targets, maps)
+        return InsertionDeletion(step=9, seed=seed).per_image(net, images, targets, maps)
 
     assert torch.equal(value(tied, 3), value(tied, 3))
     assert not torch.allclose(value(tied, 3), value(tied, 4), atol=1e-6)
@@ -222,7 +222,7 @@ def test_a_map_that_is_not_finite_is_undefined():
     net, images, maps = double_net(), double_pictures(3, (10, 10)), untied(3, (10, 10))
     maps[0, 2, 3], maps[1, 0, 0] = torch.nan, torch.inf
     metric = InsertionDeletion(step=10, curves=True)
-    values = metric.measure(net, images, torch.tensor([1, 2, 3]), maps)
+    values = metric.per_image(net, images, torch.tensor([1, 2, 3]), maps)
     assert values.isnan().all(0).tolist() == [True, True, False] and values[:, 2].isfinite().all()
     metric.update(net, images, torch.tensor([1, 2, 3]), maps)
     assert [int(metric.compute()[key]) for key in ("n", "undefined")] == [1, 2]

@@ -7,7 +7,7 @@ import torch
 from deletion import CURVES, Share, double_net, double_pictures, measured, sparse, untied
 from helpers.toys import StagedNet, build, pictures
 
-from livecam.core.baselines import substrate_of
+from livecam.core.baselines import baseline_images
 from livecam.metrics.insertion_deletion import (
     InsertionDeletion,
     tied_share,
@@ -15,20 +15,22 @@ from livecam.metrics.insertion_deletion import (
 from livecam.runtime.progress import reporting_to
 
 
-def asked(maps, chunk=32, step=10, **kwargs):
+def asked(maps, internal_batch_size=32, step=10, **kwargs):
     """How many images each forward had."""
     net = Share()
     images = torch.full((len(maps), 3, *maps.shape[1:]), 0.5)
     targets = torch.ones(len(maps), dtype=torch.long)
-    InsertionDeletion(step=step, chunk=chunk, **kwargs).measure(net, images, targets, maps)
+    InsertionDeletion(step=step, internal_batch_size=internal_batch_size, **kwargs).per_image(
+        net, images, targets, maps
+    )
     return net.sizes
 
 
 def test_cost_is_what_is_said():
     strict = untied(1, (10, 10))
     assert sum(asked(strict)) == 2 * 10
-    assert sum(asked(strict, insertion_substrate="rise")) == 2 * 10 + 1
-    assert sum(asked(strict, substrate="rise", insertion_substrate="rise")) == 2 * 10
+    assert sum(asked(strict, insertion_baseline="rise")) == 2 * 10 + 1
+    assert sum(asked(strict, baseline="rise", insertion_baseline="rise")) == 2 * 10
     assert sum(asked(strict, step=30)) == 2 * 4
     assert sum(asked(strict, step=500)) == 2
     assert sum(asked(sparse())) == 2 * 10 + 4 * 9
@@ -37,7 +39,7 @@ def test_cost_is_what_is_said():
 
 
 def test_default_step_takes_112_steps_at_224():
-    assert sum(asked(untied(1, (224, 224)), step=None, chunk=8)) == 2 * 112
+    assert sum(asked(untied(1, (224, 224)), step=None, internal_batch_size=8)) == 2 * 112
     assert sum(asked(untied(1, (13, 9)), step=None)) == 2 * ceil(117 / 2)
 
 
@@ -51,13 +53,18 @@ def test_a_fifth_of_tied_pixels_is_not_much():
     assert [sum(asked(with_tied(count))) for count in (20, 21)] == [20, 56]
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 32, 1000])
-def test_forwards_are_full_and_never_larger_than_a_chunk(chunk):
+@pytest.mark.parametrize("internal_batch_size", [1, 7, 32, 1000])
+def test_forwards_are_full_and_never_larger_than_a_chunk(internal_batch_size):
     maps = torch.cat([untied(2, (10, 10)), sparse()])
-    sizes, count = asked(maps, chunk), 3 * 20 + 36
-    assert sizes == [chunk] * (count // chunk) + [count % chunk] * (count % chunk > 0)
+    sizes, count = asked(maps, internal_batch_size), 3 * 20 + 36
+    assert sizes == [internal_batch_size] * (count // internal_batch_size) + [count % internal_batch_size] * (
+        count % internal_batch_size > 0
+    )
     net, images, targets = double_net(), double_pictures(3, (10, 10)), torch.tensor([0, 1, 2])
-    one, other = (InsertionDeletion(step=10, chunk=c).measure(net, images, targets, maps) for c in (chunk, 5))
+    one, other = (
+        InsertionDeletion(step=10, internal_batch_size=c).per_image(net, images, targets, maps)
+        for c in (internal_batch_size, 5)
+    )
     torch.testing.assert_close(one, other, atol=1e-13, rtol=0)
 
 
@@ -65,18 +72,18 @@ def test_a_batch_is_its_images():
     net, images, targets = double_net(), double_pictures(4, (11, 8)), torch.tensor([3, 0, 1, 2])
     maps = torch.cat([sparse((11, 8)), untied(1, (11, 8)), torch.zeros(1, 11, 8), untied(1, (11, 8), seed=9)])
     metric = InsertionDeletion("mean", "rise", step=6, curves=True)
-    whole = metric.measure(net, images, targets, maps)
-    single = [metric.measure(net, images[i : i + 1], targets[i : i + 1], maps[i : i + 1]) for i in range(4)]
+    whole = metric.per_image(net, images, targets, maps)
+    single = [metric.per_image(net, images[i : i + 1], targets[i : i + 1], maps[i : i + 1]) for i in range(4)]
     torch.testing.assert_close(whole, torch.cat(single, 1), atol=1e-13, rtol=0)
     order = [2, 0, 3, 1]
-    turned = metric.measure(net, images[order], targets[order], maps[order])
+    turned = metric.per_image(net, images[order], targets[order], maps[order])
     torch.testing.assert_close(turned, whole[:, order], atol=1e-13, rtol=0)
 
 
 def test_progress_is_reported():
     told = []
     with reporting_to(lambda label, done, total: told.append((label, done, total))):
-        asked(untied(1, (10, 10)), chunk=8)
+        asked(untied(1, (10, 10)), internal_batch_size=8)
     assert told == [("insertion and deletion", done, 20) for done in (8, 16, 20)]
 
 
@@ -86,7 +93,7 @@ def test_progress_is_reported():
 def test_the_network_and_the_random_state_are_left_alone():
     net, images, targets, maps = double_net(), double_pictures(2, (10, 10)), torch.tensor([1, 2]), untied(2, (10, 10))
     metric = InsertionDeletion(step=10)
-    expected = metric.measure(net, images, targets, maps)
+    expected = metric.per_image(net, images, targets, maps)
     net.train()
     net.norm.eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -96,7 +103,7 @@ def test_the_network_and_the_random_state_are_left_alone():
     given_images, given_maps = images.clone(), maps.clone()
     for context in (torch.enable_grad(), torch.no_grad(), torch.inference_mode()):
         with context:
-            assert torch.equal(metric.measure(net, images, targets, maps), expected)
+            assert torch.equal(metric.per_image(net, images, targets, maps), expected)
     assert torch.equal(torch.get_rng_state(), state)
     assert modes == [module.training for module in net.modules()] and any(modes)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -119,7 +126,7 @@ def test_multilabel_probabilities_are_sigmoids():
     metric = InsertionDeletion(step=100, curves=True)
     found = measured(metric, net, images, targets, maps, head="multilabel")
     clean, blurred = (
-        net(x).sigmoid()[torch.arange(2), targets].detach() for x in (images, substrate_of(images, "blur51"))
+        net(x).sigmoid()[torch.arange(2), targets].detach() for x in (images, baseline_images(images, "blur51"))
     )
     torch.testing.assert_close(found["deletion_at_00"], clean, atol=1e-12, rtol=0)
     torch.testing.assert_close(found["deletion_at_100"], blurred, atol=1e-12, rtol=0)
@@ -132,7 +139,7 @@ def test_multilabel_probabilities_are_sigmoids():
 def test_odd_sizes_and_single_precision(size):
     net, images, maps = build(StagedNet), pictures(2, size), untied(2, size)
     targets = torch.tensor([1, 2])
-    single = InsertionDeletion(step=2).measure(net, images, targets, maps)
+    single = InsertionDeletion(step=2).per_image(net, images, targets, maps)
     assert single.dtype == torch.float64 and single.isfinite().all()
-    double = InsertionDeletion(step=2).measure(net.double(), images.double(), targets, maps.double())
+    double = InsertionDeletion(step=2).per_image(net.double(), images.double(), targets, maps.double())
     torch.testing.assert_close(single, double, atol=1e-5, rtol=0)

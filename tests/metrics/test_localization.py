@@ -170,13 +170,13 @@ def test_energy_in_mask_tells_small_objects_apart():
     assert found["small_lift"] == pytest.approx(found["small"] / (3 / 32))
     assert found["n"] == 3
     # A quarter of the image is not below a quarter of it.
-    assert EnergyInMask(small=2 / 16).measure(maps, masks)[2].isnan().tolist() == [True, True, False]
+    assert EnergyInMask(small=2 / 16).per_image(maps, masks)[2].isnan().tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("metric", [LocalizationScore, Sharpness])
 def test_images_measured_few_at_a_time_have_the_values_they_have_together(metric, monkeypatch):
     given = [energies(7), masks(7)][: len(metric.inputs)]
-    whole = metric().measure(*given)
+    whole = metric().per_image(*given)
     monkeypatch.setattr(memory, "_KEPT_ON_CPU", 3 * 8 * 9 * 11)
     assert [len(part) for (part,) in memory.few_rows(given[0])] == [3, 3, 1]
-    torch.testing.assert_close(metric().measure(*given), whole, rtol=0, atol=0)
+    torch.testing.assert_close(metric().per_image(*given), whole, rtol=0, atol=0)

@@ -11,7 +11,7 @@ from test_adding_up import COUNT, METRICS, data, given
 def test_one_image_spoils_no_other(name, spoilt, value):
     metric = METRICS[name]()
     clean = data(metric)
-    expected = metric.measure(**given(metric, *clean))
+    expected = metric.per_image(**given(metric, *clean))
     maps, masks, reference, images, labels = (part.clone() for part in clean)
     if spoilt != "map":
         images[3, :, 2:4] = value
@@ -22,9 +22,9 @@ def test_one_image_spoils_no_other(name, spoilt, value):
     # Explains each image by itself, as every method does.
     others = torch.arange(COUNT) != 3
     torch.testing.assert_close(
-        metric.measure(**asked)[:, others], expected[:, others], atol=1e-12, rtol=1e-9, equal_nan=True
+        metric.per_image(**asked)[:, others], expected[:, others], atol=1e-12, rtol=1e-9, equal_nan=True
     )
     metric.update(**asked)
     result = metric.compute()
     assert result["n"] + result["undefined"] == COUNT
-    assert result[metric.parts[0]].isfinite()
+    assert result[metric.value_names[0]].isfinite()

@@ -44,20 +44,20 @@ def case(make, count=3, size=(32, 30)):
 
 @pytest.mark.parametrize("make", [GapNet, StagedNet])
 @pytest.mark.parametrize("steps", [10, 30])
-@pytest.mark.parametrize("substrate", ["zero_normalised", "blur51", "mean"])
-def test_torchcams_deletion_and_insertion(make, steps, substrate):
+@pytest.mark.parametrize("baseline", ["zero_normalized", "blur51", "mean"])
+def test_torchcams_deletion_and_insertion(make, steps, baseline):
     from torchcam.metrics import DeletionInsertionMetric
 
     # Their blur needs room for half a kernel of 51.
     net, images, targets, maps = case(make)
     baseline = {
-        "zero_normalised": None,
+        "zero_normalized": None,
         "blur51": lambda x: gaussian_blur(x, [51, 51], [50.0, 50.0]),
         "mean": lambda x: x.mean((2, 3), keepdim=True),
-    }[substrate]
+    }[baseline]
     theirs = DeletionInsertionMetric(Given(net, maps), SOFTMAX, steps=steps, baseline=baseline, batch_size=16)
     theirs.update(images, targets.tolist())
-    ours = InsertionDeletion(substrate, step=32 * 30 // steps)
+    ours = InsertionDeletion(baseline, step=32 * 30 // steps)
     ours.update(net, images, targets, maps)
     found, expected = ours.compute(), theirs.summary()
     # Their fractions are single precision; blurs differ by how kernels round.
@@ -75,7 +75,7 @@ def test_torchcams_order_of_ties_is_row_major():
     theirs.update(images, targets.tolist())
     found = {}
     for ties in ("row_major", "numpy"):
-        ours = InsertionDeletion("zero_normalised", step=32, ties=ties)
+        ours = InsertionDeletion("zero_normalized", step=32, ties=ties)
         ours.update(net, images, targets, maps)
         found[ties] = ours.compute()
     expected = theirs.summary()

@@ -9,7 +9,7 @@ import torch
 from livecam.metrics import EnergyInMask, localization_score
 from livecam.metrics.overlap import MaskOverlap, average_precision
 from livecam.metrics.pointing import PointingGame
-from livecam.metrics.randomization import Randomisation, average_ranks, spearman, ssim
+from livecam.metrics.randomization import Randomization, average_ranks, spearman, ssim
 
 pytestmark = pytest.mark.oracle
 
@@ -30,7 +30,7 @@ def quantus_scores(name, maps, masks):
     """Per-image scores of one of its metrics, on the maps as they are."""
     import quantus
 
-    metric = getattr(quantus, name)(abs=False, normalise=False, disable_warnings=True)
+    metric = getattr(quantus, name)(abs=False, normalize=False, disable_warnings=True)
     batch = {"x_batch": torch.zeros(len(maps), 3, *maps.shape[1:]), "a_batch": maps[:, None], "s_batch": masks[:, None]}
     scores = metric(
         model=None,
@@ -42,7 +42,7 @@ def quantus_scores(name, maps, masks):
 
 
 def pointing(maps, masks, **options):
-    return PointingGame(**options).measure(maps, masks, torch.zeros(len(maps), dtype=torch.long))[0]
+    return PointingGame(**options).per_image(maps, masks, torch.zeros(len(maps), dtype=torch.long))[0]
 
 
 def test_pointing_game_counts():
@@ -92,20 +92,20 @@ def test_ssim(size):
     torch.testing.assert_close(ssim(one, other), torch.tensor(theirs, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
-def test_the_parts_of_randomisation():
+def test_the_parts_of_randomization():
     from scipy.stats import spearmanr
     from skimage.metrics import structural_similarity
 
     generator = torch.Generator().manual_seed(4)
     before = torch.randn(3, 16, 20, generator=generator)
     after = before + torch.randn(3, 16, 20, generator=generator)
-    values = Randomisation().measure(torch.nn.Conv2d(3, 4, 3), lambda net: after, before)
-    found = dict(zip(Randomisation.parts, values))
+    values = Randomization().per_image(torch.nn.Conv2d(3, 4, 3), lambda net: after, before)
+    found = dict(zip(Randomization.value_names, values))
     for i, (a, b) in enumerate(zip(before.double().numpy(), after.double().numpy())):
         scaled = ((m - m.min()) / (m.max() - m.min()) for m in (a, b))
         similar = structural_similarity(*scaled, win_size=7, use_sample_covariance=False, data_range=1.0)
         assert found["ssim"][i].item() == pytest.approx(similar, abs=1e-6)
-        for part, rho in (("randomisation", spearmanr(a, b, None)), ("abs", spearmanr(abs(a), abs(b), None))):
+        for part, rho in (("randomization", spearmanr(a, b, None)), ("abs", spearmanr(abs(a), abs(b), None))):
             assert found[part][i].item() == pytest.approx(rho.statistic, abs=1e-6)
 
 
@@ -118,8 +118,8 @@ def test_average_precision(levels):
     theirs = [average_precision_score(t.flatten().numpy(), m.flatten().numpy()) for m, t in zip(maps, masks)]
     expected = torch.tensor(theirs, dtype=torch.float64)
     torch.testing.assert_close(average_precision(maps, masks), expected, atol=1e-12, rtol=0)
-    part = MaskOverlap.parts.index("average_precision")
-    torch.testing.assert_close(MaskOverlap().measure(maps, masks)[part], expected, atol=1e-12, rtol=0)
+    part = MaskOverlap.value_names.index("average_precision")
+    torch.testing.assert_close(MaskOverlap().per_image(maps, masks)[part], expected, atol=1e-12, rtol=0)
 
 
 def test_overlap():
@@ -127,7 +127,7 @@ def test_overlap():
 
     maps, masks = maps_and_masks(6)
     theirs = [jaccard_score(t.flatten().numpy(), (m >= 0.5).flatten().numpy()) for m, t in zip(maps, masks)]
-    found = MaskOverlap().measure(maps, masks)[0]
+    found = MaskOverlap().per_image(maps, masks)[0]
     torch.testing.assert_close(found, torch.tensor(theirs, dtype=torch.float64), atol=1e-12, rtol=0)
 
 

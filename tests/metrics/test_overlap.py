@@ -18,7 +18,7 @@ def random(seed, count=3, size=(6, 7), levels=None):
 
 
 def found(maps, masks):
-    return dict(zip(MaskOverlap.parts, MaskOverlap().measure(maps, masks)))
+    return dict(zip(MaskOverlap.value_names, MaskOverlap().per_image(maps, masks)))
 
 
 def test_by_hand():
@@ -103,16 +103,16 @@ def test_both_empty_is_not_a_number():
     assert iou(empty, empty).isnan().all() and iou(empty, ~empty).tolist() == [0]
 
 
-def test_neighbours_in_the_batch_do_not_matter():
+def test_neighbors_in_the_batch_do_not_matter():
     maps, masks = random(4)
-    alone = torch.cat([MaskOverlap().measure(maps[i : i + 1], masks[i : i + 1]) for i in range(3)], 1)
-    assert torch.equal(MaskOverlap().measure(maps, masks), alone)
+    alone = torch.cat([MaskOverlap().per_image(maps[i : i + 1], masks[i : i + 1]) for i in range(3)], 1)
+    assert torch.equal(MaskOverlap().per_image(maps, masks), alone)
 
 
 def test_contract():
-    assert (MaskOverlap.name, MaskOverlap.uses, MaskOverlap.parts[0]) == ("overlap", "map", "overlap")
+    assert (MaskOverlap.name, MaskOverlap.uses, MaskOverlap.value_names[0]) == ("overlap", "map", "overlap")
     assert MaskOverlap.inputs == set(["maps", "masks"]) and MaskOverlap.higher_is_better
     maps, masks = random(5)
-    assert torch.equal(MaskOverlap().measure(maps, masks.float()), MaskOverlap().measure(maps, masks))
+    assert torch.equal(MaskOverlap().per_image(maps, masks.float()), MaskOverlap().per_image(maps, masks))
     with pytest.raises(ValueError, match="differ in shape: resize the masks"):
-        MaskOverlap().measure(maps, masks[:, :-1])
+        MaskOverlap().per_image(maps, masks[:, :-1])

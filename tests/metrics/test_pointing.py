@@ -28,7 +28,7 @@ def random_masks(seed, count=3, size=(9, 12), share=0.1):
 
 
 def values(maps, masks, **options):
-    return PointingGame(**options).measure(maps, masks, torch.zeros(len(maps), dtype=torch.long)).tolist()
+    return PointingGame(**options).per_image(maps, masks, torch.zeros(len(maps), dtype=torch.long)).tolist()
 
 
 def test_two_categories_of_one_hit_in_one_and_none_in_three_give_one_half():
@@ -118,7 +118,7 @@ def test_chance_is_what_a_random_point_scores():
     assert sum(hits) / len(hits) == pytest.approx(values(at((0, 1), size=(9, 12)), mask, tolerance=2.5)[1][0])
 
 
-def test_neighbours_in_the_batch_do_not_matter():
+def test_neighbors_in_the_batch_do_not_matter():
     masks = random_masks(3)
     maps = torch.rand(3, 9, 12, generator=torch.Generator().manual_seed(4))
     together = torch.tensor(values(maps, masks, tolerance=3))
@@ -139,7 +139,7 @@ def test_bad_input():
 
 
 def test_contract():
-    assert (PointingGame.name, PointingGame.uses, PointingGame.parts[0]) == ("pointing", "map", "pointing")
+    assert (PointingGame.name, PointingGame.uses, PointingGame.value_names[0]) == ("pointing", "map", "pointing")
     assert PointingGame.inputs == set(["maps", "masks", "categories"])
     assert PointingGame.higher_is_better
     masks = random_masks(5)

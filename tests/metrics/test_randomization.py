@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from livecam.explain import GradCAM, GradualExtrapolation, Saliency, Uniform, explain
-from livecam.metrics.randomization import Randomisation, average_ranks, shifted_spearman, similarity, spearman, ssim
+from livecam.metrics.randomization import Randomization, average_ranks, shifted_spearman, similarity, spearman, ssim
 
 LAYERS = ["stem", "norm", "conv", "fc"]
 
@@ -17,7 +17,7 @@ def noise(seed, *shape):
 
 
 def smooth(seed, count=2, size=(24, 24)):
-    """Blurred noise: neighbours are alike, as in maps."""
+    """Blurred noise: neighbors are alike, as in maps."""
     return F.avg_pool2d(noise(seed, count, 1, size[0] + 8, size[1] + 8), 9, stride=1)[:, 0]
 
 
@@ -33,7 +33,7 @@ def explaining(explainer, images, targets=None, seen=None):
 
 
 def scores(net, run, seed=0):
-    return dict(zip(Randomisation.parts, Randomisation(seed).measure(net, run, run(net))))
+    return dict(zip(Randomization.value_names, Randomization(seed).per_image(net, run, run(net))))
 
 
 def changed(net, state):
@@ -110,7 +110,7 @@ def test_the_null_grows_with_smoothness_and_is_that_of_pixels_for_noise():
 def test_an_explanation_that_ignores_the_network_keeps_everything():
     maps = smooth(0)
     found = scores(build(GapNet), lambda net: maps)
-    assert found.keys() == set(Randomisation.parts)
+    assert found.keys() == set(Randomization.value_names)
     null = found.pop("null")
     assert all(value.tolist() == [1, 1] for value in found.values())
     assert ((null > 0) & (null < 1)).all()
@@ -120,17 +120,17 @@ def test_a_map_of_the_first_layer_falls_with_it_only():
     images = pictures(2)
     found = scores(trained(), lambda net: (net(images), net.stem(images).detach().mean(1))[1])
     assert all(found[part].tolist() == [1, 1] for part in ("top", "top_abs", "top_ssim", "at_25", "at_50", "at_75"))
-    assert all((found[part] < 0.9).all() for part in ("randomisation", "abs", "ssim"))
-    torch.testing.assert_close(found["independent"], (3 + found["randomisation"]) / 4)
+    assert all((found[part] < 0.9).all() for part in ("randomization", "abs", "ssim"))
+    torch.testing.assert_close(found["independent"], (3 + found["randomization"]) / 4)
     torch.testing.assert_close(found["independent_ssim"], (3 + found["ssim"]) / 4)
 
 
 def test_which_layers_are_random_and_what_of_them():
     net, seen = trained(), []
     run = explaining(GradCAM(), pictures(), 1, seen)
-    Randomisation().measure(net, run, run(net))
-    untouched, everything, *rest = seen
-    assert changed(net, untouched) == [] and changed(net, everything) == LAYERS
+    Randomization().per_image(net, run, run(net))
+    restore_module_state, everything, *rest = seen
+    assert changed(net, restore_module_state) == [] and changed(net, everything) == LAYERS
     cascade, alone = [["fc"], ["conv", "fc"], ["norm", "conv", "fc"]], [["conv"], ["norm"], ["stem"]]
     assert sorted(changed(net, state) for state in rest) == sorted(cascade + alone)
     for state in [everything, *rest]:
@@ -161,7 +161,7 @@ def test_the_top_is_found_by_execution_not_by_registration():
     net, images = trained(HeadFirst), pictures()
     seen = []
     run = explaining(GradCAM(), images, 1, seen)
-    Randomisation().measure(net, run, run(net))
+    Randomization().per_image(net, run, run(net))
     stages = [changed(net, state) for state in seen[2:]]
     assert ["fc"] in stages and ["stem"] in stages and ["conv", "fc"] in stages
     assert not torch.equal(seen[1]["unused.weight"], net.unused.weight)
@@ -171,7 +171,7 @@ def test_gradual_extrapolation_of_a_uniform_map_never_asks_the_head():
     net, images = trained(StagedNet), pictures(3)
     found = scores(net, explaining(GradualExtrapolation(Uniform()), images, 1))
     assert found["top"].tolist() == found["top_ssim"].tolist() == [1, 1, 1]
-    assert (found["randomisation"] < 0.95).all()
+    assert (found["randomization"] < 0.95).all()
     plain = scores(net, explaining(GradCAM(), images, 1))
     gradual = scores(net, explaining(GradualExtrapolation(GradCAM()), images, 1))
     assert (plain["top"] < 0.99).any() and gradual["top"].nanmean() > plain["top"].nanmean()
@@ -195,7 +195,7 @@ def test_the_model_and_the_random_state_stay_as_they_are(training):
     again = scores(net, explaining(Saliency(), images, 1))
     other = scores(net, explaining(Saliency(), images, 1), seed=1)
     assert all(torch.equal(first[part], again[part]) for part in first)
-    assert not torch.equal(first["randomisation"], other["randomisation"])
+    assert not torch.equal(first["randomization"], other["randomization"])
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -207,7 +207,7 @@ def test_where_validation_runs(mode):
     assert all(torch.equal(found[part], expected[part]) for part in expected)
 
 
-def test_images_do_not_matter_to_their_neighbours():
+def test_images_do_not_matter_to_their_neighbors():
     net, images = trained(), pictures(3)
     together = scores(net, explaining(Saliency(), images, 1))
     alone = scores(net, explaining(Saliency(), images[1:2], 1))
@@ -219,24 +219,24 @@ def test_maps_without_contrast_are_undefined_and_counted():
     maps = smooth(0, 4)
     blank = torch.stack([maps[0], torch.zeros(24, 24), maps[2], torch.full((24, 24), torch.nan)])
     maps[2] = 3
-    net, metric = build(GapNet), Randomisation()
+    net, metric = build(GapNet), Randomization()
     metric.update(net, lambda twin: blank, maps)
     found = metric.compute()
     assert [int(found[key]) for key in ("n", "undefined", "degenerate")] == [1, 3, 1]
-    assert float(found["randomisation"]) == 1 and next(iter(found)) == "randomisation"
+    assert float(found["randomization"]) == 1 and next(iter(found)) == "randomization"
 
 
 def test_signs_that_turn_are_no_change_of_the_absolute_values():
     maps = noise(0, 2, 8, 8)
-    found = dict(zip(Randomisation.parts, Randomisation().measure(build(GapNet), lambda net: -maps, maps)))
-    assert found["randomisation"].tolist() == [-1, -1] and found["abs"].tolist() == [1, 1]
+    found = dict(zip(Randomization.value_names, Randomization().per_image(build(GapNet), lambda net: -maps, maps)))
+    assert found["randomization"].tolist() == [-1, -1] and found["abs"].tolist() == [1, 1]
 
 
 def test_costs():
     # Four layers: all, three cascading (the top one is the upper quarter), three quarters alone.
     for net, expected in ((build(GapNet), 7), (nn.Conv2d(3, 4, 3), 1), (nn.Sequential(*[nn.Conv2d(3, 3, 3)] * 9), 1)):
         calls = []
-        Randomisation().measure(net, lambda twin, calls=calls: calls.append(twin) or smooth(1), smooth(0))
+        Randomization().per_image(net, lambda twin, calls=calls: calls.append(twin) or smooth(1), smooth(0))
         assert len(calls) == expected
 
 
@@ -249,7 +249,7 @@ def test_layers_that_share_weights_still_share_them():
         shared.append(twin[0].weight is twin[2].weight)
         return twin(images).detach().mean(1)
 
-    assert Randomisation().measure(net, run, run(net)).isfinite().all()
+    assert Randomization().per_image(net, run, run(net)).isfinite().all()
     assert len(shared) == 8 and all(shared)
 
 
@@ -278,12 +278,12 @@ def test_a_lightning_module_in_its_trainer():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="Sequential has no layer to randomise: none of its modules has parameters"):
-        Randomisation().measure(nn.Sequential(nn.ReLU()), lambda net: smooth(0), smooth(0))
+    with pytest.raises(ValueError, match="Sequential has no layer to randomize: none of its modules has parameters"):
+        Randomization().per_image(nn.Sequential(nn.ReLU()), lambda net: smooth(0), smooth(0))
     with pytest.raises(ValueError, match=r"explain gave maps \(3, 24, 24\) .* but maps are \(2, 24, 24\)"):
-        Randomisation().measure(build(GapNet), lambda net: smooth(0, 3), smooth(0))
+        Randomization().per_image(build(GapNet), lambda net: smooth(0, 3), smooth(0))
     with pytest.raises(ValueError, match="seed is a whole number from 0"):
-        Randomisation(seed=0.5)
+        Randomization(seed=0.5)
 
 
 def test_parameters_that_nothing_resets_are_named():
@@ -291,10 +291,14 @@ def test_parameters_that_nothing_resets_are_named():
     net.token, net.scale = nn.ParameterList([torch.ones(3)]), nn.PReLU()
     nn.utils.parametrizations.weight_norm(net.stem)
     with pytest.warns(UserWarning, match=r"Parameters of ParameterList, ParametrizationList stay as they are"):
-        Randomisation().measure(net, lambda twin: smooth(0), smooth(0))
+        Randomization().per_image(net, lambda twin: smooth(0), smooth(0))
 
 
 def test_contract():
-    assert (Randomisation.name, Randomisation.uses, Randomisation.parts[0]) == ("randomisation", "raw", "randomisation")
-    assert Randomisation.inputs == {"model", "explain", "maps"}
-    assert Randomisation.higher_is_better is False
+    assert (Randomization.name, Randomization.uses, Randomization.value_names[0]) == (
+        "randomization",
+        "raw",
+        "randomization",
+    )
+    assert Randomization.inputs == {"model", "explain", "maps"}
+    assert Randomization.higher_is_better is False

@@ -6,35 +6,35 @@ from helpers.toys import GapNet, Given, build, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.metrics.reclassification import Reclassification, masked_images, ranks, reclassification, top_classes
 
-SAME = Normalisation((0.0,) * 3, (1.0,) * 3)
+SAME = Normalization((0.0,) * 3, (1.0,) * 3)
 CLASSES = 4
-FILLS = ["black", "white", "mean", "blur", "zero_normalised", "image_min", "image_max", (0.2, 0.4, 0.9)]
+BASELINE_NAMES = ["black", "white", "mean", "blur", "zero_normalized", "image_min", "image_max", (0.2, 0.4, 0.9)]
 
 
 def random_maps(count=2, size=(24, 24), seed=2):
     return torch.rand(count, *size, generator=torch.Generator().manual_seed(seed))
 
 
-def colour_net(scale=1.0):
+def color_net(scale=1.0):
     """Logits are the mean red, green and blue, times ``scale``."""
     return Given(scale * torch.eye(3)).eval()
 
 
-def measured(net, images, targets, maps, normalisation=SAME, head="auto", **options):
+def measured(net, images, targets, maps, normalization=SAME, head="auto", **options):
     metric = Reclassification(**options)
-    values = metric.measure(net, images, targets, maps, head, normalisation)
-    assert values.dtype == torch.float64 and values.shape == (len(metric.parts), len(images))
-    return dict(zip(metric.parts, values))
+    values = metric.per_image(net, images, targets, maps, head, normalization)
+    assert values.dtype == torch.float64 and values.shape == (len(metric.value_names), len(images))
+    return dict(zip(metric.value_names, values))
 
 
 @pytest.mark.parametrize("mode", ["multiply", "threshold"])
-@pytest.mark.parametrize("fill", FILLS)
-def test_a_map_of_ones_leaves_every_image_as_it_is(mode, fill):
+@pytest.mark.parametrize("baseline", BASELINE_NAMES)
+def test_a_map_of_ones_leaves_every_image_as_it_is(mode, baseline):
     images = pictures()
-    assert torch.equal(masked_images(images, torch.ones(2, 24, 24), IMAGENET, mode, 1.0, fill), images)
+    assert torch.equal(masked_images(images, torch.ones(2, 24, 24), IMAGENET, mode, 1.0, baseline), images)
 
 
 def test_a_map_of_ones_gives_the_original_prediction():
@@ -49,19 +49,19 @@ def test_a_map_of_ones_gives_the_original_prediction():
 
 
 @pytest.mark.parametrize("mode", ["multiply", "threshold"])
-@pytest.mark.parametrize("fill", ["black", "white", "mean", "zero_normalised"])
-def test_a_map_of_zeros_gives_the_prediction_of_the_fill(mode, fill):
+@pytest.mark.parametrize("baseline", ["black", "white", "mean", "zero_normalized"])
+def test_a_map_of_zeros_gives_the_prediction_of_the_fill(mode, baseline):
     net, images, targets = build(GapNet, CLASSES), pictures(2), torch.tensor([2, 1])
     plain = {
         "black": IMAGENET.to_input(torch.zeros(2, 3, 24, 24)),
         "white": IMAGENET.to_input(torch.ones(2, 3, 24, 24)),
         "mean": images.mean((2, 3), keepdim=True).expand(2, 3, 24, 24),
-        "zero_normalised": torch.zeros(2, 3, 24, 24),
-    }[fill]
+        "zero_normalized": torch.zeros(2, 3, 24, 24),
+    }[baseline]
     with torch.no_grad():
         expected = net(plain).softmax(1)
-    metric = Reclassification(mode, 0.3, fill)
-    metric.update(net, images, targets, torch.zeros(2, 24, 24), normalisation=IMAGENET)
+    metric = Reclassification(mode, 0.3, baseline)
+    metric.update(net, images, targets, torch.zeros(2, 24, 24), normalization=IMAGENET)
     result = metric.compute()
     torch.testing.assert_close(result["reclassification"], expected[range(2), targets].double().mean())
     # Defined, and counted.
@@ -79,17 +79,17 @@ def test_the_papers_product_is_taken_in_pixels_and_black():
 @given(
     seed=st.integers(0, 10**6),
     mode=st.sampled_from(["multiply", "threshold"]),
-    colour=st.tuples(*[st.floats(0, 1)] * 3),
+    color=st.tuples(*[st.floats(0, 1)] * 3),
     std=st.tuples(*[st.floats(0.05, 2)] * 3),
 )
-def test_mixing_in_input_space_is_mixing_in_pixels(seed, mode, colour, std):
-    norm = Normalisation((0.1, 0.5, 0.8), std)
+def test_mixing_in_input_space_is_mixing_in_pixels(seed, mode, color, std):
+    norm = Normalization((0.1, 0.5, 0.8), std)
     pixels = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(seed)).double()
     maps = random_maps(2, (4, 5), seed).double()
     weight = (maps if mode == "multiply" else torch.where(maps >= 0.4, 1.0, 0.0))[:, None]
-    paint = torch.tensor(colour, dtype=torch.float64)[:, None, None]
+    paint = torch.tensor(color, dtype=torch.float64)[:, None, None]
     expected = norm.to_input(pixels * weight + paint * (1 - weight))
-    found = masked_images(norm.to_input(pixels), maps, norm, mode, 0.4, colour)
+    found = masked_images(norm.to_input(pixels), maps, norm, mode, 0.4, color)
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
 
 
@@ -106,7 +106,7 @@ def test_a_net_by_hand():
     images = torch.zeros(1, 3, 2, 4)
     images[:, 0, :, :2], images[:, 2, :, 2:] = 0.8, 1.0
     maps = torch.tensor([1.0, 1.0, 0.25, 0.25]).expand(1, 2, 4)
-    net = colour_net(10)
+    net = color_net(10)
 
     def softmax(*logits):
         return [math.exp(logit) / sum(map(math.exp, logits)) for logit in logits]
@@ -122,7 +122,7 @@ def test_a_net_by_hand():
     cut = measured(net, images, torch.tensor([2]), maps, mode="threshold", threshold=0.3)
     assert float(cut["reclassification"]) == pytest.approx(softmax(4, 0, 0)[2], rel=1e-5)
     # On white, what is missing is white: red loses to nothing, logits 10 (0.8 * 0.5 + 0.5 * 0.75), 10 * 0.375, ...
-    white = measured(net, images, torch.tensor([0]), maps, fill="white")
+    white = measured(net, images, torch.tensor([0]), maps, baseline="white")
     expected = softmax(10 * (0.4 + 0.375), 10 * 0.375, 10 * (0.125 + 0.375))
     assert float(white["reclassification"]) == pytest.approx(expected[0], rel=1e-5)
 
@@ -174,7 +174,7 @@ def test_a_network_of_one_logit():
 
 
 def test_a_network_of_many_labels():
-    net, images = colour_net(4), torch.tensor([0.5, 1.0, 0.25])[None, :, None, None].expand(1, 3, 2, 2)
+    net, images = color_net(4), torch.tensor([0.5, 1.0, 0.25])[None, :, None, None].expand(1, 3, 2, 2)
     found = measured(net, images, torch.tensor([0]), torch.full((1, 2, 2), 0.5), head="multilabel")
     assert float(found["reclassification"]) == pytest.approx(1 / (1 + math.exp(-1)))
     assert float(found["original"]) == pytest.approx(1 / (1 + math.exp(-2)))
@@ -193,13 +193,13 @@ def test_an_original_probability_of_zero_leaves_the_ratio_undefined_only():
     assert (int(result["n"]), int(result["undefined"])) == (2, 0)
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "threshold"}, {"fill": "blur"}, {"fill": "image_max"}])
+@pytest.mark.parametrize("options", [{}, {"mode": "threshold"}, {"baseline": "blur"}, {"baseline": "image_max"}])
 def test_a_batch_is_its_images_one_by_one(options):
     net, images, targets = build(GapNet, CLASSES), pictures(4), torch.tensor([0, 1, 2, 3])
     metric = Reclassification(**options)
-    whole = metric.measure(net, images, targets, random_maps(4), normalisation=IMAGENET)
+    whole = metric.per_image(net, images, targets, random_maps(4), normalization=IMAGENET)
     single = [
-        metric.measure(net, *(part[[i]] for part in (images, targets, random_maps(4))), normalisation=IMAGENET)
+        metric.per_image(net, *(part[[i]] for part in (images, targets, random_maps(4))), normalization=IMAGENET)
         for i in range(4)
     ]
     torch.testing.assert_close(whole, torch.cat(single, 1), atol=1e-6, rtol=1e-5)
@@ -220,7 +220,7 @@ def test_network_and_generator_are_left_as_they_were():
         ({"mode": "multply"}, "Did you mean multiply"),
         ({"threshold": 0.0}, r"in \(0, 1\], got 0.0"),
         ({"threshold": 1.2}, r"in \(0, 1\], got 1.2"),
-        ({"fill": "blak"}, "Did you mean black"),
+        ({"baseline": "blak"}, "Did you mean black"),
     ],
 )
 def test_options_that_there_are_not(options, sentence):
@@ -235,9 +235,9 @@ def test_what_does_not_fit():
         masked_images(pictures(), random_maps(2, (12, 12)), IMAGENET)
     with pytest.raises(ValueError, match="Maps leave"):
         masked_images(pictures(), 2 * random_maps(), IMAGENET)
-    with pytest.raises(ValueError, match="pass normalisation"):
+    with pytest.raises(ValueError, match="pass normalization"):
         masked_images(pictures(), random_maps())
-    assert masked_images(pictures(), random_maps(), fill="mean").shape == (2, 3, 24, 24)
+    assert masked_images(pictures(), random_maps(), baseline="mean").shape == (2, 3, 24, 24)
 
 
 def test_ways_are_told_apart_by_their_labels():

@@ -20,7 +20,7 @@ def test_a_single_pixel():
     assert found["sharpness"] == pytest.approx(1 - 1 / 40)
     assert found["hoyer"] == pytest.approx(1)
     assert found["area"] == pytest.approx(1 / 40)
-    # Two of 4 * 8 vertical and two of 5 * 7 horizontal neighbours differ, by the whole maximum.
+    # Two of 4 * 8 vertical and two of 5 * 7 horizontal neighbors differ, by the whole maximum.
     assert found["edges"] == pytest.approx((2 / 32 + 2 / 35) / 2)
 
 

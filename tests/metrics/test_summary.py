@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import livecam.metrics
 from livecam.core.normalization import IMAGENET
 from livecam.metrics import ImageMetric, LocalizationScore, PointingGame, ReferenceLocalizationScore, Sharpness
-from livecam.metrics.summary import Figure, ImageValues, differences, summarise
+from livecam.metrics.summary import Figure, ImageValues, differences, summarize
 
 METRICS = sorted(
     {
@@ -31,8 +31,8 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 class Plain:
     """One value per image, averaged; no metric of its own, which every list of all metrics would name."""
 
-    parts = ("plain",)
-    figures = ImageMetric.figures
+    value_names = ("plain",)
+    aggregate = ImageMetric.aggregate
 
 
 def plain(values) -> ImageValues:
@@ -55,7 +55,7 @@ def evidence(kind: type[ImageMetric], count: int) -> dict:
         "images": noise(count, 3, 9, 9, seed=3).float(),
         "model": net,
         "head": "softmax",
-        "normalisation": IMAGENET,
+        "normalization": IMAGENET,
         "explain": lambda model: maps + model.fc.weight.sum().detach() * noise(count, 9, 9, seed=4).float(),
     }
     return {name: offered[name] for name in kind.inputs if name in offered}
@@ -64,18 +64,18 @@ def evidence(kind: type[ImageMetric], count: int) -> dict:
 @pytest.mark.parametrize("kind", METRICS, ids=lambda kind: kind.__name__)
 def test_figures_are_what_the_metric_itself_computes(kind):
     given, whole = evidence(kind, 10), kind()
-    values = whole.measure(**given)
+    values = whole.per_image(**given)
     whole.update(**given)
     computed = whole.compute()
     found = ImageValues(kind(), values, given.get("categories"))
-    figures = found.figures()
+    figures = found.aggregate()
     assert set(computed) - set(figures) == {"n", "undefined", "degenerate"}
     for name, value in figures.items():
         assert value.shape == (1,)
         torch.testing.assert_close(value[0], computed[name].double(), equal_nan=True, atol=1e-12, rtol=1e-12)
     # A resample is the metric of the images as often as they were drawn.
     counts = torch.tensor([[2, 0, 1, 0, 3, 0, 0, 1, 2, 1], [0, 1, 0, 0, 0, 9, 0, 0, 0, 0]])
-    drawn = found.figures(counts)
+    drawn = found.aggregate(counts)
     for number, row in enumerate(counts):
         again, picked = kind(), torch.arange(10).repeat_interleave(row)
         again.add(
@@ -89,7 +89,7 @@ def test_figures_are_what_the_metric_itself_computes(kind):
             weights = torch.zeros(again.num_categories, dtype=torch.float64)
             for category in range(3):
                 weights[category] = row[given["categories"] == category].double().mean()
-        expected = again.figures(again.sums, again.defined, weights)
+        expected = again.aggregate(again.sums, again.defined, weights)
         for name, value in drawn.items():
             torch.testing.assert_close(value[number], expected[name].double(), equal_nan=True, atol=1e-12, rtol=1e-12)
 
@@ -98,8 +98,8 @@ def test_means_within_categories_come_first():
     """1 of 1 in one category and 0 of 3 in another are 50 %, of any categories, and in every resample."""
     values = torch.tensor([[1.0, 0, 0, 0], [0.2] * 4, [0.1] * 4], dtype=torch.float64)
     found = ImageValues(PointingGame(), values, torch.tensor([7, 900, 900, 900]))
-    assert found.figures()["pointing"].tolist() == [0.5]
-    drawn = found.figures(torch.tensor([[0, 1, 2, 1], [4, 0, 0, 0], [1, 0, 0, 3]]))
+    assert found.aggregate()["pointing"].tolist() == [0.5]
+    drawn = found.aggregate(torch.tensor([[0, 1, 2, 1], [4, 0, 0, 0], [1, 0, 0, 3]]))
     # A category that is not drawn is no failure.
     assert drawn["pointing"].tolist() == [0.0, 1.0, 0.5]
 
@@ -107,22 +107,22 @@ def test_means_within_categories_come_first():
 def test_undefined_images_count_for_nothing():
     nan = math.nan
     values = torch.tensor([[0.5, nan, 0.1], [0.2, 0.9, 0.4], [0.3, 0.9, nan]], dtype=torch.float64)
-    figures = ImageValues(LocalizationScore(), values).figures()
+    figures = ImageValues(LocalizationScore(), values).aggregate()
     by_hand = {"localization": 0.3, "chance": 0.3, "minmax": 0.3, "lift": 1.0, "minmax_lift": 1.0}
     assert {name: float(value) for name, value in figures.items()} == pytest.approx(by_hand)
-    alone = summarise(ImageValues(LocalizationScore(), values[:, 1:2]))
+    alone = summarize(ImageValues(LocalizationScore(), values[:, 1:2]))
     assert all(math.isnan(bound) for figure in alone.values() for bound in vars(figure).values())
 
 
 def test_an_empty_set_has_no_figures():
     nothing = plain([])
-    assert summarise(nothing) == {} and differences(nothing, nothing) == {}
+    assert summarize(nothing) == {} and differences(nothing, nothing) == {}
     empty = ImageValues(PointingGame(), torch.empty(3, 0, dtype=torch.float64), torch.empty(0, dtype=torch.long))
-    assert summarise(empty) == {}
+    assert summarize(empty) == {}
 
 
 def test_one_image_has_no_spread():
-    assert summarise(plain([0.25])) == {"plain": Figure(0.25, 0.25, 0.25)}
+    assert summarize(plain([0.25])) == {"plain": Figure(0.25, 0.25, 0.25)}
 
 
 def test_differences_need_the_same_images():
@@ -147,7 +147,7 @@ def test_a_difference_is_paired():
     reach = 1.96 * float(gain.std(correction=0)) / n**0.5
     assert figure.value == pytest.approx(float(gain.mean()))
     assert (figure.low, figure.high) == pytest.approx((figure.value - reach, figure.value + reach), abs=0.15 * reach)
-    alone = summarise(plain(common))["plain"]
+    alone = summarize(plain(common))["plain"]
     assert figure.high - figure.low < 0.1 * (alone.high - alone.low)
 
 
@@ -155,7 +155,7 @@ def test_every_figure_has_its_difference():
     one, other = (torch.cat([noise(12, 6, seed=seed)]) for seed in (1, 2))
     metric = ReferenceLocalizationScore()
     found = differences(ImageValues(metric, one), ImageValues(metric, other))
-    figures = [{k: float(v) for k, v in ImageValues(metric, values).figures().items()} for values in (one, other)]
+    figures = [{k: float(v) for k, v in ImageValues(metric, values).aggregate().items()} for values in (one, other)]
     assert {k: figure.value for k, figure in found.items()} == pytest.approx(
         {k: figures[0][k] - figures[1][k] for k in figures[0]}
     )
@@ -165,7 +165,7 @@ def test_intervals_of_means_cover_the_truth_about_95_times_of_100():
     n, sets, generator = 50, 150, torch.Generator().manual_seed(3)
     # Skewed, as shares of energy are; the mean of an exponential is 1.
     values = -torch.rand(n, sets, generator=generator, dtype=torch.float64).log()
-    figures = [summarise(plain(column))["plain"] for column in values.T]
+    figures = [summarize(plain(column))["plain"] for column in values.T]
     covered = sum(figure.low <= 1 <= figure.high for figure in figures) / sets
     assert 0.87 < covered < 0.98
     assert [figure.value for figure in figures] == pytest.approx(values.mean(0).tolist())
@@ -176,7 +176,7 @@ def test_a_figure_that_is_a_ratio_has_the_interval_of_the_ratio():
     n, generator = 400, torch.Generator().manual_seed(0)
     chance = 0.2 + 0.2 * torch.rand(n, generator=generator, dtype=torch.float64)
     score = chance * (1 + torch.rand(n, generator=generator, dtype=torch.float64))
-    figure = summarise(ImageValues(LocalizationScore(), torch.stack([score, chance, score])))["lift"]
+    figure = summarize(ImageValues(LocalizationScore(), torch.stack([score, chance, score])))["lift"]
     lift = float(score.mean() / chance.mean())
     reach = 1.96 * float((score - lift * chance).std()) / float(chance.mean()) / n**0.5
     assert figure.value == pytest.approx(lift)
@@ -198,7 +198,7 @@ def test_equal_seeds_draw_equal_resamples_and_leave_the_global_generator_alone()
 
 def test_values_may_come_in_any_order():
     values, order = noise(1, 30), torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    one, other = (ImageValues(Sharpness(), v.expand(4, -1)).figures() for v in (values, values[:, order]))
+    one, other = (ImageValues(Sharpness(), v.expand(4, -1)).aggregate() for v in (values, values[:, order]))
     assert all(float(one[name]) == pytest.approx(float(other[name])) for name in one)
 
 
@@ -209,20 +209,20 @@ def test_intervals_of_means_within_categories_cover_the_truth(each):
     categories = torch.arange(80) // each
     for _ in range(rounds):
         hits = (torch.rand(80, generator=generator) < 0.6).double()
-        found = summarise(ImageValues(PointingGame(), hits.expand(3, -1), categories))["pointing"]
+        found = summarize(ImageValues(PointingGame(), hits.expand(3, -1), categories))["pointing"]
         covered += found.low <= 0.6 <= found.high
     assert covered / rounds > 0.9
 
 
 def test_categories_of_one_image_are_drawn_together():
     values = noise(12, seed=3).double()
-    single = summarise(plain(values))["plain"]
+    single = summarize(plain(values))["plain"]
     # Three equal values of each image say no more than one.
     whole = plain(values.repeat_interleave(3))
     whole.images = (torch.arange(12) * 7).repeat_interleave(3)
-    found = summarise(whole)["plain"]
+    found = summarize(whole)["plain"]
     assert (found.low, found.high) == pytest.approx((single.low, single.high), abs=1e-12)
-    alone = summarise(plain(values.repeat_interleave(3)))["plain"]
+    alone = summarize(plain(values.repeat_interleave(3)))["plain"]
     assert alone.high - alone.low < 0.75 * (found.high - found.low)
 
 
@@ -230,4 +230,4 @@ def test_images_of_one_value_each_are_drawn_as_ever():
     values = noise(12, seed=3).double()
     named = plain(values)
     named.images = torch.arange(12) * 5
-    assert summarise(named) == summarise(plain(values))
+    assert summarize(named) == summarize(plain(values))

@@ -51,8 +51,8 @@ def test_every_map_stands_in_the_row_of_its_class_and_the_column_of_its_method()
 @pytest.mark.parametrize(("label", "frame"), [(None, None), ("wolves", GOOD), ("dogs", BAD)])
 def test_frame_tells_right_from_wrong(label, frame):
     picture = class_rows(samples(label))
-    for colour in (GOOD, BAD):
-        assert ((picture == colour).all(2).sum() > 1000) == (colour == frame)
+    for color in (GOOD, BAD):
+        assert ((picture == color).all(2).sum() > 1000) == (color == frame)
 
 
 def test_only_rows_with_remarks_leave_room_for_them():

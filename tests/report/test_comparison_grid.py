@@ -13,12 +13,12 @@ RED, GREEN, BLUE, CYAN = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 255, 255)
 YELLOW, BLANK = (255, 255, 0), (240, 240, 238)
 
 
-def plain(colour, size=32):
-    return (torch.tensor(colour) / 255)[:, None, None].expand(3, size, size)
+def plain(color, size=32):
+    return (torch.tensor(color) / 255)[:, None, None].expand(3, size, size)
 
 
-def sample(size=32, explained="cat", notes=None, **colours):
-    overlays = {row: plain(colour, size) for row, colour in colours.items()}
+def sample(size=32, explained="cat", notes=None, **colors):
+    overlays = {row: plain(color, size) for row, color in colors.items()}
     return Sample("photo.jpg", plain((9, 9, 9), size), "cat", explained, 0.75, overlays, notes or {})
 
 
@@ -26,9 +26,9 @@ def draw(columns, rows=("CAM", "GradCAM"), photo=(64, 48), **given):
     return side_by_side(Image.new("RGB", photo, YELLOW), columns, rows, **given)
 
 
-def box(picture, colour):
-    """Left, top, width and height of all pixels of a colour, which fill the box."""
-    ys, xs = np.nonzero((picture == colour).all(2))
+def box(picture, color):
+    """Left, top, width and height of all pixels of a color, which fill the box."""
+    ys, xs = np.nonzero((picture == color).all(2))
     found = (xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1)
     assert len(xs) == found[2] * found[3]
     return tuple(map(int, found))
@@ -40,7 +40,7 @@ def inked(picture, left, top, width, height):
 
 def test_networks_are_columns_and_methods_rows():
     picture = draw({"one": sample(CAM=RED, GradCAM=GREEN), "two": sample(CAM=BLUE, GradCAM=CYAN)})
-    red, green, blue, cyan, photo = (box(picture, colour) for colour in (RED, GREEN, BLUE, CYAN, YELLOW))
+    red, green, blue, cyan, photo = (box(picture, color) for color in (RED, GREEN, BLUE, CYAN, YELLOW))
     assert red[2:] == green[2:] == blue[2:] == cyan[2:] == (160, 160)
     assert red[0] == green[0] < blue[0] == cyan[0] and red[1] == blue[1] < green[1] == cyan[1]
     assert photo[0] < red[0] and photo[1] == red[1] and photo[2] / photo[3] == pytest.approx(64 / 48, rel=0.02)
@@ -50,7 +50,7 @@ def test_networks_are_columns_and_methods_rows():
     assert (picture[:, -8:] == 255).all() and (picture[-8:] == 255).all()
 
 
-def test_a_method_that_does_not_fit_leaves_a_labelled_cell():
+def test_a_method_that_does_not_fit_leaves_a_labeled_cell():
     picture = draw({"one": sample(CAM=RED, GradCAM=GREEN), "two": sample(CAM=BLUE)})
     (x, *_), (_, y, *_) = box(picture, BLUE), box(picture, GREEN)
     cell = picture[y : y + 160, x : x + 160]
@@ -61,7 +61,7 @@ def test_a_method_that_does_not_fit_leaves_a_labelled_cell():
 
 def test_maps_of_all_sizes_are_brought_to_one_height():
     picture = draw({"small": sample(8, CAM=RED), "odd": sample(90, CAM=BLUE), "large": sample(224, CAM=GREEN)}, ["CAM"])
-    assert [box(picture, colour)[1:] for colour in (RED, BLUE, GREEN)] == [(box(picture, RED)[1], 224, 224)] * 3
+    assert [box(picture, color)[1:] for color in (RED, BLUE, GREEN)] == [(box(picture, RED)[1], 224, 224)] * 3
     huge = draw({"one": sample(600, CAM=RED), "two": sample(32, CAM=BLUE)}, ["CAM"], most=300)
     assert box(huge, RED)[2:] == box(huge, BLUE)[2:] == (300, 300)
 
@@ -70,8 +70,8 @@ def test_pixels_of_small_networks_stay_square():
     one = sample(2, CAM=RED)
     one.overlays["CAM"] = torch.stack([torch.eye(2), torch.zeros(2, 2), 1 - torch.eye(2)])
     picture = draw({"one": one, "two": sample(2, CAM=GREEN)}, ["CAM"])
-    colours = {tuple(colour) for colour in picture.reshape(-1, 3) if colour.max() == 255 and colour.min() == 0}
-    assert colours == {RED, GREEN, BLUE, YELLOW}
+    colors = {tuple(color) for color in picture.reshape(-1, 3) if color.max() == 255 and color.min() == 0}
+    assert colors == {RED, GREEN, BLUE, YELLOW}
 
 
 @pytest.mark.parametrize("size", [(4000, 2), (2, 4000), (1, 1)])
@@ -117,7 +117,7 @@ class Found:
 
 class Method:
     signed = False
-    outliers = 0.0
+    clip_fraction = 0.0
 
     def __init__(self, name, label):
         self.name, self.label = name, label

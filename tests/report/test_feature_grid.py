@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from livecam.explain.feature_maps import LayerMaps
-from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.colormap import apply_colormap
 from livecam.report.drawing.feature_grid import feature_grid
 from livecam.report.drawing.strips import Sample
 
@@ -23,8 +23,8 @@ def layer(maps: torch.Tensor, name: str = "layer1", signed: bool = False) -> Lay
     return LayerMaps(name, (64, *maps.shape[1:]), channels, maps[None].float(), signed)
 
 
-def colour(share: float, signed: bool = False) -> np.ndarray:
-    return (colourise(torch.full((1, 1, 1), share), signed)[0, :, 0, 0] * 255).round().byte().numpy()
+def color(share: float, signed: bool = False) -> np.ndarray:
+    return (apply_colormap(torch.full((1, 1, 1), share), signed)[0, :, 0, 0] * 255).round().byte().numpy()
 
 
 def tile(picture: np.ndarray, column: int, height: int, width: int, line: int = 0) -> np.ndarray:
@@ -42,15 +42,15 @@ def test_small_maps_become_square_pixels_on_one_scale():
     first, second = tile(picture, 0, 128, 128), tile(picture, 1, 128, 128)
     for (row, column), value in np.ndenumerate(values[0].numpy()):
         block = first[row * 64 : row * 64 + 64, column * 64 : column * 64 + 64]
-        assert (block == colour(value / 4)).all()
-    # A channel that reaches half of the row's peak has half of its colours.
-    assert (second == colour(0.5)).all()
+        assert (block == color(value / 4)).all()
+    # A channel that reaches half of the row's peak has half of its colors.
+    assert (second == color(0.5)).all()
 
 
 def test_signed_layers_are_white_at_zero():
     values = torch.tensor([[0.0, -2.0, 1.0, 2.0]]).expand(1, 4, 4)
     shown = tile(feature_grid(sample(), [layer(values, signed=True)], 0), 0, 128, 128)
-    expected = [colour(share, signed=True) for share in (0.5, 0, 0.75, 1)]
+    expected = [color(share, signed=True) for share in (0.5, 0, 0.75, 1)]
     for column, wanted in enumerate(expected):
         assert (shown[:, column * 32 : column * 32 + 32] == wanted).all()
     assert tuple(expected[0]) == (247, 247, 247)
@@ -73,7 +73,7 @@ def test_dead_and_broken_channels_say_so():
     # The broken channel does not spoil the others' scale.
     brightest = values[0].flatten().argmax()
     y, x = divmod(int(brightest), 8)
-    assert (tile(picture, 0, 128, 128)[y * 16 + 3, x * 16 + 3] == colour(1)).all()
+    assert (tile(picture, 0, 128, 128)[y * 16 + 3, x * 16 + 3] == color(1)).all()
 
 
 @pytest.mark.parametrize("value", [0, torch.nan, -torch.inf])
@@ -86,7 +86,7 @@ def test_one_hot_pixel_does_not_darken_the_rest():
     values = torch.ones(1, 64, 64)
     values[0, 5, 5] = 1000
     shown = tile(feature_grid(sample(), [layer(values)], 0), 0, 128, 128)
-    assert (shown == colour(1)).all()
+    assert (shown == color(1)).all()
 
 
 def test_large_maps_are_reduced_smoothly():
@@ -94,13 +94,13 @@ def test_large_maps_are_reduced_smoothly():
     stripes = torch.tensor([1.0, 0, 0, 1]).repeat(128).expand(1, 512, 512)
     picture = feature_grid(sample(), [layer(stripes)], 0)
     inner = tile(picture, 0, 128, 128)[2:-2, 2:-2].astype(int)
-    assert np.abs(inner - colour(0.5)).max() <= 2
+    assert np.abs(inner - color(0.5)).max() <= 2
 
 
 @pytest.mark.parametrize(("size", "shown"), [((7, 7), (126, 126)), ((112, 112), (112, 112)), ((60, 30), (120, 60))])
 def test_whole_factors_keep_proportions(size, shown):
     picture = feature_grid(sample(), [layer(torch.full((1, *size), 3.0))], 0)
-    found = (picture[:, MARGIN + GUTTER :] == colour(1)).all(2)
+    found = (picture[:, MARGIN + GUTTER :] == color(1)).all(2)
     rows, columns = found.any(1).nonzero()[0], found.any(0).nonzero()[0]
     assert (len(rows), len(columns)) == shown and found.sum() == shown[0] * shown[1]
 
@@ -111,7 +111,7 @@ def test_many_channels_go_on_below():
     assert picture.shape[1] == 2 * MARGIN + GUTTER + 8 * STEP
     for number in range(20):
         shown = tile(picture, number % 8, 128, 128, number // 8)
-        assert (shown == colour((number + 1) / 20)).all()
+        assert (shown == color((number + 1) / 20)).all()
 
 
 def test_long_names_are_wrapped_and_whole():

@@ -5,8 +5,8 @@ from livecam.report.drawing.line_chart import history_chart
 BLUE, RED = (38, 110, 180), (200, 60, 50)
 
 
-def drawn(picture, colour):
-    return (np.abs(picture.astype(int) - colour).sum(2) < 12).any(0).nonzero()[0]
+def drawn(picture, color):
+    return (np.abs(picture.astype(int) - color).sum(2) < 12).any(0).nonzero()[0]
 
 
 def test_a_chart_for_each_quantity_that_is_there():

@@ -48,8 +48,8 @@ def on_device(tensor):
 
 
 class Method:
-    def __init__(self, name, signed=False, outliers=0.0):
-        self.name, self.label, self.signed, self.outliers = name, name.capitalize(), signed, outliers
+    def __init__(self, name, signed=False, clip_fraction=0.0):
+        self.name, self.label, self.signed, self.clip_fraction = name, name.capitalize(), signed, clip_fraction
 
 
 class Explained:
@@ -62,7 +62,7 @@ class Explained:
         self.details = {"note": [f"note {n}" for n in range(count)]}
 
 
-METHODS = [Method("plain"), Method("signed", True, 0.01), Method("with a long title", outliers=0.05)]
+METHODS = [Method("plain"), Method("signed", True, 0.01), Method("with a long title", clip_fraction=0.05)]
 
 
 def batch(count=4, methods=3, size=(24, 30), several=False, place=lambda tensor: tensor):

@@ -60,12 +60,12 @@ def test_wrong_input_is_refused_at_once(logger, held):
     assert not held.is_set()
 
 
-@pytest.mark.parametrize("kind", ["array", "grey", "tensor", "image"])
+@pytest.mark.parametrize("kind", ["array", "gray", "tensor", "image"])
 def test_a_picture_that_is_changed_afterwards_is_shown_as_it_was(logger, held, kind):
     array = picture(200)
     given = {
         "array": array,
-        "grey": array[:, :, 0],
+        "gray": array[:, :, 0],
         "tensor": torch.from_numpy(array),
         "image": Image.fromarray(array),
     }[kind]
@@ -116,7 +116,7 @@ def test_what_a_kill_takes_back_is_what_was_written_last(logger, held):
     logger.log_image("g", [picture()], 3)
     logger.log_image("g", [picture()], 9)
     threading.Timer(0.01, held.set).start()
-    logger.wind_back(5)
+    logger.discard_from(5)
     logger.flush()
     assert [entry["step"] for entry in read(logger)["galleries"][0]["entries"]] == [3]
 

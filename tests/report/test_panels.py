@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.colormap import apply_colormap
 from livecam.report.drawing.panels import Panel, outline, overlay, signed_display, strip, to_uint8, unsigned_display
 from livecam.report.drawing.strips import Sample, printed_names, samples_of
 from livecam.report.tables import score_rows
@@ -10,7 +10,7 @@ from livecam.report.tables import score_rows
 
 class Method:
     signed = False
-    outliers = 0.0
+    clip_fraction = 0.0
 
     def __init__(self, name, label):
         self.name, self.label = name, label
@@ -24,22 +24,22 @@ class Explained:
         self.degenerate = torch.tensor([False, True])
 
 
-def luminance(colours):
-    return colours @ np.array([0.2126, 0.7152, 0.0722])
+def luminance(colors):
+    return colors @ np.array([0.2126, 0.7152, 0.0722])
 
 
 def test_evidence_gets_lighter_steadily_and_never_near_white():
-    ramp = colourise(torch.linspace(0, 1, 101)[None, None])[0, :, 0].T.numpy()
+    ramp = apply_colormap(torch.linspace(0, 1, 101)[None, None])[0, :, 0].T.numpy()
     assert (np.diff(luminance(ramp)) > 0).all()
     assert ramp.min() >= 0 and ramp.max() <= 1 and ramp[-1].min() < 0.3
 
 
 def test_diverging_scale_is_neutral_at_zero_and_told_apart_at_both_ends():
-    low, middle, high = colourise(torch.tensor([[[0.0, 0.5, 1.0]]]), signed=True)[0, :, 0].T.numpy()
+    low, middle, high = apply_colormap(torch.tensor([[[0.0, 0.5, 1.0]]]), signed=True)[0, :, 0].T.numpy()
     assert np.ptp(middle) < 0.01 and low[2] > low[0] and high[0] > high[2]
 
 
-def test_overlay_is_grey_where_there_is_no_evidence():
+def test_overlay_is_gray_where_there_is_no_evidence():
     pixels = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     found = overlay(pixels, torch.zeros(1, 8, 8))[0]
     assert float((found.amax(0) - found.amin(0)).max()) < 0.01
@@ -73,8 +73,8 @@ def test_long_texts_are_cut_inside_the_strip():
 @pytest.mark.parametrize(("correct", "channel"), [(True, 1), (False, 0)])
 def test_frame_tells_right_from_wrong(correct, channel):
     picture = strip([Panel("input", torch.zeros(3, 20, 20))], correct=correct)
-    coloured = picture[(picture.max(2).astype(int) - picture.min(2)) > 60]
-    assert len(coloured) and (coloured.argmax(1) == channel).all()
+    colored = picture[(picture.max(2).astype(int) - picture.min(2)) > 60]
+    assert len(colored) and (colored.argmax(1) == channel).all()
 
 
 def test_samples_say_what_was_seen():

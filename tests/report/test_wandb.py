@@ -76,11 +76,11 @@ def test_one_row_per_validation_holds_galleries_and_scores(tmp_path):
 
 
 @pytest.mark.slow
-def test_pictures_are_there_when_the_call_returns_and_keep_their_colours(tmp_path):
+def test_pictures_are_there_when_the_call_returns_and_keep_their_colors(tmp_path):
     import wandb
 
     logger = RunFolderWandbLogger(str(tmp_path), "run")
-    # Edges between colours of equal lightness, as between a frame and a map.
+    # Edges between colors of equal lightness, as between a frame and a map.
     edges = np.zeros((64, 96, 3), np.uint8)
     edges[:, ::7], edges[:, 1::7] = (196, 56, 48), (40, 110, 120)
     given = [edges, edges[::-1, ::-1].copy()]

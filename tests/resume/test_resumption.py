@@ -50,7 +50,7 @@ class Rows(Logger):
     def log_hyperparams(self, *_):
         pass
 
-    def wind_back(self, step):
+    def discard_from(self, step):
         self.wound.append(step)
         self.steps = [at for at in self.steps if at < step]
 

@@ -7,7 +7,7 @@ import time
 import zlib
 from pathlib import Path
 
-from livecam.core.files import aside, write_atomically
+from livecam.core.files import temporary_sibling, write_atomically
 from livecam.evaluation.score_store import ScoreFolder
 from livecam.report.html.page_data import PageData
 
@@ -35,7 +35,7 @@ def checkpoint():
     first = int.from_bytes(place.read_bytes()[4:12], "big") + 1 if place.exists() else 0
     for step in itertools.count(first):
         blob = bytes([step % 256]) * 1_000_000
-        with aside(place, durable=True) as part, part.open("wb") as file:
+        with temporary_sibling(place, durable=True) as part, part.open("wb") as file:
             file.write(zlib.crc32(blob).to_bytes(4, "big") + step.to_bytes(8, "big"))
             file.write(blob)
         yield

@@ -54,12 +54,12 @@ def test_a_network_is_asked_once_for_a_size():
     net.register_forward_pre_hook(lambda module, args: runs.append(tuple(args[0].shape)))
     net.train()
     for images in (pictures(3), pictures(1), pictures(3, (12, 12)), pictures(2)):
-        memory.chunk_for(net, images)
+        memory.auto_batch_size(net, images)
     assert runs == [(1, 3, 24, 24), (1, 3, 12, 12)] and net.training
     assert not any(module._forward_hooks for module in net.modules())
     # The dry run that explanations need anyhow tells it too.
     structure_of(net, pictures(2, (16, 16)))
-    memory.chunk_for(net, pictures(2, (16, 16)))
+    memory.auto_batch_size(net, pictures(2, (16, 16)))
     assert len(runs) == 3
 
 
@@ -68,22 +68,22 @@ def test_half_of_what_is_free_is_taken(free):
     one = memory.need_of(net, images).of_pass(False) + 5 * 4 * 3 * 24 * 24
     for count, expected in ((0, 1), (one, 1), (2 * one, 1), (20 * one, 10), (20 * one - 1, 9), (10**12, 32)):
         free(count)
-        assert memory.chunk_for(net, images) == expected
+        assert memory.auto_batch_size(net, images) == expected
     free(20 * one)
-    assert memory.chunk_for(net, images, backward=True) < 10
+    assert memory.auto_batch_size(net, images, backward=True) < 10
 
 
 def test_tensors_of_a_cpu_stay_below_what_the_c_library_keeps(free):
     free(2**50)
     # 1024 x 24 x 24 single-precision numbers: fourteen such images in 32 MiB.
     wide = nn.Sequential(nn.Conv2d(3, 1024, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1024, 2))
-    assert memory.chunk_for(wide, pictures(1)) == 2**25 // (4 * 1024 * 24 * 24) == 14
-    assert memory.chunk_for(wide, pictures(1), precision="bf16") == 2**25 // (2 * 1024 * 24 * 24) == 28
-    assert memory.chunk_for(nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 2)), pictures(1)) == 32
+    assert memory.auto_batch_size(wide, pictures(1)) == 2**25 // (4 * 1024 * 24 * 24) == 14
+    assert memory.auto_batch_size(wide, pictures(1), precision="bf16") == 2**25 // (2 * 1024 * 24 * 24) == 28
+    assert memory.auto_batch_size(nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 2)), pictures(1)) == 32
 
 
 @pytest.mark.parametrize(
-    "make", [ScoreCAM, RISE, partial(Occlusion, 4, 1), partial(SmoothGradCAMPlusPlus, nsamples=40)]
+    "make", [ScoreCAM, RISE, partial(Occlusion, 4, 1), partial(SmoothGradCAMPlusPlus, num_samples=40)]
 )
 def test_halves_let_twice_as_many_images_through(make, monkeypatch):
     net, images, sizes = build(StagedNet), pictures(1), {}
@@ -99,19 +99,19 @@ def test_halves_let_twice_as_many_images_through(make, monkeypatch):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda **chunk: ScoreCAM(**chunk),
-        lambda **chunk: RISE(40, **chunk),
-        lambda **chunk: Occlusion(8, 4, **chunk),
-        lambda **chunk: SmoothGradCAMPlusPlus(nsamples=20, **chunk),
-        lambda **chunk: IntegratedGradients(20, **chunk),
-        lambda **chunk: EMP(2, size=6, **chunk),
+        lambda **internal_batch_size: ScoreCAM(**internal_batch_size),
+        lambda **internal_batch_size: RISE(40, **internal_batch_size),
+        lambda **internal_batch_size: Occlusion(8, 4, **internal_batch_size),
+        lambda **internal_batch_size: SmoothGradCAMPlusPlus(num_samples=20, **internal_batch_size),
+        lambda **internal_batch_size: IntegratedGradients(20, **internal_batch_size),
+        lambda **internal_batch_size: EMP(2, size=6, **internal_batch_size),
     ],
 )
 def test_methods_take_what_is_free_and_results_do_not_depend_on_it(make, free):
     net, images, sizes = build(StagedNet).double(), pictures(2).double(), []
     structure_of(net, images)
     net.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
-    given = explain(net, images, [make(chunk=4)], 1)
+    given = explain(net, images, [make(internal_batch_size=4)], 1)
     most = []
     for count in (0, 2**40):
         free(count)
@@ -130,7 +130,7 @@ def test_insertion_and_deletion_too(free):
     for count, expected in ((0, 1), (2**40, 32)):
         free(count)
         sizes.clear()
-        InsertionDeletion(step=10).measure(net, images, torch.tensor([1, 2]), maps)
+        InsertionDeletion(step=10).per_image(net, images, torch.tensor([1, 2]), maps)
         assert max(sizes) == expected
 
 

@@ -9,7 +9,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from livecam.explain import explain
-from livecam.runtime.fsdp import shard, whole
+from livecam.runtime.fsdp import shard, unsharded_parameters
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_passes_inside_are_in_the_type_that_fsdp_casts_to(mesh):
     net = build(Tokens)
     fully_shard(net, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.bfloat16, output_dtype=torch.float32))
     expected = net(pictures()).detach()
-    with whole(net):
+    with unsharded_parameters(net):
         inside = net(pictures())
         assert net.head.weight.dtype == torch.bfloat16 and inside.dtype == torch.float32
     assert torch.equal(inside, expected)
@@ -80,8 +80,8 @@ def test_passes_inside_are_in_the_type_that_fsdp_casts_to(mesh):
 def test_a_window_in_another_does_not_close_it(mesh):
     net = build(StagedNet)
     shard(net, mesh)
-    with whole(net):
-        with pytest.raises(ZeroDivisionError), whole(net):
+    with unsharded_parameters(net):
+        with pytest.raises(ZeroDivisionError), unsharded_parameters(net):
             1 / 0  # noqa: B018
         assert not any(isinstance(parameter, DTensor) for parameter in net.parameters())
     assert all(isinstance(parameter, DTensor) for parameter in net.parameters())

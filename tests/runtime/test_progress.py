@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from livecam.explain import ScoreCAM, SmoothGradCAMPlusPlus, explain
 from livecam.runtime import progress
-from livecam.runtime.progress import chunks, quietly, reporting_to
+from livecam.runtime.progress import chunks, no_progress, reporting_to
 
 
 @given(count=st.integers(0, 200), size=st.integers(1, 50))
@@ -24,7 +24,11 @@ def test_slices_cover_everything_once_in_order(count, size):
 def test_methods_of_many_passes_report():
     told = []
     with reporting_to(lambda *report: told.append(report)):
-        explain(build(StagedNet), pictures(2), [ScoreCAM(chunk=6), SmoothGradCAMPlusPlus(nsamples=3, chunk=4)])
+        explain(
+            build(StagedNet),
+            pictures(2),
+            [ScoreCAM(internal_batch_size=6), SmoothGradCAMPlusPlus(num_samples=3, internal_batch_size=4)],
+        )
     done = {"Score-CAM": [(6, 16), (12, 16), (16, 16)], "Smooth Grad-CAM++": [(4, 6), (6, 6)]}
     assert told == [(label, *numbers) for label, parts in done.items() for numbers in parts]
 
@@ -45,7 +49,7 @@ def test_a_bar_appears_for_long_work_only(monkeypatch):
     for _ in chunks("long", 100, 10):
         pass
     assert "long" in screen.getvalue()
-    with quietly():
+    with no_progress():
         before = screen.getvalue()
         list(chunks("silent", 100, 10))
     assert screen.getvalue() == before

@@ -222,7 +222,7 @@ def test_a_frozen_backbone_stays_in_eval_mode():
 
 
 def test_it_learns():
-    """Images told apart by their colour."""
+    """Images told apart by their color."""
     module, runner = classifier(lr=0.02), trainer(max_epochs=25)
     noise = torch.randn(24, 3, 16, 16, generator=torch.Generator().manual_seed(2))
     images = torch.eye(3).repeat(8, 1)[:, :, None, None] + 0.1 * noise

@@ -7,12 +7,13 @@ from typing import Any
 
 from livecam.commands.networks import SeveralNetworks, load_networks
 from livecam.commands.scored_pictures import pictures
+from livecam.core.errors import OptionError
 from livecam.core.files import write_atomically
 from livecam.evaluation.datasets import check_same_data
 from livecam.evaluation.scoring_module import ScoringTrainer
-from livecam.evaluation.study import Question, Scored, StudyOptions, question
+from livecam.evaluation.study import NetworkResult, ScoringConfig, StudyOptions, scoring_config
 from livecam.evaluation.tables import Study, difference_table, measured, over_runs, study_of
-from livecam.explain.methods.controls import BASELINES
+from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import ImageMetric
 from livecam.report.html.scores_page import write_scores_page
 from livecam.report.tables import Cell, Measured, ScoreTable, as_csv, print_tables
@@ -20,7 +21,7 @@ from livecam.report.tables import Cell, Measured, ScoreTable, as_csv, print_tabl
 
 @dataclass(kw_only=True)
 class Compare(StudyOptions, SeveralNetworks):
-    """Compare networks by scores of their explanations: does the ablated twin localise worse?
+    """Compare networks by scores of their explanations: does the ablated twin localize worse?
 
     Writes comparison.csv, summary.json, index.html, a picture of the same images under every network, and for each
     network a folder of per-image scores, which an interrupted run goes on with.
@@ -45,36 +46,36 @@ class Compare(StudyOptions, SeveralNetworks):
 
     def run(self) -> None:
         """Print the scores, and write them and the page to ``out``."""
-        asked = question(self)
+        config = scoring_config(self)
         networks = load_networks(self)
         if len(networks) < 2:
-            raise ValueError("There is one network: compare takes two or more, and score takes one.")
+            raise OptionError("There is one network: compare takes two or more, and score takes one.")
         if self.data is None:
             check_same_data(networks)
         runner = ScoringTrainer(**self.trainer).build()
-        answers = [asked.ask(network, Path(self.out) / network.slug, runner) for network in networks]
+        results = [config.score_network(network, Path(self.out) / network.slug, runner) for network in networks]
         if runner.is_global_zero:
-            _report(asked, answers, Path(self.out))
-        asked.check(answers)
+            _report(config, results, Path(self.out))
+        config.check(results)
 
 
-def _report(asked: Question, answers: list[Scored], folder: Path) -> None:
-    study = study_of(answers)
+def _report(config: ScoringConfig, results: list[NetworkResult], folder: Path) -> None:
+    study = study_of(results)
     tables = [
         table
-        for metric in asked.metrics
-        for table in _in_order(_side_by_side(asked, study, metric), difference_table(asked, study, metric))
+        for metric in config.metrics
+        for table in _in_order(_side_by_side(config, study, metric), difference_table(config, study, metric))
     ]
-    counts = {answer.scores.images for answer in answers}
-    facts = [answer.network.label for answer in answers]
-    facts += [f"{' or '.join(map(str, sorted(counts)))} images", asked.explained]
+    counts = {result.scores.images for result in results}
+    facts = [result.network.label for result in results]
+    facts += [f"{' or '.join(map(str, sorted(counts)))} images", config.explained]
     print_tables(tables)
     write_atomically(folder / "comparison.csv", as_csv(tables).encode())
-    summary = {"networks": {answer.network.label: _summary(asked, answer) for answer in answers}}
+    summary = {"networks": {result.network.label: _summary(config, result) for result in results}}
     summary["tables"] = {table.title: table.as_rows() for table in tables}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
-    title = f"Side by side: {' | '.join(dict.fromkeys(answer.network.kind for answer in answers))}"
-    write_scores_page(folder / "index.html", title, facts, tables, (), pictures(folder, asked, answers))
+    title = f"Side by side: {' | '.join(dict.fromkeys(result.network.kind for result in results))}"
+    write_scores_page(folder / "index.html", title, facts, tables, (), pictures(folder, config, results))
     print(f"{folder / 'comparison.csv'}, summary.json and {folder / 'index.html'}")
 
 
@@ -83,52 +84,59 @@ def _in_order(scores: list[ScoreTable], differing: list[ScoreTable]) -> list[Sco
     return [scores[0], *differing, *scores[1:]]
 
 
-def _summary(asked: Question, answer: Scored) -> dict[str, Any]:
-    scores = answer.scores
-    found = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in asked.metrics}
+def _summary(config: ScoringConfig, result: NetworkResult) -> dict[str, Any]:
+    scores = result.scores
+    found = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in config.metrics}
     return {"accuracy": vars(scores.accuracy) if scores.accuracy else None, "metrics": found}
 
 
-def _side_by_side(asked: Question, study: Study, metric: ImageMetric) -> list[ScoreTable]:
+def _side_by_side(config: ScoringConfig, study: Study, metric: ImageMetric) -> list[ScoreTable]:
     """Every method under every network; of runs their means first, and each of them in a table of its own."""
     groups = [(kind, members) for kind, members in study.kinds.items()]
-    alone = [(answer.network.label, [answer]) for members in study.kinds.values() for answer in members]
+    alone = [(result.network.label, [result]) for members in study.kinds.values() for result in members]
     words = metric.name.replace("_", " ")
     if not study.runs:
-        return [_table(words, asked, alone, metric)]
+        return [_table(words, config, alone, metric)]
     runs = len(groups[0][1])
-    means = _table(f"{words}: means of {runs} runs", asked, groups, metric)
+    means = _table(f"{words}: means of {runs} runs", config, groups, metric)
     means.notes.append("Intervals of means are over runs (Student's t).")
-    return [means, _table(f"{words}: each run", asked, alone, metric)]
+    return [means, _table(f"{words}: each run", config, alone, metric)]
 
 
-def _table(title: str, asked: Question, groups: list[tuple[str, list[Scored]]], metric: ImageMetric) -> ScoreTable:
+def _table(
+    title: str, config: ScoringConfig, groups: list[tuple[str, list[NetworkResult]]], metric: ImageMetric
+) -> ScoreTable:
     words = metric.name.replace("_", " ")
-    everyone = [answer for _, members in groups for answer in members]
-    known = {name for answer in everyone for line in answer.scores.ranked(metric) for name in line.figures}
-    figures = [name for name in metric.shown if name in known]
+    everyone = [result for _, members in groups for result in members]
+    known = {name for result in everyone for line in result.scores.ranked(metric) for name in line.figures}
+    figures = [name for name in metric.table_columns if name in known]
     columns = ["method", "network", f"{words} [95 %]", *(name.replace("_", " ") for name in figures), "accuracy", "n"]
     rows: list[list[Cell]] = []
     marks: list[float | None] = []
     faint = set()
-    for explainer in asked.explainers:
-        baseline = isinstance(explainer, BASELINES)
-        lines = [[answer.scores.line(metric, explainer.name) for answer in members] for _, members in groups]
+    for explainer in config.explainers:
+        control = isinstance(explainer, CONTROLS)
+        lines = [[result.scores.line(metric, explainer.name) for result in members] for _, members in groups]
         # What knows nothing of the network is the same under each, as long as they see the same images.
-        same = baseline and len({line.figures[metric.parts[0]].value for each in lines for line in each if line.n}) == 1
+        same = (
+            control
+            and len({line.figures[metric.value_names[0]].value for each in lines for line in each if line.n}) == 1
+        )
         for (kind, members), each in list(zip(groups, lines))[: 1 if same else None]:
             if not all(line.figures for line in each):
                 continue
             each = each[:1] if same else each
-            found = {name: over_runs([line.figures[name] for line in each]) for name in (metric.parts[0], *figures)}
-            shares = [share for answer in members if (share := answer.scores.accuracy)]
+            found = {
+                name: over_runs([line.figures[name] for line in each]) for name in (metric.value_names[0], *figures)
+            }
+            shares = [share for result in members if (share := result.scores.accuracy)]
             accuracy = Measured(over_runs(shares).value) if shares and not same else "-"
-            cells = [measured(figure, name, name == metric.parts[0]) for name, figure in found.items()]
+            cells = [measured(figure, name, name == metric.value_names[0]) for name, figure in found.items()]
             n = f"{sum(line.n for line in each) / len(each):.1f}".removesuffix(".0")
-            if baseline:
+            if control:
                 faint.add(len(rows))
             marks.append(found["chance"].value if "chance" in found else None)
-            rows.append([asked.printed[explainer.name], "any" if same else kind, *cells, accuracy, n])
+            rows.append([config.printed[explainer.name], "any" if same else kind, *cells, accuracy, n])
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not rows else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from livecam.commands.photos import Photo, inputs_of
+from livecam.core.errors import OptionError
 from livecam.core.maps import is_finite
-from livecam.evaluation.fault_tolerance import Explaining, without_map
+from livecam.evaluation.fault_tolerance import FaultTolerantExplainer, without_map
 from livecam.evaluation.loaded_network import Network
 from livecam.explain import Explainer, Explanation
 from livecam.report.drawing.strips import Sample, printed_names, samples_of
-from livecam.runtime.failures import Failures
+from livecam.runtime.failures import FailurePolicy
 
 EACH = "each"
 """Target that asks for every class."""
@@ -23,7 +24,7 @@ _MOST_CLASSES = 10
 
 
 @dataclass
-class View:
+class NetworkView:
     """How one network sees a batch of N photos, for one class each.
 
     Args:
@@ -39,7 +40,7 @@ class View:
     samples: list[Sample]
 
 
-class Viewers:
+class PhotoExplainer:
     """Networks that are asked for the same methods and the same class, batch after batch.
 
     Args:
@@ -50,7 +51,7 @@ class Viewers:
         truth: True class of photos, by path, where it is known.
 
     Raises:
-        ValueError: When a network has no such class, or too many for ``each``.
+        OptionError: When a network has no such class, or too many for ``each``.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Viewers:
             self._asked = [(number, network.class_index(target)) for number, network in enumerate(networks)]
         self._explainers = [NetworkExplainer(network, explainers) for network in networks]
 
-    def look(self, photos: Sequence[Photo]) -> list[View]:
+    def explain(self, photos: Sequence[Photo]) -> list[NetworkView]:
         """Show photos to every network, which costs each one recorded pass and what its methods ask for beyond it.
 
         With ``each`` that is so for every class, and there is a view for every class in the order of their indices.
@@ -82,7 +83,7 @@ class Viewers:
             photos: At least one, read for these networks.
 
         Raises:
-            ValueError: When no method fits any of the networks.
+            OptionError: When no method fits any of the networks.
         """
         views = [self._view(number, target, photos) for number, target in self._asked]
         check_fitting(self._explainers)
@@ -92,17 +93,17 @@ class Viewers:
         """Say so where all that was drawn has failed; see :func:`check_maps`."""
         check_maps(self._explainers)
 
-    def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> View:
+    def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> NetworkView:
         network = self.networks[number]
         images = inputs_of(photos, network, number)
         answer, found = self._explainers[number].explain(images, target)
-        pixels = network.normalisation.to_pixels(images).clamp(0, 1)
+        pixels = network.normalization.to_pixels(images).clamp(0, 1)
         words = {"class_names": network.class_names, "printed": self.printed}
         names = [photo.path.name for photo in photos]
         samples = samples_of(pixels, found, self.explainers, names, answer=answer, **words)
         for photo, sample in zip(photos, samples):
             sample.label = self._truth.get(photo.path)
-        return View(network, answer, found, samples)
+        return NetworkView(network, answer, found, samples)
 
 
 class NetworkExplainer:
@@ -121,8 +122,8 @@ class NetworkExplainer:
         self.maps = self.failed = 0
         """How many maps there are, and how many of them are NaN or infinite."""
         self._settled = False
-        self.failures = Failures(strict=False)
-        self._explaining = Explaining(self.failures)
+        self.failures = FailurePolicy(strict=False)
+        self._explaining = FaultTolerantExplainer(self.failures)
 
     def explain(self, images: Tensor, target: int | None) -> tuple[Explanation, dict[str, Explanation]]:
         """Explain images ``(N, 3, S, S)`` for one class, or for the predicted one of each.
@@ -130,7 +131,7 @@ class NetworkExplainer:
         Returns:
             What the network answers, whose maps mean nothing; explanations by method.
         """
-        model, settings = self.network.model, {"head": self.network.head, "normalisation": self.network.normalisation}
+        model, settings = self.network.model, {"head": self.network.head, "normalization": self.network.normalization}
         targets = None if target is None else torch.full((len(images),), target, device=images.device)
         found = self._explaining(model, images, targets, self.fitting, **settings)
         answer = next(iter(found.values()), None) or without_map(model, images, targets, **settings)
@@ -147,29 +148,29 @@ def check_fitting(explainers: Sequence[NetworkExplainer]) -> None:
     """Refuse to go on where no method fits any network.
 
     Raises:
-        ValueError: With the networks.
+        OptionError: With the networks.
     """
     if not any(one.fitting for one in explainers):
         labels = ", ".join(one.network.label for one in explainers)
-        raise ValueError(f"No method fits {labels}: {explainers[-1].failures.latest}")
+        raise OptionError(f"No method fits {labels}: {explainers[-1].failures.latest}")
 
 
 def check_maps(explainers: Sequence[NetworkExplainer]) -> None:
     """Say so where every map failed: whoever runs the command would take empty maps for maps.
 
     Raises:
-        ValueError: Names where to look.
+        OptionError: Names where to look.
     """
     if all(one.maps == one.failed for one in explainers):
-        raise ValueError("Every map failed: the log says why.")
+        raise OptionError("Every map failed: the log says why.")
 
 
 def _check_each(networks: Sequence[Network]) -> None:
     if len(networks) > 1:
-        raise ValueError("Target each draws the classes of one network: give a single network, or name one class.")
+        raise OptionError("Target each draws the classes of one network: give a single network, or name one class.")
     count = networks[0].num_classes
     if count > _MOST_CLASSES:
-        raise ValueError(
+        raise OptionError(
             f"Target each draws a row for every class, at most {_MOST_CLASSES}, and {networks[0].label} has {count}: "
             "name one class instead."
         )

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from livecam.commands.photos import Photo, PhotoOptions, find_photos, inputs_of, photo_batches
+from livecam.core.errors import OptionError
 from livecam.core.files import ArrayFile
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network, NetworkOptions, load_network
@@ -67,7 +68,7 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(number) for number in listed(text)]
     except ValueError as error:
-        raise ValueError(
+        raise OptionError(
             f"--channels takes channel numbers separated by commas, such as 0,5,17, got {text!r}."
         ) from error
 
@@ -84,7 +85,7 @@ def _append_arrays(arrays: ArrayFile, photos: Sequence[Photo], found: Found) -> 
 
 def _write_pictures(folder: Path, network: Network, photos: Sequence[Photo], found: Found) -> list[Entry]:
     names = [photo.path.name for photo in photos]
-    pixels = network.normalisation.to_pixels(torch.stack([photo.inputs[0] for photo in photos])).clamp(0, 1)
+    pixels = network.normalization.to_pixels(torch.stack([photo.inputs[0] for photo in photos])).clamp(0, 1)
     entries = []
     for number, sample in enumerate(samples_of(pixels, {}, [], names, network.class_names, answer=found)):
         grid, photo = feature_grid(sample, found.layers, number), photos[number]

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from livecam.commands.explained_photos import Viewers
+from livecam.commands.explained_photos import PhotoExplainer
 from livecam.commands.networks import SeveralNetworks, load_networks
 from livecam.commands.outputs import Histories, append_arrays, write_pictures
 from livecam.commands.photo_selection import photos_of, true_classes
 from livecam.commands.photo_selection import pick as pick_photos
 from livecam.commands.photos import PhotoOptions, find_photos, photo_batches
+from livecam.core.errors import OptionError
 from livecam.core.files import ArrayFile
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import Network
@@ -31,7 +32,7 @@ class Maps(PhotoOptions, SeveralNetworks):
     that does not fit one of the networks is missing there. With ``--target each`` ``<photo>.png`` has a row per class
     and a column per method, overlays are ``<photo>_<class>_<method>.png``, methods, ``target`` and ``probability`` have
     an axis of classes behind that of photos, ``(N, K, H, W)`` and ``(N, K)``, and ``predicted`` ``(N,)`` joins them.
-    Of optimised masks (igos, emp, sigcam) ``histories.csv`` has objective, score, L1, TV and step of every iteration,
+    Of optimized masks (igos, emp, sigcam) ``histories.csv`` has objective, score, L1, TV and step of every iteration,
     and ``histories/<photo>_<method>.png`` draws them.
 
     Args:
@@ -42,8 +43,8 @@ class Maps(PhotoOptions, SeveralNetworks):
             lies in, where that is a class. Right answers are framed green, wrong ones red.
         pick: Explain only so many photos answered right and so many answered wrong of each true class, chosen among all
             photos the same way every time; takes labels from folders. Photos that the network was trained on are
-            among them unless --part val leaves them out.
-        part: Take only those photos that training kept in this part of its data, as val for validation; the division
+            among them unless --split val leaves them out.
+        split: Take only those photos that training kept in this split of its data, as val for validation; the division
             is read from the run folder of the checkpoint.
     """
 
@@ -51,14 +52,14 @@ class Maps(PhotoOptions, SeveralNetworks):
     target: str | None = None
     labels: Literal["folder"] | None = None
     pick: int | None = None
-    part: Literal["train", "val", "test"] | None = None
+    split: Literal["train", "val", "test"] | None = None
     out: str = "explanations"
 
     def run(self) -> None:
         """Write pictures, arrays and page to ``out``."""
         explainers = by_names(listed(self.methods))
         if not explainers:
-            raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
+            raise OptionError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
         check_names(explainers)
         check_count("batch_size", self.batch_size)
         if self.pick is not None:
@@ -67,16 +68,16 @@ class Maps(PhotoOptions, SeveralNetworks):
         networks = load_networks(self)
         told: list[str] = []
         truth: dict[Path, str] = {}
-        if self.part or self.labels or self.pick:
-            _check_one(networks, {"part": self.part, "labels": self.labels, "pick": self.pick})
-        if self.part:
+        if self.split or self.labels or self.pick:
+            _check_one(networks, {"split": self.split, "labels": self.labels, "pick": self.pick})
+        if self.split:
             if not self.checkpoint:
-                raise ValueError("Part is what a training kept of its data: it takes a --checkpoint, not a --model.")
-            photos, line = photos_of(self.part, photos, self.checkpoint[0])
+                raise OptionError("Split is what a training kept of its data: it takes a --checkpoint, not a --model.")
+            photos, line = photos_of(self.split, photos, self.checkpoint[0])
             told.append(line)
         if self.labels or self.pick:
             truth = true_classes(photos, networks[0])
-        viewers = Viewers(networks, explainers, self.target, truth)
+        viewers = PhotoExplainer(networks, explainers, self.target, truth)
         for network in networks:
             to_device(network.model, self.device)
         if self.pick:
@@ -91,7 +92,7 @@ class Maps(PhotoOptions, SeveralNetworks):
         histories = Histories(folder)
         with ArrayFile(folder / "maps.npz") as arrays:
             for read in photo_batches("explaining", photos, networks, self.batch_size):
-                views = viewers.look(read)
+                views = viewers.explain(read)
                 append_arrays(arrays, read, views, viewers.each)
                 entries += write_pictures(folder, read, views, rows, viewers.each, histories)
         count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
@@ -107,7 +108,7 @@ class Maps(PhotoOptions, SeveralNetworks):
 def _check_one(networks: Sequence[Network], options: dict[str, object]) -> None:
     if len(networks) > 1:
         given = next(name for name, value in options.items() if value is not None)
-        raise ValueError(f"--{given} is about the answers and the training of one network: give a single network.")
+        raise OptionError(f"--{given} is about the answers and the training of one network: give a single network.")
 
 
 def _title(networks: Sequence[Network]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from livecam.core.errors import OptionError
 from livecam.data.image_io import has_image_suffix
 from livecam.evaluation.loaded_network import Network, NetworkOptions, load_network
 
@@ -28,15 +29,15 @@ def load_networks(options: SeveralNetworks) -> list[Network]:
     """Load networks to be seen side by side, under labels (and slugs) that tell them apart.
 
     Raises:
-        ValueError: When there is none, one is there twice, or weights and models do not pair up.
+        OptionError: When there is none, one is there twice, or weights and models do not pair up.
     """
     checkpoints, models, weights = options.checkpoint or [], options.model or [], options.weights or []
     for option, values in (("checkpoint", checkpoints), ("model", models), ("weights", weights)):
         _refuse_photos(option, values)
     if weights and not models:
-        raise ValueError("--weights are those of --model; a checkpoint brings its own.")
+        raise OptionError("--weights are those of --model; a checkpoint brings its own.")
     if len(weights) > 1 and len(weights) != len(models):
-        raise ValueError(
+        raise OptionError(
             f"--model names {len(models)} networks and --weights {len(weights)}: give one for each model, in the same "
             "order, or one (such as pretrained) for all."
         )
@@ -44,7 +45,7 @@ def load_networks(options: SeveralNetworks) -> list[Network]:
     wanted = [(checkpoint, None, None) for checkpoint in checkpoints] + [(None, *pair) for pair in pairs]
     for one in wanted:
         if wanted.count(one) > 1:
-            raise ValueError(f"{one[0] or one[1]} is given twice: each network makes a column of its own.")
+            raise OptionError(f"{one[0] or one[1]} is given twice: each network makes a column of its own.")
     settings = {"num_classes": options.num_classes, "image_size": options.image_size, "resize": options.resize}
     networks = [
         load_network(NetworkOptions(checkpoint=checkpoint, model=model, weights=own, **settings))
@@ -59,7 +60,7 @@ def _refuse_photos(option: str, values: Sequence[str]) -> None:
     for value in values if len(values) > 1 else ():
         picture = has_image_suffix(value)
         if picture or (option != "model" and Path(value).is_dir()):
-            raise ValueError(
+            raise OptionError(
                 f"{value} is a {'picture' if picture else 'folder'}, but --{option} takes all that follows it: put the "
                 f"photos first, as in maps photo.jpg folder/ --{option} ..."
             )

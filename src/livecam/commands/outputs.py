@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from livecam.commands.explained_photos import View
+from livecam.commands.explained_photos import NetworkView
 from livecam.commands.photos import Photo
 from livecam.core.files import ArrayFile, write_png
 from livecam.evaluation.loaded_network import as_slug
@@ -20,7 +20,7 @@ COLUMNS = ("file", "network", "class", "method", "iteration", "objective", "scor
 
 
 class Histories:
-    """Writes ``histories.csv`` and ``histories/<photo>_<method>.png``; nothing where no method optimises.
+    """Writes ``histories.csv`` and ``histories/<photo>_<method>.png``; nothing where no method optimizes.
 
     Args:
         folder: Where to write.
@@ -33,7 +33,9 @@ class Histories:
         for file in [self._path, *(folder / "histories").glob("*.png")]:
             file.unlink(missing_ok=True)
 
-    def write(self, photo: Photo, views: Sequence[View], slugs: Sequence[Sequence[str]], number: int) -> list[Picture]:
+    def write(
+        self, photo: Photo, views: Sequence[NetworkView], slugs: Sequence[Sequence[str]], number: int
+    ) -> list[Picture]:
         """Write those of one photo.
 
         Args:
@@ -83,7 +85,7 @@ def _history_rows(history: dict[str, list[float]]) -> Iterator[list[object]]:
 def write_pictures(
     folder: Path,
     photos: Sequence[Photo],
-    views: Sequence[View],
+    views: Sequence[NetworkView],
     rows: Sequence[str],
     each: bool,
     histories: Histories,
@@ -99,7 +101,7 @@ def write_pictures(
         views: What each network made of that batch.
         rows: Printed names of all methods.
         each: Whether views are those of each class of one network.
-        histories: Takes the courses of optimised masks.
+        histories: Takes the courses of optimized masks.
 
     Returns:
         What the page shows of each photo.
@@ -116,7 +118,7 @@ def write_pictures(
 def _write(
     folder: Path,
     photo: Photo,
-    views: Sequence[View],
+    views: Sequence[NetworkView],
     samples: Sequence[Sample],
     slugs: Sequence[Sequence[str]],
     rows: Sequence[str],
@@ -134,7 +136,7 @@ def _write(
     return Entry(Picture.write(folder, f"{photo.stem}.png", picture, caption), str(photo.path))
 
 
-def _slugs(views: Sequence[View], samples: Sequence[Sample], each: bool) -> list[list[str]]:
+def _slugs(views: Sequence[NetworkView], samples: Sequence[Sample], each: bool) -> list[list[str]]:
     """What tells the overlays of views apart, as part of their names."""
     if each:
         names = [as_slug(sample.explained) for sample in samples]
@@ -144,7 +146,7 @@ def _slugs(views: Sequence[View], samples: Sequence[Sample], each: bool) -> list
     return [[view.network.slug] for view in views] if len(views) > 1 else [[]]
 
 
-def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[View], each: bool = False) -> None:
+def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[NetworkView], each: bool = False) -> None:
     """Add a batch of photos to ``files``, ``target``, ``probability`` and one array per method.
 
     With several networks all but ``files`` are there for each, as ``<network>.target`` and so on. With ``each`` class
@@ -164,7 +166,7 @@ def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[Vi
             arrays.append(f"{start}{name}", values)
 
 
-def _rows(view: View) -> dict[str, np.ndarray]:
+def _rows(view: NetworkView) -> dict[str, np.ndarray]:
     facts = {"target": view.answer.target, "probability": view.answer.probability}
     found = facts | {name: explanation.map for name, explanation in view.explanations.items()}
     return {name: values.cpu().numpy() for name, values in found.items()}

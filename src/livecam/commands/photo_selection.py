@@ -7,10 +7,11 @@ from itertools import zip_longest
 from pathlib import Path
 
 from livecam.commands.photos import find_photos, inputs_of, photo_batches
+from livecam.core.errors import OptionError
 from livecam.data.photo_datamodule import PhotoData
 from livecam.evaluation.datasets import build_data, trained_on
 from livecam.evaluation.loaded_network import Network
-from livecam.runtime.inference import probabilities
+from livecam.runtime.inference import predict_proba
 from livecam.runtime.progress import listed
 
 
@@ -34,7 +35,7 @@ def pick(
         photos were asked, the accuracy, and how many of each kind there were.
 
     Raises:
-        ValueError: When none of the photos can be read.
+        OptionError: When none of the photos can be read.
     """
     known = [photo for photo in photos if photo in truth]
     names = network.class_names or []
@@ -57,7 +58,7 @@ def _predicted(photos: Sequence[Path], network: Network, batch_size: int) -> dic
     """Most probable class of every photo that can be read, in their order."""
     answers: dict[Path, int] = {}
     for read in photo_batches("choosing", photos, [network], batch_size):
-        predicted = probabilities(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
+        predicted = predict_proba(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
         answers |= zip([photo.path for photo in read], predicted)
     return answers
 
@@ -86,7 +87,7 @@ def choose_predicted(
     answers = _predicted(find_photos(paths), network, batch_size)
     fitting = [photo for photo, answer in answers.items() if answer in wanted]
     if not fitting:
-        raise ValueError(f"None of {len(answers)} photos is predicted as one of the classes of --only.")
+        raise OptionError(f"None of {len(answers)} photos is predicted as one of the classes of --only.")
     # Drawn, because the first ones of a folder are often all of one kind; in turns, so that no path outweighs others.
     sources = [[photo for photo in find_photos([path]) if answers.get(photo) in wanted] for path in paths]
     turns = zip_longest(*(random.Random(0).sample(source, len(source)) for source in sources))
@@ -99,7 +100,7 @@ def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:
     """The true class of each photo whose folder bears the name of one of the network's classes.
 
     Raises:
-        ValueError: When that is so for none of them.
+        OptionError: When that is so for none of them.
     """
     names = network.class_names or []
     # Made absolute for a photo of the working directory; links are not followed, they may well be what gives classes.
@@ -108,21 +109,23 @@ def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:
     if truth:
         return truth
     if not names:
-        raise ValueError(f"{network.label} has no names of classes that folders could bear: leave out labels and pick.")
+        raise OptionError(
+            f"{network.label} has no names of classes that folders could bear: leave out labels and pick."
+        )
     known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-    raise ValueError(
+    raise OptionError(
         f"No photo lies in a folder that is called like a class, so none has a known true class: {network.label} knows "
         f"{known}."
     )
 
 
-def photos_of(part: str, photos: Sequence[Path], checkpoint: str) -> tuple[list[Path], str]:
-    """Those photos that a training kept in one part of its data, ``train``, ``val`` or ``test``.
+def photos_of(split: str, photos: Sequence[Path], checkpoint: str) -> tuple[list[Path], str]:
+    """Those photos that a training kept in one split of its data, ``train``, ``val`` or ``test``.
 
     The division is made again from the configuration that training left in its run folder.
 
     Args:
-        part: Which part.
+        split: Which split.
         photos: What to choose from, in order.
         checkpoint: Path of a checkpoint in ``runs/<name>/checkpoints``.
 
@@ -131,25 +134,27 @@ def photos_of(part: str, photos: Sequence[Path], checkpoint: str) -> tuple[list[
 
     Raises:
         FileNotFoundError: When the run folder has no configuration, or the data are gone.
-        ValueError: When the configuration names data that are not divided photos, or no photo belongs to the part.
+        OptionError: When the configuration names data that are not divided photos, or no photo belongs to the part.
     """
     data = _data_of(checkpoint)
-    if part not in data.sets:
-        raise ValueError(f"The training's data have no part {part}: use {', '.join(data.sets)}.")
-    members = {(data.sets[part].root / photo.path).resolve() for photo in data.sets[part].photos}
+    if split not in data.sets:
+        raise OptionError(f"The training's data have no split {split}: use {', '.join(data.sets)}.")
+    members = {(data.sets[split].root / photo.path).resolve() for photo in data.sets[split].photos}
     kept = [photo for photo in photos if photo.resolve() in members]
     if not kept:
-        raise ValueError(
-            f"None of the {len(photos)} photos is among the {len(members)} of part {part} in {data.sets[part].root}: "
-            "give photos of that folder, or leave out part."
+        raise OptionError(
+            f"None of the {len(photos)} photos is among the {len(members)} of split {split} in "
+            f"{data.sets[split].root}: give photos of that folder, or leave out split."
         )
-    return kept, f"{len(kept)} of {len(photos)} photos are in part {part} of the training's data."
+    return kept, f"{len(kept)} of {len(photos)} photos are in split {split} of the training's data."
 
 
 def _data_of(checkpoint: str) -> PhotoData:
     """The data module of a training; only classes of livecam are built, whatever the file says."""
-    name, arguments = trained_on(checkpoint, "leave out part")
+    name, arguments = trained_on(checkpoint, "leave out split")
     kinds = {kind.__name__: kind for kind in PhotoData.__subclasses__()}
     if name not in kinds:
-        raise ValueError(f"The data were {name}, which does not divide photos on disk: part is for {', '.join(kinds)}.")
-    return build_data(kinds[name], arguments, "leave out part")
+        raise OptionError(
+            f"The data were {name}, which does not divide photos on disk: split is for {', '.join(kinds)}."
+        )
+    return build_data(kinds[name], arguments, "leave out split")

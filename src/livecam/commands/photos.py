@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from livecam.core.errors import MissingFileError, OptionError
 from livecam.data.image_io import SUFFIXES, UnreadableImageError, has_image_suffix, is_hidden, read_image
 from livecam.evaluation.loaded_network import Network
 from livecam.runtime.progress import progress
@@ -82,7 +83,7 @@ def photo_batches(label: str, photos: Sequence[Path], networks: Sequence[Network
         size: Photos per batch, fewer where some cannot be read.
 
     Raises:
-        ValueError: At the end, when none could be read.
+        OptionError: At the end, when none could be read.
     """
     any_read = False
     for chunk in progress(label, list(zip(photos, stems(photos))), size):
@@ -90,7 +91,7 @@ def photo_batches(label: str, photos: Sequence[Path], networks: Sequence[Network
             any_read = True
             yield read
     if not any_read:
-        raise ValueError(f"None of the {len(photos)} photos could be read.")
+        raise OptionError(f"None of the {len(photos)} photos could be read.")
 
 
 def inputs_of(photos: Sequence[Photo], network: Network, number: int = 0) -> Tensor:
@@ -111,8 +112,8 @@ def find_photos(paths: Iterable[str]) -> list[Path]:
         paths: Files, taken as they are, and folders, searched for the images that a training would find in them.
 
     Raises:
-        FileNotFoundError: When a path does not exist.
-        ValueError: When there is no image at all.
+        MissingFileError: When a path does not exist.
+        OptionError: When there is no image at all.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -121,9 +122,9 @@ def find_photos(paths: Iterable[str]) -> list[Path]:
         elif path.exists():
             found[path] = None
         else:
-            raise FileNotFoundError(f"There is no file or folder {path}.")
+            raise MissingFileError(f"There is no file or folder {path}.")
     if not found:
-        raise ValueError(f"No images found: folders are searched for {', '.join(SUFFIXES)}.")
+        raise OptionError(f"No images found: folders are searched for {', '.join(SUFFIXES)}.")
     return list(found)
 
 

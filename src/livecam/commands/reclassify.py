@@ -18,6 +18,7 @@ from torch import Tensor
 from livecam.commands.explained_photos import NetworkExplainer, check_fitting, check_maps
 from livecam.commands.photo_selection import choose_predicted, classes_of
 from livecam.commands.photos import Photo, PhotoOptions, find_photos, inputs_of, photo_batches
+from livecam.core.errors import OptionError
 from livecam.core.files import write_atomically
 from livecam.core.validation import check_count
 from livecam.evaluation.loaded_network import NetworkOptions, load_network
@@ -28,17 +29,18 @@ from livecam.metrics.summary import mean_figure
 from livecam.report.drawing.panels import Panel, strip
 from livecam.report.drawing.strips import printed_names
 from livecam.report.html.maps_page import Entry, Picture, write_maps_page
-from livecam.runtime.inference import probabilities
+from livecam.runtime.inference import predict_proba
 from livecam.runtime.progress import listed, to_device
 
-Ways = Mapping[str, Reclassification]
+Maskings = Mapping[str, Reclassification]
 
 
 @dataclass(frozen=True)
 class Row:
     """What the network answered to one photo: as it is (method and way are empty), or masked by one method in one way.
 
-    ``values`` are parts of :class:`Reclassification`, ``top`` classes as word, probability, whether it is the target.
+    ``values`` are value_names of :class:`Reclassification`, ``top`` classes as word, probability, whether it is the
+    target.
     """
 
     path: Path
@@ -57,17 +59,17 @@ class Row:
         return f"{word} {sure:.2f}" + ("" if hit else f" · target {self.values['reclassification']:.2f}")
 
 
-def write_csv(path: Path, rows: Sequence[Row], ways: Ways) -> None:
+def write_csv(path: Path, rows: Sequence[Row], ways: Maskings) -> None:
     """Write a line per photo, method and way."""
     text = io.StringIO()
     lines = csv.writer(text)
     places = [f"{word}_{place}" for place in range(1, len(rows[0].top) + 1) for word in ("class", "probability")]
-    head = ["photo", "target", "method", "mode", "threshold", "fill", "degenerate", "probability"]
-    lines.writerow([*head, *Reclassification.parts[1:], *places])
+    head = ["photo", "target", "method", "mode", "threshold", "baseline", "degenerate", "probability"]
+    lines.writerow([*head, *Reclassification.value_names[1:], *places])
     for row in rows:
         way = ways.get(row.way)
         level = way.threshold if way and way.mode == "threshold" else ""
-        how = [row.method, way.mode, level, way.fill] if way else ["original", "", "", ""]
+        how = [row.method, way.mode, level, way.baseline] if way else ["original", "", "", ""]
         top = [cell for word, sure, _ in row.top for cell in (word, sure)]
         lines.writerow([row.path, row.target, *how, int(row.degenerate), *row.values.values(), *top])
     write_atomically(path, text.getvalue().encode("utf-8", "replace"))
@@ -151,8 +153,8 @@ class Reclassify(PhotoOptions, NetworkOptions):
             compared with their base where both are named.
         modes: multiply (photo times map), threshold (pixels whose map reaches a threshold), or both.
         thresholds: Those thresholds, in (0, 1], separated by commas.
-        fills: What takes the place of the rest, separated by commas: black, white, mean (the photo's mean colour),
-            blur, zero_normalised, image_min or image_max.
+        baselines: What takes the place of the rest, separated by commas: black, white, mean (the photo's mean color),
+            blur, zero_normalized, image_min or image_max.
         target: Class to explain and to find again, by name or index; by default the one that is predicted.
         only: Leave out photos whose prediction is not among these classes: names, indices, or ranges such as 151-268.
         limit: At most so many photos, evenly from all given paths, of a folder some at random, the same every time.
@@ -161,7 +163,7 @@ class Reclassify(PhotoOptions, NetworkOptions):
     methods: str = "gradcam,gradual_gradcam"
     modes: str = "multiply,threshold"
     thresholds: str = "0.3,0.5,0.7"
-    fills: str = "black,mean,blur"
+    baselines: str = "black,mean,blur"
     target: str | None = None
     only: str | None = None
     limit: int | None = None
@@ -171,10 +173,10 @@ class Reclassify(PhotoOptions, NetworkOptions):
         """Print the tables, and write them, the pictures and the page to ``out``."""
         explainers = by_names(listed(self.methods))
         check_names(explainers)
-        ways = _ways(listed(self.modes), listed(self.thresholds), listed(self.fills))
+        ways = _ways(listed(self.modes), listed(self.thresholds), listed(self.baselines))
         if not (explainers and ways):
-            raise ValueError(
-                "Nothing to compare: name methods, modes and fills, and thresholds for the mode threshold."
+            raise OptionError(
+                "Nothing to compare: name methods, modes and baselines, and thresholds for the mode threshold."
             )
         check_count("batch_size", self.batch_size)
         photos, told = find_photos(self.paths), []
@@ -200,25 +202,25 @@ class Reclassify(PhotoOptions, NetworkOptions):
         write_csv(folder / "reclassify.csv", rows, ways)
         bases = {one.name: one.base.name for one in explainers if isinstance(one, GradualExtrapolation)}
         report(folder / "reclassify.md", rows, bases, printed, shown)
-        title = f"What {network.label} recognises of what maps mark"
+        title = f"What {network.label} recognizes of what maps mark"
         write_maps_page(folder / "index.html", title, " · ".join([network.source, shown, *told]), entries)
         print(f"{', '.join(told)}: {folder / 'index.html'}")
         check_maps([explainer])
 
 
-def _ways(modes: Sequence[str], thresholds: Sequence[str], fills: Sequence[str]) -> Ways:
+def _ways(modes: Sequence[str], thresholds: Sequence[str], baselines: Sequence[str]) -> Maskings:
     """All ways to mask, by their labels, the paper's first."""
     try:
         levels = {"multiply": [1.0], "threshold": [float(number) for number in thresholds]}
     except ValueError as error:
-        raise ValueError(f"thresholds are numbers in (0, 1], such as 0.3,0.5, got {','.join(thresholds)}.") from error
+        raise OptionError(f"thresholds are numbers in (0, 1], such as 0.3,0.5, got {','.join(thresholds)}.") from error
     pairs = [(mode, level) for mode in modes for level in levels.get(mode, [1.0])]
-    ways = [Reclassification(*pair, fill) for pair in pairs for fill in fills]
+    ways = [Reclassification(*pair, baseline) for pair in pairs for baseline in baselines]
     return {way.label: way for way in sorted(ways, key=lambda way: way.label != "multiply, black")}
 
 
 def _look(
-    explainer: NetworkExplainer, photos: Sequence[Photo], index: int | None, ways: Ways
+    explainer: NetworkExplainer, photos: Sequence[Photo], index: int | None, ways: Maskings
 ) -> tuple[list[Row], list[Tensor]]:
     """Rows of a batch: as it is, then, way after way, masked by each method; and the pixels of the first way."""
     network = explainer.network
@@ -227,23 +229,23 @@ def _look(
     answer, found = explainer.explain(images, index)
     check_fitting([explainer])
     targets = answer.target
-    clean = probabilities(network.model, images, network.head)
+    clean = predict_proba(network.model, images, network.head)
 
     def rows(method: str, way: str, answers: Tensor, flat: Tensor) -> Iterator[Row]:
         values = reclassification(answers, clean, targets).T.tolist()
         places, sure = (part.tolist() for part in top_classes(answers))
         for i, (photo, own) in enumerate(zip(photos, targets.tolist())):
             top = [(names[place], share, place == own) for place, share in zip(places[i], sure[i])]
-            told = dict(zip(Reclassification.parts, values[i]))
+            told = dict(zip(Reclassification.value_names, values[i]))
             yield Row(photo.path, photo.stem, method, way, names[own], values=told, top=top, degenerate=bool(flat[i]))
 
     result, left = [*rows("", "", clean, torch.zeros(len(photos)))], [images]
     for label, way in ways.items():
         for method, explanation in found.items():
-            masked = way.masked(images, explanation.map, network.normalisation)
+            masked = way.masked(images, explanation.map, network.normalization)
             left += [masked] if label == next(iter(ways)) else []
-            result += rows(method, label, probabilities(network.model, masked, network.head), explanation.degenerate)
-    return result, [network.normalisation.to_pixels(one).clamp(0, 1) for one in left]
+            result += rows(method, label, predict_proba(network.model, masked, network.head), explanation.degenerate)
+    return result, [network.normalization.to_pixels(one).clamp(0, 1) for one in left]
 
 
 def _write_strips(folder: Path, rows: list[Row], pictures: list[Tensor], printed: dict[str, str]) -> list[Entry]:

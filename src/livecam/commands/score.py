@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from livecam.commands.scored_pictures import pictures
+from livecam.core.errors import OptionError
 from livecam.core.files import write_atomically
 from livecam.evaluation.loaded_network import NetworkOptions, load_network
 from livecam.evaluation.scoring_module import ScoringTrainer
-from livecam.evaluation.study import Question, Scored, StudyOptions, question
+from livecam.evaluation.study import NetworkResult, ScoringConfig, StudyOptions, scoring_config
 from livecam.evaluation.tables import accuracy_of, curves_of, paired_tables, ranking
 from livecam.report.html.scores_page import write_scores_page
 from livecam.report.tables import print_tables
@@ -23,7 +24,7 @@ class Score(StudyOptions, NetworkOptions):
     Writes scores.csv (a row per image and method), summary.json and index.html. An interrupted run goes on where it
     was when the same command is given again; with a greater --limit it scores the further images.
 
-    Beside chance stands a centred Gaussian, which knows nothing of the image: the baseline to beat.
+    Beside chance stands a centered Gaussian, which knows nothing of the image: the control to beat.
 
     Args:
         skip: Leave out so many of the images that are drawn first: settings are chosen by --limit 10 --skip 30 for a
@@ -42,55 +43,55 @@ class Score(StudyOptions, NetworkOptions):
 
     def run(self) -> None:
         """Print the scores, and write them and the page to ``out``."""
-        asked = question(self)
-        if self.against and self.against not in asked.printed:
-            raise ValueError(f"--against {self.against} is none of the methods: {', '.join(asked.printed)}.")
+        config = scoring_config(self)
+        if self.against and self.against not in config.printed:
+            raise OptionError(f"--against {self.against} is none of the methods: {', '.join(config.printed)}.")
         network = load_network(self)
         runner = ScoringTrainer(**self.trainer).build()
-        answer = asked.ask(network, Path(self.out), runner)
+        result = config.score_network(network, Path(self.out), runner)
         if runner.is_global_zero:
-            _report(asked, answer, Path(self.out), self.against)
-        asked.check([answer])
+            _report(config, result, Path(self.out), self.against)
+        config.check([result])
 
 
-def _report(asked: Question, answer: Scored, folder: Path, against: str | None) -> None:
-    scores = answer.scores
-    tables = [ranking(asked, answer, metric) for metric in asked.metrics]
+def _report(config: ScoringConfig, result: NetworkResult, folder: Path, against: str | None) -> None:
+    scores = result.scores
+    tables = [ranking(config, result, metric) for metric in config.metrics]
     if against:
-        tables += [table for metric in asked.metrics for table in paired_tables(asked, scores, metric, against)]
-        if len(tables) == len(asked.metrics):
-            print(f"{asked.printed[against]} has no score, so that nothing can be set against it.", file=sys.stderr)
+        tables += [table for metric in config.metrics for table in paired_tables(config, scores, metric, against)]
+        if len(tables) == len(config.metrics):
+            print(f"{config.printed[against]} has no score, so that nothing can be set against it.", file=sys.stderr)
     count = scores.images
-    unread = len(answer.indices) - count
-    facts = [answer.network.source, f"{count} image{'s' * (count != 1)} of {len(answer.dataset)}", asked.explained]
+    unread = len(result.indices) - count
+    facts = [result.network.source, f"{count} image{'s' * (count != 1)} of {len(result.dataset)}", config.explained]
     if scores.explained != count:
         what = "images explained"
-        if asked.options.target == "label" and scores.several:
+        if config.options.target == "label" and scores.is_multilabel:
             what = f"pairs of image and category explained, of {scores.categories} categories"
         facts += [f"{scores.explained} {what}"]
-    least = asked.options.min_probability
+    least = config.options.min_probability
     facts += [f"{scores.unsure} below probability {least:g}"] if least else []
-    facts += [f"accuracy on them {accuracy_of(answer)}"] if scores.accuracy else []
+    facts += [f"accuracy on them {accuracy_of(result)}"] if scores.accuracy else []
     facts += [f"{unread} unreadable left out"] if unread else []
     if scores.explained:
-        facts += [f"{name} does not fit" for method, name in asked.printed.items() if not scores.knows(method)]
-        failed = {name: scores.failed[method] for method, name in asked.printed.items() if scores.failed[method]}
+        facts += [f"{name} does not fit" for method, name in config.printed.items() if not scores.knows(method)]
+        failed = {name: scores.failed[method] for method, name in config.printed.items() if scores.failed[method]}
         facts += [f"{count} maps of {name} failed" for name, count in failed.items()]
     elif scores.unsure:
         facts += ["nothing was explained: give a lower --min_probability"]
     print(" · ".join(facts))
     print_tables(tables)
-    summary: dict[str, Any] = {"network": answer.network.label, "images": count, "unreadable": unread}
+    summary: dict[str, Any] = {"network": result.network.label, "images": count, "unreadable": unread}
     summary |= {"explained": scores.explained, "below_min_probability": scores.unsure}
-    summary["failed_maps"] = {method: scores.failed[method] for method in asked.printed}
-    summary |= {"target": asked.options.target, "accuracy": vars(scores.accuracy) if scores.accuracy else None}
+    summary["failed_maps"] = {method: scores.failed[method] for method in config.printed}
+    summary |= {"target": config.options.target, "accuracy": vars(scores.accuracy) if scores.accuracy else None}
     summary["metrics"] = {
-        metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in asked.metrics
+        metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in config.metrics
     }
-    summary["tables"] = {table.title: table.as_rows() for table in tables[len(asked.metrics) :]}
+    summary["tables"] = {table.title: table.as_rows() for table in tables[len(config.metrics) :]}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
-    drawn = pictures(folder, asked, [answer])
-    curves = [drawing for metric in asked.metrics for drawing in curves_of(asked, answer, metric)]
-    title = f"Which explanation of {answer.network.label} to trust"
+    drawn = pictures(folder, config, [result])
+    curves = [drawing for metric in config.metrics for drawing in curves_of(config, result, metric)]
+    title = f"Which explanation of {result.network.label} to trust"
     write_scores_page(folder / "index.html", title, facts, tables, curves, drawn)
     print(f"{folder / 'scores.csv'}, summary.json and {folder / 'index.html'}")

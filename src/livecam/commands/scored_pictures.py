@@ -8,8 +8,8 @@ from PIL import Image
 
 from livecam.evaluation.datasets import read_samples
 from livecam.evaluation.kept_maps import kept_maps
-from livecam.evaluation.study import SHOWN, Question, Scored
-from livecam.explain.methods.controls import BASELINES
+from livecam.evaluation.study import SHOWN, NetworkResult, ScoringConfig
+from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import localization_score, object_mask
 from livecam.report.drawing.comparison_grid import one_or_several
 from livecam.report.drawing.panels import to_uint8
@@ -17,50 +17,50 @@ from livecam.report.drawing.strips import Sample, samples_of
 from livecam.report.html.maps_page import Entry, Picture
 
 
-def pictures(folder: Path, asked: Question, answers: Sequence[Scored]) -> list[Entry]:
+def pictures(folder: Path, config: ScoringConfig, results: Sequence[NetworkResult]) -> list[Entry]:
     """Draw some of the images: a strip for one network, a grid for several.
 
     Args:
         folder: Where the page is; pictures go to ``pictures/``.
-        asked: The methods; baselines are left out where several networks would show the same.
-        answers: Of networks that saw the same images.
+        config: The methods; controls are left out where several networks would show the same.
+        results: Of networks that saw the same images.
     """
-    one = len(answers) == 1
-    columns = [_samples(asked, answer, with_baselines=one) for answer in answers]
-    rows = [asked.printed[e.name] for e in asked.explainers if not isinstance(e, BASELINES)]
+    one = len(results) == 1
+    columns = [_samples(config, result, with_controls=one) for result in results]
+    rows = [config.printed[e.name] for e in config.explainers if not isinstance(e, CONTROLS)]
     entries = []
     for index in [index for index in columns[0] if all(index in column for column in columns)][:SHOWN]:
-        seen = {answer.network.label: column[index] for answer, column in zip(answers, columns)}
+        seen = {result.network.label: column[index] for result, column in zip(results, columns)}
         photo = Image.fromarray(to_uint8(columns[0][index].pixels))
         picture = Picture.write(folder, f"pictures/{index}.png", *one_or_several(photo, seen, rows, with_truth=True))
         entries.append(Entry(picture, columns[0][index].name))
     return entries
 
 
-def _samples(asked: Question, answer: Scored, with_baselines: bool) -> dict[int, Sample]:
+def _samples(config: ScoringConfig, result: NetworkResult, with_controls: bool) -> dict[int, Sample]:
     """What one network made of the images, by index; those that cannot be read are missing."""
-    indices, batch = read_samples(answer.dataset, answer.shown)
-    methods = [e for e in asked.explainers if with_baselines or not isinstance(e, BASELINES)]
-    photos = getattr(answer.dataset, "photos", None)
-    network, samples = answer.network, {}
+    indices, batch = read_samples(result.dataset, result.shown)
+    methods = [e for e in config.explainers if with_controls or not isinstance(e, CONTROLS)]
+    photos = getattr(result.dataset, "photos", None)
+    network, samples = result.network, {}
     for place, index in enumerate(indices):
-        found = kept_maps(answer.folder, index)
+        found = kept_maps(result.folder, index)
         if not any(method.name in found for method in methods):
             continue
-        own = batch.rows(torch.tensor([place])).about(next(iter(found.values())).target)
+        own = batch.select(torch.tensor([place])).with_masks_for(next(iter(found.values())).target)
         truth = {}
         if own.mask is not None:
             masks = object_mask(own.mask)
             inside = {name: localization_score(maps.energy, masks) for name, maps in found.items()}
             truth = {"masks": masks, "has_mask": own.has_mask, "inside": inside}
         (samples[index],) = samples_of(
-            network.normalisation.to_pixels(own.image).clamp(0, 1),
+            network.normalization.to_pixels(own.image).clamp(0, 1),
             found,
             methods,
             [Path(photos[index].path).name if photos else f"image {index}"],
             network.class_names,
-            labels=own.truth,
-            printed=asked.printed,
+            labels=own.labels,
+            printed=config.printed,
             **truth,
         )
     return samples

@@ -7,31 +7,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livecam.core.normalization import Normalisation
+from livecam.core.errors import OptionError
+from livecam.core.normalization import Normalization
 from livecam.core.validation import check_option
 
-FILLS = ("zero_normalised", "black", "white", "mean", "blur", "blur51", "image_min", "image_max")
+BASELINE_NAMES = ("zero_normalized", "black", "white", "mean", "blur", "blur51", "rise", "image_min", "image_max")
 
-Fill = str | tuple[float, float, float] | tuple[int, float]
+Baseline = str | tuple[float, float, float] | tuple[int, float]
 
 
-def as_fill(option: str, fill: Any) -> Fill:
-    """A fill as configurations write it: a word, or numbers in a list or tuple, three of a colour or two of a blur.
+def as_baseline(option: str, baseline: Any) -> Baseline:
+    """Read a baseline as configurations write it: a word, or the numbers of a color or of a blur in a list or tuple.
 
     Raises:
-        ValueError: When it is none of these, with the known words.
+        OptionError: When it is none of these, with the known words.
     """
-    if isinstance(fill, str):
-        check_option(option, fill, FILLS)
-        return fill
-    numbers = tuple(fill) if isinstance(fill, list | tuple) and all(map(_is_number, fill)) else ()
+    if isinstance(baseline, str):
+        check_option(option, baseline, BASELINE_NAMES)
+        return baseline
+    numbers = tuple(baseline) if isinstance(baseline, list | tuple) and all(map(_is_number, baseline)) else ()
     if len(numbers) == 3 and all(0 <= value <= 1 for value in numbers):
         return numbers
     if len(numbers) == 2 and numbers[0] % 2 == 1 and numbers[0] > 0 and numbers[1] > 0:
         return int(numbers[0]), float(numbers[1])
-    raise ValueError(
-        f"{option} is a colour of three values in [0, 1], a blur of odd kernel and sigma such as (11, 5), or one of "
-        f"{', '.join(FILLS)}; got {fill!r}."
+    raise OptionError(
+        f"{option} is a color of three values in [0, 1], a blur of odd kernel and sigma such as (11, 5), or one of "
+        f"{', '.join(BASELINE_NAMES)}; got {baseline!r}."
     )
 
 
@@ -39,43 +40,46 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def filled(images: Tensor, fill: Fill, normalisation: Normalisation | None) -> Tensor:
-    """Images ``(N, 3, H, W)`` with nothing left to see, in the space of the model's input.
+def baseline_images(images: Tensor, baseline: Baseline, normalization: Normalization | None = None) -> Tensor:
+    """Replace every pixel of images ``(N, 3, H, W)``, in the space of the model's input.
 
     Args:
         images: Model input ``(N, 3, H, W)``.
-        fill: ``zero_normalised``: zero in the model's input, the data's mean colour. ``black``, ``white``: in pixels.
-            ``mean``: each image's own mean colour. ``blur``: the image under a Gaussian of 10 px. ``blur51``: under one
-            of 50 px cut to 51 x 51 (Group-CAM, I-GOS, SIGCAM). ``image_min``, ``image_max``: each image's lowest or
-            highest input value, all channels alike (PAIR's black and white). A pair (kernel, sigma): the image under a
-            Gaussian of so many pixels, cut to kernel x kernel. Otherwise RGB in [0, 1].
-        normalisation: Tie to pixels.
+        baseline: ``zero_normalized``: zero in the model's input, the data's mean color. ``black``, ``white``: in
+            pixels. ``mean``: each image's own mean color. ``blur``: the image under a Gaussian of 10 px. ``blur51``:
+            under one of 50 px cut to 51 x 51 (Group-CAM, I-GOS, SIGCAM). ``rise``: under the blur of RISE's code.
+            ``image_min``, ``image_max``: each image's lowest or highest input value, all channels alike (PAIR's black
+            and white). A pair (kernel, sigma): the image under a Gaussian of so many pixels, cut to kernel x kernel.
+            Otherwise RGB in [0, 1].
+        normalization: Tie to pixels; colors need it.
 
     Raises:
-        ValueError: When the fill is a colour and no normalisation is known.
+        OptionError: When the baseline is a color and no normalization is known.
     """
-    if fill == "zero_normalised":
+    if baseline == "zero_normalized":
         return torch.zeros_like(images)
-    if fill == "mean":
+    if baseline == "mean":
         return images.mean((2, 3), keepdim=True).expand_as(images)
-    if fill == "blur":
+    if baseline == "blur":
         return gaussian_blur(images, 10)
-    if fill == "blur51":
-        fill = (51, 50.0)
-    if len(fill) == 2:
-        return gaussian_blur(images, fill[1], radius=fill[0] // 2)
-    if fill == "image_min":
+    if baseline == "rise":
+        return rise_blur(images)
+    if baseline == "blur51":
+        baseline = (51, 50.0)
+    if len(baseline) == 2:
+        return gaussian_blur(images, baseline[1], radius=baseline[0] // 2)
+    if baseline == "image_min":
         return images.amin((1, 2, 3), keepdim=True).expand_as(images)
-    if fill == "image_max":
+    if baseline == "image_max":
         return images.amax((1, 2, 3), keepdim=True).expand_as(images)
-    if normalisation is None:
-        raise ValueError(
-            f"The colour {fill!r} is one of pixels: pass normalisation=Normalisation(mean, std) to say how pixels "
-            "become model input, or use 'zero_normalised'."
+    if normalization is None:
+        raise OptionError(
+            f"The color {baseline!r} is one of pixels: pass normalization=Normalization(mean, std) to say how pixels "
+            "become model input, or use 'zero_normalized'."
         )
-    colour = {"black": (0.0,) * 3, "white": (1.0,) * 3}.get(fill, fill)
-    pixels = torch.tensor(colour, dtype=images.dtype, device=images.device)[:, None, None]
-    return normalisation.to_input(pixels).expand_as(images)
+    color = {"black": (0.0,) * 3, "white": (1.0,) * 3}.get(baseline, baseline)
+    pixels = torch.tensor(color, dtype=images.dtype, device=images.device)[:, None, None]
+    return normalization.to_input(pixels).expand_as(images)
 
 
 def gaussian_blur(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
@@ -119,26 +123,3 @@ def rise_blur(images: Tensor) -> Tensor:
     for dim in (2, 3):
         images = filtered(images, dim, kernel, "constant")
     return images
-
-
-def as_substrate(option: str, substrate: Fill) -> Fill:
-    """A substrate as configurations write it; ValueError unless it is a word of :func:`substrate_of` or a colour."""
-    if isinstance(substrate, str):
-        check_option(option, substrate, ("rise", *FILLS))
-        return substrate
-    return as_fill(option, substrate)
-
-
-def substrate_of(images: Tensor, substrate: Fill, normalisation: Normalisation | None = None) -> Tensor:
-    """What is left of images when every pixel has gone, in the space of the model's input.
-
-    Args:
-        images: Model input ``(N, 3, H, W)``.
-        substrate: ``rise``: the blur of RISE's code. Otherwise a fill, see :func:`livecam.core.baselines.filled`;
-            ``blur51`` is that of Group-CAM and SIGCAM.
-        normalisation: Tie to pixels; colours need it.
-
-    Raises:
-        ValueError: When it is a colour and no normalisation is known.
-    """
-    return rise_blur(images) if substrate == "rise" else filled(images, substrate, normalisation)

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from livecam.core.errors import DataError
+
 
 class Pairs(NamedTuple):
     """Which categories are in which images of a multi-label batch, P in all.
@@ -24,7 +26,7 @@ class Pairs(NamedTuple):
 
 @dataclass
 class Batch:
-    """A batch of labelled images.
+    """A batch of labeled images.
 
     Args:
         image: Model input ``(N, 3, H, W)``.
@@ -48,7 +50,7 @@ class Batch:
         return len(self.image)
 
     @property
-    def several(self) -> bool:
+    def is_multilabel(self) -> bool:
         """Whether an image may have several labels."""
         return self.label.ndim == 2
 
@@ -58,20 +60,20 @@ class Batch:
         return self.pairs or Pairs(*(self.label >= 0.5).nonzero(as_tuple=True))
 
     @property
-    def truth(self) -> Tensor:
+    def labels(self) -> Tensor:
         """All that is right to answer: class indices ``(N,)``, or multi-hot ``(N, C)``."""
         return self.label if self.present is None else self.present
 
-    def by_category(self) -> "Batch":
-        """A row for each pair of image and category, labelled with the category; of single labels the batch itself."""
-        if not self.several:
+    def one_row_per_label(self) -> "Batch":
+        """A row for each pair of image and category, labeled with the category; of single labels the batch itself."""
+        if not self.is_multilabel:
             return self
         where, category, mask = self.known_pairs
         known = None if mask is None else torch.ones_like(where, dtype=torch.bool)
         index = None if self.index is None else self.index[where]
         return Batch(self.image[where], category, mask, known, index, present=self.label[where])
 
-    def about(self, targets: Tensor) -> "Batch":
+    def with_masks_for(self, targets: Tensor) -> "Batch":
         """The same images, each with the mask of one category ``(N,)``; not annotated where it is not in the image."""
         if self.pairs is None:
             return self
@@ -83,7 +85,7 @@ class Batch:
         known[where[own]] = True
         return replace(self, mask=masks, has_mask=known, pairs=None, present=self.label)
 
-    def rows(self, keep: Tensor) -> "Batch":
+    def select(self, keep: Tensor) -> "Batch":
         """Some of the images, ``(N,)`` bool, or a LongTensor of ascending places."""
         keep = keep.nonzero()[:, 0] if keep.dtype == torch.bool else keep
         kept = {name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in _PER_IMAGE}
@@ -100,7 +102,7 @@ class Batch:
 _PER_IMAGE = ("image", "label", "mask", "has_mask", "index", "present")
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
+def concatenate(batches: Sequence[Batch]) -> Batch:
     """One batch of several of the same kind."""
 
     def join(parts: list[Tensor | None]) -> Tensor | None:
@@ -123,7 +125,7 @@ def read_batch(batch: Any) -> Batch:
 
     Raises:
         TypeError: When the batch is neither.
-        ValueError: When the masks do not have the images' size.
+        DataError: When the masks do not have the images' size.
     """
     if isinstance(batch, dict) and {"image", "label"} <= batch.keys():
         known = {key: batch.get(key) for key in ("image", "label", "mask", "has_mask", "index", "pairs")}
@@ -133,7 +135,7 @@ def read_batch(batch: Any) -> Batch:
         kind = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
         raise TypeError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
     result = Batch(**known)
-    if result.several and result.label.shape[1] == 1:
+    if result.is_multilabel and result.label.shape[1] == 1:
         # A column of 0 and 1 for a one-logit network.
         result.label = result.label[:, 0].long()
     if result.pairs is not None:
@@ -141,7 +143,7 @@ def read_batch(batch: Any) -> Batch:
     for masks in (result.mask, result.pairs and result.pairs.mask):
         if masks is not None and masks.shape[-2:] != result.image.shape[-2:]:
             sizes = [" x ".join(map(str, tensor.shape[-2:])) for tensor in (masks, result.image)]
-            raise ValueError(
+            raise DataError(
                 f"Masks of {sizes[0]} px do not fit images of {sizes[1]} px: "
                 "transform them together (torchvision v2 with tv_tensors.Mask does)."
             )

@@ -20,12 +20,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: When the disk refuses; ``path`` then still holds what it held before.
     """
-    with aside(path) as part:
+    with temporary_sibling(path) as part:
         part.write_bytes(content)
 
 
 @contextlib.contextmanager
-def aside(path: Path, durable: bool = False) -> Iterator[Path]:
+def temporary_sibling(path: Path, durable: bool = False) -> Iterator[Path]:
     """Give a file beside ``path`` to write to, which takes its place in one step once it is written.
 
     It has a fixed name: what a kill leaves behind is overwritten by the next write.
@@ -68,7 +68,7 @@ def encode_jpeg(picture: Image.Image) -> bytes:
     """Encode an RGB picture.
 
     Quality 92 without chroma subsampling: on strips of photos this is far smaller and quicker than PNG
-    (``benchmarks/pictures.py``), and the colours of a heat map keep their edges.
+    (``benchmarks/pictures.py``), and the colors of a heat map keep their edges.
     """
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=92, subsampling=0)
@@ -117,11 +117,13 @@ class ArrayFile:
     def __exit__(self, kind: type | None, *_: object) -> None:
         with self._folder:
             if kind is None:
-                aside = Path(self._folder.name, "whole.npz")
-                with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=1) as archive:
+                temporary_sibling = Path(self._folder.name, "whole.npz")
+                with zipfile.ZipFile(
+                    temporary_sibling, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=1
+                ) as archive:
                     for name in self._rows:
                         self._write(archive, name)
-                os.replace(aside, self.path)
+                os.replace(temporary_sibling, self.path)
 
     def _write(self, archive: zipfile.ZipFile, name: str) -> None:
         kind, shape, count = self._rows[name]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.validation import suggest
 
 
@@ -56,7 +57,7 @@ class Head(ABC):
         classes = self.num_classes(logits)
         wrong = targets[(targets < 0) | (targets >= classes)]
         if len(wrong):
-            raise ValueError(
+            raise OptionError(
                 f"Target class {int(wrong[0])} is out of range: with the {self.name} head this network has "
                 f"{classes} classes, 0 to {classes - 1}."
             )
@@ -84,7 +85,9 @@ class Binary(Head):
 
     def num_classes(self, logits: Tensor) -> int:
         if logits.shape[1] != 1:
-            raise ValueError(f"The binary head reads one logit, but this network returns {logits.shape[1]}.")
+            raise UnsupportedNetworkError(
+                f"The binary head reads one logit, but this network returns {logits.shape[1]}."
+            )
         return 2
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -141,7 +144,7 @@ def get_head(name: str, num_outputs: int | None = None) -> Head:
     if name == "auto" and num_outputs is not None:
         return HEADS["binary" if num_outputs == 1 else "softmax"]
     if name not in HEADS:
-        raise ValueError(f"Unknown head {name!r}: use softmax, binary, multilabel or auto.{suggest(name, HEADS)}")
+        raise OptionError(f"Unknown head {name!r}: use softmax, binary, multilabel or auto.{suggest(name, HEADS)}")
     return HEADS[name]
 
 
@@ -165,5 +168,7 @@ def as_logits(output: Any) -> Tensor:
     if output.ndim == 1:
         return output[:, None]
     if output.ndim != 2:
-        raise ValueError(f"Expected logits of shape (N, K), the model's forward returned {tuple(output.shape)}.")
+        raise UnsupportedNetworkError(
+            f"Expected logits of shape (N, K), the model's forward returned {tuple(output.shape)}."
+        )
     return output

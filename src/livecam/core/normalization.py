@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from livecam.core.errors import OptionError
+
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """Per-channel affine map ``input = (pixels - mean) / std``.
 
     Args:
@@ -16,7 +18,7 @@ class Normalisation:
         std: Standard deviation of each channel, in pixel units; every value is positive.
 
     Raises:
-        ValueError: When the lengths differ, a value is not finite or a standard deviation is not positive.
+        OptionError: When the lengths differ, a value is not finite or a standard deviation is not positive.
     """
 
     mean: tuple[float, ...]
@@ -27,8 +29,8 @@ class Normalisation:
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         finite = all(map(math.isfinite, (*self.mean, *self.std)))
         if len(self.mean) != len(self.std) or not finite or not all(value > 0 for value in self.std):
-            raise ValueError(
-                f"Normalisation needs one mean and one positive std per channel, got mean={self.mean}, std={self.std}."
+            raise OptionError(
+                f"Normalization needs one mean and one positive std per channel, got mean={self.mean}, std={self.std}."
             )
 
     def to_input(self, pixels: Tensor) -> Tensor:
@@ -48,4 +50,4 @@ class Normalisation:
         return mean[:, None, None], std[:, None, None]
 
 
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -7,14 +7,16 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import Any, TypeVar
 
+from livecam.core.errors import OptionError
+
 Made = TypeVar("Made")
 
 
 def split_word(word: str) -> tuple[str, dict[str, Any]]:
-    """Take ``rise(masks=1000, cells=5)`` apart into its name and its options, which are plain values.
+    """Take ``rise(num_masks=1000,grid_size=5)`` apart into its name and its options, which are plain values.
 
     Raises:
-        ValueError: When it is not written so.
+        OptionError: When it is not written so.
     """
     if "(" not in word:
         return word, {}
@@ -26,8 +28,8 @@ def split_word(word: str) -> tuple[str, dict[str, Any]]:
             raise ValueError
         return call.func.id, {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (ValueError, SyntaxError) as error:
-        raise ValueError(
-            f"{word!r} cannot be read: options follow a name like rise(masks=1000, seed=1), texts in quotes."
+        raise OptionError(
+            f"{word!r} cannot be read: options follow a name like rise(num_masks=1000, seed=1), texts in quotes."
         ) from error
 
 
@@ -35,13 +37,13 @@ def make(kind: Callable[..., Made], word: str, options: dict[str, Any]) -> Made:
     """Call ``kind`` with options that were written in ``word``.
 
     Raises:
-        ValueError: When it has no such option, with near matches; or refuses a value.
+        OptionError: When it has no such option, with near matches; or refuses a value.
     """
     check_known(word, options, options_of(kind))
     try:
         return kind(**options)
     except TypeError as error:
-        raise ValueError(f"{word!r} cannot be made: {error}.") from error
+        raise OptionError(f"{word!r} cannot be made: {error}.") from error
 
 
 def options_of(kind: Callable[..., Any]) -> list[str]:
@@ -69,18 +71,18 @@ def check_known(word: str, options: Iterable[str], known: Collection[str]) -> No
     """Refuse an option, written in ``word``, that is not there.
 
     Raises:
-        ValueError: With near matches, or all that there are.
+        OptionError: With near matches, or all that there are.
     """
     for option in options:
         if option not in known:
-            raise ValueError(f"{word!r}: there is no option {option!r}.{suggest(option, known, 'It has')}")
+            raise OptionError(f"{word!r}: there is no option {option!r}.{suggest(option, known, 'It has')}")
 
 
 def fill_in(made: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
     """Set those fields of a frozen dataclass that are None to what a preset says.
 
     Raises:
-        ValueError: When there is no such preset.
+        OptionError: When there is no such preset.
     """
     check_option("preset", preset, presets)
     for option, value in presets[preset].items():
@@ -92,51 +94,51 @@ def check_option(option: str, value: str, known: Collection[str]) -> None:
     """Refuse a value that an option does not have.
 
     Raises:
-        ValueError: With near matches and all values.
+        OptionError: With near matches and all values.
     """
     if value not in known:
-        raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}.{suggest(value, known)}")
+        raise OptionError(f"{option}={value!r} is not one of {', '.join(known)}.{suggest(value, known)}")
 
 
 def check_number(option: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
     """Refuse what is no finite number, or one outside of ``low`` to ``high``; with ``above``, ``low`` itself too.
 
     Raises:
-        ValueError: With the range.
+        OptionError: With the range.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not low <= value <= high or (above and value == low):
         where = f"above {low:g}" if above else f"from {low:g}"
         to = f" to {high:g}" if high < math.inf else ""
-        raise ValueError(f"{option} is a number {where}{to}, got {value!r}.")
+        raise OptionError(f"{option} is a number {where}{to}, got {value!r}.")
 
 
 def check_seed(seed: int) -> None:
     """Refuse what no generator takes.
 
     Raises:
-        ValueError: With the value.
+        OptionError: With the value.
     """
     check_count("seed", seed, 0)
     if seed >= 2**63:
-        raise ValueError(f"seed is a whole number below 2^63, got {seed}.")
+        raise OptionError(f"seed is a whole number below 2^63, got {seed}.")
 
 
-def check_chunk(chunk: int | None) -> None:
+def check_internal_batch_size(internal_batch_size: int | None) -> None:
     """Refuse a number of inputs per pass that is neither None, which leaves it to free memory, nor positive.
 
     Raises:
-        ValueError: With the number.
+        OptionError: With the number.
     """
-    if chunk is not None:
-        check_count("chunk", chunk)
+    if internal_batch_size is not None:
+        check_count("internal_batch_size", internal_batch_size)
 
 
 def check_count(option: str, value: int, least: int = 1) -> None:
     """Refuse what is no whole number, or one below ``least``.
 
     Raises:
-        ValueError: With the number.
+        OptionError: With the number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{option} is a whole number from {least}, got {value!r}.")
+        raise OptionError(f"{option} is a whole number from {least}, got {value!r}.")

@@ -3,9 +3,10 @@
 import logging
 import os
 
+from livecam.core.errors import MissingFileError
 from livecam.data.annotation_files import boxes_of, malformed, read_json, size_of
 from livecam.data.folder import check_inside, check_root, find_photos
-from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_datamodule import FileIndex, PhotoData
 from livecam.data.photo_dataset import Photo
 from livecam.data.splits import stratified_split
 
@@ -24,18 +25,18 @@ class DogsVsWolves(PhotoData):
 
     head = "binary"
 
-    def find(self, root: str) -> Catalogue:
+    def find(self, root: str) -> FileIndex:
         """List the photos with their boxes and divide them."""
         classes = ["dogs", "wolves"]
         check_root(root, "the folders dogs/ and wolves/")
         for name in classes:
             folder = os.path.join(root, name)
             if not os.path.isdir(folder):
-                raise FileNotFoundError(f"{root} should hold the folders dogs/ and wolves/, but {name}/ is missing.")
+                raise MissingFileError(f"{root} should hold the folders dogs/ and wolves/, but {name}/ is missing.")
             check_inside(folder, root)
         photos = _annotated(find_photos(root, classes), root)
         train, val = stratified_split(photos, classes, self.val_fraction, self.seed, _near_duplicates(root))
-        return Catalogue(classes, train, val)
+        return FileIndex(classes, train, val)
 
 
 def _annotated(photos: list[Photo], root: str) -> list[Photo]:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.data.image_io import SUFFIXES, has_image_suffix, is_hidden
-from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_datamodule import FileIndex, PhotoData
 from livecam.data.photo_dataset import Photo
 from livecam.data.splits import stratified_split
 
@@ -25,44 +26,44 @@ class ImageFolderData(PhotoData):
     files are ignored. Arguments are those of :class:`livecam.data.photo_datamodule.PhotoData`.
     """
 
-    def find(self, root: str) -> Catalogue:
+    def find(self, root: str) -> FileIndex:
         """List the photos of either layout."""
         check_root(root, "a folder for each class, or train/ and val/ with a folder for each class")
         names = set(_folders(root))
         if names >= {"train", "val"}:
             return self._divided(root, names)
         if names and (names <= _PARTS or len(names & _PARTS) > 1):
-            raise ValueError(
+            raise DataError(
                 f"{root} holds {_listed(names)}, but a divided data set needs train/ and val/: rename or add the "
                 "missing one, or give the folder that holds the classes as root."
             )
         classes = _classes(root, root)
         photos = find_photos(root, classes)
         train, val = stratified_split(photos, classes, self.val_fraction, self.seed)
-        return Catalogue(classes, train, val)
+        return FileIndex(classes, train, val)
 
-    def _divided(self, root: str, names: set[str]) -> Catalogue:
+    def _divided(self, root: str, names: set[str]) -> FileIndex:
         parts = [part for part in ("train", "val", "test") if part in names]
         classes = _classes(os.path.join(root, "train"), root)
         for part in parts[1:]:
             others = _classes(os.path.join(root, part), root)
             if others != classes:
-                raise ValueError(
+                raise DataError(
                     f"train/ and {part}/ in {root} must hold the same classes: only in train/ "
                     f"{_listed(set(classes) - set(others))}; only in {part}/ {_listed(set(others) - set(classes))}."
                 )
-        return Catalogue(classes, **{part: find_photos(root, classes, part) for part in parts})
+        return FileIndex(classes, **{part: find_photos(root, classes, part) for part in parts})
 
 
 def check_root(root: str, expected: str) -> None:
     """Refuse a root that is not a folder.
 
     Raises:
-        FileNotFoundError: Says what was ``expected`` there.
+        MissingFileError: Says what was ``expected`` there.
     """
     if not os.path.isdir(root):
         what = "is a file" if os.path.exists(root) else "does not exist"
-        raise FileNotFoundError(f"The data folder {root} {what}: root should be a folder that holds {expected}.")
+        raise MissingFileError(f"The data folder {root} {what}: root should be a folder that holds {expected}.")
 
 
 def report_missing(root: str, findings: list[str], allow: bool) -> None:
@@ -74,14 +75,14 @@ def report_missing(root: str, findings: list[str], allow: bool) -> None:
         allow: Whether to go on without.
 
     Raises:
-        ValueError: With all findings, and what to do.
+        DataError: With all findings, and what to do.
     """
     if not findings:
         return
     # One paragraph: the command line keeps one line of an error.
     report = f"The data in {root} are not complete: {'; '.join(findings)}."
     if not allow:
-        raise ValueError(f"{report} Copy what is missing, or go on with what is there by --data.allow_incomplete true.")
+        raise DataError(f"{report} Copy what is missing, or go on with what is there by --data.allow_incomplete true.")
     logger.warning("%s What is there is used.", report)
 
 
@@ -89,11 +90,11 @@ def check_inside(path: str, root: str) -> None:
     """Refuse a path that a link takes out of the root.
 
     Raises:
-        ValueError: Names the path and where it leads.
+        DataError: Names the path and where it leads.
     """
     target = os.path.realpath(path)
     if not Path(target).is_relative_to(root):
-        raise ValueError(
+        raise DataError(
             f"{path} is a link that leaves the data folder (to {target}): copy the files into {root}, or give the "
             "folder that really holds them as root."
         )
@@ -105,7 +106,7 @@ def find_photos(root: str, classes: list[str], part: str = "") -> list[Photo]:
     Files of other kinds are left out and counted in the log.
 
     Raises:
-        ValueError: When a class has no photo, or a link leaves the root or leads in a circle.
+        DataError: When a class has no photo, or a link leaves the root or leads in a circle.
     """
     photos, ignored = [], Counter()
     for label, name in enumerate(classes):
@@ -116,7 +117,7 @@ def find_photos(root: str, classes: list[str], part: str = "") -> list[Photo]:
             else:
                 ignored[os.path.splitext(path)[1].lower() or "no suffix"] += 1
         if len(photos) == before:
-            raise ValueError(
+            raise DataError(
                 f"The class folder {os.path.join(root, part, name)} holds no image ({', '.join(SUFFIXES)}): add some, "
                 "or remove the folder."
             )
@@ -130,7 +131,7 @@ def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterat
     """Files below a folder in the order of their names, without hidden ones."""
     here = os.path.realpath(folder)
     if here in above:
-        raise ValueError(f"{folder} is a link to a folder that holds it: remove the link.")
+        raise DataError(f"{folder} is a link to a folder that holds it: remove the link.")
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if is_hidden(entry.name):
             continue
@@ -139,7 +140,7 @@ def files(folder: str, root: str, above: frozenset[str] = frozenset()) -> Iterat
         if is_folder(entry):
             yield from files(entry.path, root, above | {here})
         elif not is_file(entry) and os.path.exists(entry.path):
-            raise ValueError(f"{entry.path} is a pipe or a device, which no data set holds: remove it.")
+            raise DataError(f"{entry.path} is a pipe or a device, which no data set holds: remove it.")
         else:
             yield entry.path
 
@@ -164,9 +165,9 @@ def _classes(folder: str, root: str) -> list[str]:
     for path in (folder, *(os.path.join(folder, name) for name in names)):
         check_inside(path, root)
     if not names:
-        raise ValueError(f"{folder} holds no folder: put the images of each class into a folder of its own there.")
+        raise DataError(f"{folder} holds no folder: put the images of each class into a folder of its own there.")
     if len(names) == 1:
-        raise ValueError(
+        raise DataError(
             f"{folder} holds a single folder, {names[0]!r}, but a classifier needs two classes: add one, or give "
             f"{os.path.join(folder, names[0])} as root if the classes are in there."
         )

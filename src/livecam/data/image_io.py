@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
 
+from livecam.core.errors import DataError
 from livecam.core.text import printable
 
 SUFFIXES = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -43,14 +44,14 @@ def has_image_suffix(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-class UnreadableImageError(ValueError):
+class UnreadableImageError(DataError):
     """A photo that cannot be read; the message names the file and the reason."""
 
 
 def read_image(path: str | Path) -> Image.Image:
     """Read a photo as upright RGB.
 
-    Grey and 16-bit grey are scaled to 8 bits, palettes and CMYK converted, transparency is laid on white, and the
+    Gray and 16-bit gray are scaled to 8 bits, palettes and CMYK converted, transparency is laid on white, and the
     camera's orientation (EXIF) is applied.
 
     Raises:
@@ -92,7 +93,7 @@ def opened(path: str | Path, formats: tuple[str, ...] = _FORMATS) -> Iterator[tu
     with open(path, "rb", opener=_without_waiting) as file:
         # A device would be read without end.
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(_NO_FILE)
+            raise DataError(_NO_FILE)
         with Image.open(file, formats=formats) as image:
             yield file, image
 
@@ -104,12 +105,12 @@ def _without_waiting(path: str, flags: int) -> int:
     except OSError as error:
         # What sockets say.
         if error.errno == errno.ENXIO:
-            raise ValueError(_NO_FILE) from error
+            raise DataError(_NO_FILE) from error
         raise
 
 
 def _plain_jpeg(image: Image.Image, file: BinaryIO) -> Tensor | None:
-    """Pixels of a colour or grey JPEG by torchvision's decoder: Pillow's own, in about 0.6 of the time.
+    """Pixels of a color or gray JPEG by torchvision's decoder: Pillow's own, in about 0.6 of the time.
 
     Returns:
         None for other files, and for those that it refuses: Pillow reads them, or says what is wrong.
@@ -146,7 +147,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no agreed range, convert them to 8 or 16 bits")
+        raise DataError("floating-point pixels have no agreed range, convert them to 8 or 16 bits")
     if image.mode.startswith("I"):
         # Pillow would clip at 255. Mode I is how it returns some 16-bit files.
         levels = np.asarray(image).astype(np.float64).clip(0, 65535) / 257

@@ -14,11 +14,12 @@ from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 from torchvision.transforms.v2 import functional as F
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.core.text import printable
 from livecam.data.annotation_files import malformed
 from livecam.data.folder import check_inside, check_root, report_missing
 from livecam.data.image_io import opened
-from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_datamodule import FileIndex, PhotoData
 from livecam.data.photo_dataset import NoMaskError, Photo, PhotoDataset, check_copy, some
 from livecam.data.splits import stratified_split
 
@@ -51,15 +52,15 @@ class PetDataset(PhotoDataset):
     in it, and evidence on an outline is evidence on the pet. segmentation_models.pytorch's example takes it likewise.
     """
 
-    def drawn(self, photo: Pet, width: int, height: int) -> Tensor:
+    def load_mask(self, photo: Pet, width: int, height: int) -> Tensor:
         """Read the trimap; one that is missing by now, broken, or of another photo costs this mask alone."""
         try:
             with opened(self.root / photo.trimap, ("PNG",)) as (_, image):
                 if image.mode not in ("L", "P"):
-                    raise ValueError(f"it should have one channel of 8 bits, not mode {image.mode}")
+                    raise DataError(f"it should have one channel of 8 bits, not mode {image.mode}")
                 marks = torch.from_numpy(np.array(image))
             if marks.min() < _PET or marks.max() > _BORDER:
-                raise ValueError("it should hold 1 (pet), 2 (background) and 3 (border), and nothing else")
+                raise DataError("it should hold 1 (pet), 2 (background) and 3 (border), and nothing else")
             check_copy(self.root / photo.path, (marks.shape[1], marks.shape[0]), (width, height))
         except Exception as error:  # Pillow's decoders raise over a dozen types on corrupt data.
             why = f"The trimap of {photo.path} cannot be used ({str(error).rstrip('.')})"
@@ -91,14 +92,14 @@ class OxfordPets(PhotoData):
         self._download, self._allow_incomplete = download, allow_incomplete
         super().__init__(root, **kwargs)
 
-    def find(self, root: str) -> Catalogue:
+    def find(self, root: str) -> FileIndex:
         """List the photos of the official parts, and divide the first."""
         if self._download:
             _download(root)
         check_root(root, f"{_FOLDER}/, or add --data.download true to get the data")
         base = "" if _complete(root) else f"{_FOLDER}/"
         if not _complete(os.path.join(root, base)):
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{os.path.join(root, _FOLDER)} should hold images/, annotations/trainval.txt and annotations/test.txt "
                 "of the Oxford-IIIT Pet data, but it does not: add --data.download true to get them, or give the "
                 f"folder that holds {_FOLDER}/ as root."
@@ -123,11 +124,11 @@ class OxfordPets(PhotoData):
             logger.warning("%d photos have no trimap and count as not annotated: %s.", len(without), some(without))
         classes = [names.get(index) for index in range(max(names) + 1)]
         if None in classes:
-            raise ValueError(
+            raise DataError(
                 f"No photo in the lists of {root} has class {classes.index(None) + 1}: classes count from 1."
             )
         train, val = stratified_split(lists[0], classes, self.val_fraction, self.seed)
-        return Catalogue(classes, train, val, lists[1] or None)
+        return FileIndex(classes, train, val, lists[1] or None)
 
 
 def _complete(folder: str) -> bool:
@@ -157,7 +158,7 @@ def _read(path: str, names: dict[int, str], taken: set[str]) -> Iterator[tuple[s
         taken: Photos that were listed before, which this adds to.
 
     Raises:
-        ValueError: When it is malformed.
+        DataError: When it is malformed.
     """
     with open(path, encoding="utf-8", errors="replace") as file:
         lines = [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
@@ -188,7 +189,7 @@ def _download(root: str) -> None:
     """Let torchvision download and unpack into a folder aside, which is renamed when it is whole.
 
     Raises:
-        FileNotFoundError: When that fails.
+        MissingFileError: When that fails.
     """
     done = os.path.join(root, _FOLDER)
     if _complete(root) or _complete(done):
@@ -208,9 +209,9 @@ def _download(root: str) -> None:
             OxfordIIITPet(aside, download=True)
             os.replace(os.path.join(aside, _FOLDER), done)
     except FileExistsError as error:
-        raise FileNotFoundError(f"{error}, and the data are downloaded anew.") from error
+        raise MissingFileError(f"{error}, and the data are downloaded anew.") from error
     except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"The Oxford-IIIT Pet data could not be downloaded to {root} ({str(error).splitlines()[0].rstrip('.')}): "
             "check the connection, or unpack images.tar.gz and annotations.tar.gz from "
             f"https://www.robots.ox.ac.uk/~vgg/data/pets/ in {done}."

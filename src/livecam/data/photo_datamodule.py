@@ -10,14 +10,15 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.errors import OptionError
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.core.text import printable
 from livecam.data.photo_dataset import Photo, PhotoDataset
 from livecam.data.transforms import ResizeMode, eval_transform, train_transform
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class FileIndex:
     """What a data set consists of.
 
     Args:
@@ -44,9 +45,9 @@ class PhotoData(LightningDataModule, ABC):
         image_size: Side of the model input in pixels.
         batch_size: Images per batch.
         num_workers: Loader processes; None takes one per CPU core, at most 4.
-        mean: Channel means for normalisation, in pixel units ([0, 1]).
+        mean: Channel means for normalization, in pixel units ([0, 1]).
         std: Channel standard deviations, likewise.
-        resize: ``crop`` (shorter side, then centre) or ``stretch`` (the whole photo) for validation.
+        resize: ``crop`` (shorter side, then center) or ``stretch`` (the whole photo) for validation.
         augmentation: Strength of training augmentation, 0 (none) to 1.
         val_fraction: Share of each class that is held out, where the files do not say it themselves.
         seed: Seed of that division.
@@ -54,7 +55,7 @@ class PhotoData(LightningDataModule, ABC):
 
     Raises:
         FileNotFoundError: When the root, or a folder that belongs there, is missing.
-        ValueError: When the files do not make a data set, or an argument is out of range; the message says why.
+        OptionError: When the files do not make a data set, or an argument is out of range; the message says why.
     """
 
     head = "softmax"
@@ -75,20 +76,20 @@ class PhotoData(LightningDataModule, ABC):
         max_unreadable: int | None = None,
     ) -> None:
         super().__init__()
-        self.normalisation = Normalisation(tuple(mean), tuple(std))
-        self.mean, self.std = list(self.normalisation.mean), list(self.normalisation.std)
+        self.normalization = Normalization(tuple(mean), tuple(std))
+        self.mean, self.std = list(self.normalization.mean), list(self.normalization.std)
         self.image_size, self.resize = image_size, resize
         self.batch_size = batch_size
         self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
         self.val_fraction, self.seed = val_fraction, seed
-        augmented = train_transform(image_size, self.normalisation, resize, augmentation)
-        prepared = eval_transform(image_size, self.normalisation, resize)
+        augmented = train_transform(image_size, self.normalization, resize, augmentation)
+        prepared = eval_transform(image_size, self.normalization, resize)
 
         root = os.path.realpath(os.path.expanduser(root))
-        catalogue = self.find(root)
-        parts = {"train": catalogue.train, "val": catalogue.val, "test": catalogue.test}
+        catalog = self.find(root)
+        parts = {"train": catalog.train, "val": catalog.val, "test": catalog.test}
         # Folders and annotations may call a class anything; from here on names go to pages, pictures and terminals.
-        self.class_names = [printable(name) for name in catalogue.classes]
+        self.class_names = [printable(name) for name in catalog.classes]
         self.num_classes = len(self.class_names)
         self.sets = {
             name: self.dataset(
@@ -104,7 +105,7 @@ class PhotoData(LightningDataModule, ABC):
         }
 
     @abstractmethod
-    def find(self, root: str) -> Catalogue:
+    def find(self, root: str) -> FileIndex:
         """List the files below an absolute, resolved root; raises where they do not make a data set."""
 
     @property
@@ -116,10 +117,10 @@ class PhotoData(LightningDataModule, ABC):
         """Augmented training batches, shuffled.
 
         Raises:
-            ValueError: When the data have no training part.
+            OptionError: When the data have no training part.
         """
         if "train" not in self.sets:
-            raise ValueError(
+            raise OptionError(
                 f"{type(self).__name__} found nothing to train on in {self.sets['val'].root}: these data are for "
                 "validation and for explain.py."
             )

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision import tv_tensors
 
+from livecam.core.errors import DataError
 from livecam.core.text import printable
 from livecam.data.image_io import UnreadableImageError, read_stored, upright
-from livecam.data.serialized_list import Packed
+from livecam.data.serialized_list import SerializedList
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One labelled file.
+    """One labeled file.
 
     Args:
         path: Path below the data set's root, with forward slashes.
@@ -44,14 +45,14 @@ class Photo:
         return self.boxes is not None
 
 
-class NoMaskError(ValueError):
+class NoMaskError(DataError):
     """An annotation of one photo that gives no mask; the photo counts as not annotated, and the message is logged."""
 
 
-def rasterise(boxes: Sequence[Box], width: int, height: int) -> Tensor:
-    """Union of boxes as a mask ``(height, width)`` bool: True where a pixel's centre lies in a box.
+def rasterize(boxes: Sequence[Box], width: int, height: int) -> Tensor:
+    """Union of boxes as a mask ``(height, width)`` bool: True where a pixel's center lies in a box.
 
-    Pixel (row r, column c) has its centre at (x, y) = (c + 0.5, r + 0.5); left and top edges belong to a box.
+    Pixel (row r, column c) has its center at (x, y) = (c + 0.5, r + 0.5); left and top edges belong to a box.
     """
     mask = torch.zeros(height, width, dtype=torch.bool)
     for box in boxes:
@@ -94,7 +95,7 @@ def check_copy(path: Path, size: tuple[int, int] | None, stored: tuple[int, int]
         )
 
 
-def turned(masks: Tensor, orientation: int) -> tv_tensors.Mask:
+def orient(masks: Tensor, orientation: int) -> tv_tensors.Mask:
     """Masks ``(K, height, width)`` bool of a stored file, upright as :func:`livecam.data.image_io.upright` turns it."""
     return tv_tensors.Mask(upright(masks.byte(), orientation))
 
@@ -103,8 +104,8 @@ class PhotoDataset(Dataset):
     """Samples ``image`` (3, H, W), ``label``, ``index``; in a set with masks also ``mask`` (H, W) bool, ``has_mask``.
 
     A file that cannot be read gives None, which :meth:`collate` drops. It is logged by name once, and counted in
-    memory that loader processes share. A subclass for truth of another kind overrides :meth:`drawn`, or
-    :meth:`describe` where there is more than one object.
+    memory that loader processes share. A subclass for truth of another kind overrides :meth:`load_mask`, or
+    :meth:`build_sample` where there is more than one object.
 
     Args:
         root: Folder that the photos' paths start from.
@@ -127,7 +128,7 @@ class PhotoDataset(Dataset):
         max_unreadable: int | None = None,
     ) -> None:
         self.root = Path(root)
-        self.photos = Packed(photos)
+        self.photos = SerializedList(photos)
         self.classes = list(classes)
         self.targets = self.targets_of(photos)
         self.transform = transform
@@ -152,9 +153,9 @@ class PhotoDataset(Dataset):
             return None
         height, width = stored.shape[1:]
         image = tv_tensors.Image(upright(stored, orientation))
-        return self.describe(index, photo, image, (width, height), orientation) | {"index": index}
+        return self.build_sample(index, photo, image, (width, height), orientation) | {"index": index}
 
-    def describe(
+    def build_sample(
         self, index: int, photo: Photo, image: tv_tensors.Image, stored: tuple[int, int], orientation: int
     ) -> dict[str, Any]:
         """The transformed image with what is known of it.
@@ -171,17 +172,17 @@ class PhotoDataset(Dataset):
         mask = self._marked(index, photo, stored) if photo.annotated else None
         has_mask = mask is not None
         mask = mask if has_mask else torch.zeros(stored[1], stored[0], dtype=torch.bool)
-        image, mask = self.transform(image, turned(mask[None], orientation))
+        image, mask = self.transform(image, orient(mask[None], orientation))
         return {"image": image, "label": photo.label, "mask": mask.as_subclass(Tensor)[0].bool(), "has_mask": has_mask}
 
     def _marked(self, index: int, photo: Photo, stored: tuple[int, int]) -> Tensor | None:
         try:
-            return self.drawn(photo, *stored)
+            return self.load_mask(photo, *stored)
         except NoMaskError as error:
-            self.set_aside(index, error)
+            self.mark_unannotated(index, error)
             return None
 
-    def set_aside(self, index: int, error: NoMaskError) -> None:
+    def mark_unannotated(self, index: int, error: NoMaskError) -> None:
         """Log, once, that a photo counts as not annotated.
 
         Raises:
@@ -196,7 +197,7 @@ class PhotoDataset(Dataset):
                 "the annotations belong to, or raise max_unreadable."
             )
 
-    def drawn(self, photo: Photo, width: int, height: int) -> Tensor:
+    def load_mask(self, photo: Photo, width: int, height: int) -> Tensor:
         """The object of an annotated photo as a mask ``(height, width)`` bool of the stored file.
 
         Raises:
@@ -206,7 +207,7 @@ class PhotoDataset(Dataset):
         inside = [left < width and top < height and right > 0 and bottom > 0 for left, top, right, bottom in boxes]
         if boxes and not any(inside):
             raise NoMaskError(f"What is marked in {printable(photo.path)} lies outside of it")
-        return rasterise(boxes, width, height)
+        return rasterize(boxes, width, height)
 
     @property
     def unreadable_files(self) -> list[str]:

@@ -1,7 +1,7 @@
 """PlantedShapes: the embedded data set, drawn from a seed, with exact masks; nothing is on disk.
 
 An image shows one to three instances of one shape on a textured background, beside blobs and bars that mean nothing.
-The *shape* is the class: size, place, tilt and colour vary freely. ``shortcut`` plants a background cue that
+The *shape* is the class: size, place, tilt and color vary freely. ``shortcut`` plants a background cue that
 betrays the class in training and is worthless in validation, so that a map on the background is measurably wrong.
 """
 
@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
-from livecam.core.normalization import Normalisation
+from livecam.core.errors import OptionError
+from livecam.core.normalization import Normalization
 
 CLASSES = ("disc", "triangle", "cross", "ring", "square", "star")
 _SPLITS = ("train", "val", "test")
@@ -71,7 +72,7 @@ class PlantedShapes(Dataset):
         transform: Applied to the image ``(3, S, S)`` in [0, 1] and its mask together (torchvision v2).
 
     Raises:
-        ValueError: When an argument is out of range.
+        OptionError: When an argument is out of range.
     """
 
     def __init__(
@@ -85,11 +86,11 @@ class PlantedShapes(Dataset):
         transform: Callable | None = None,
     ) -> None:
         if not 2 <= num_classes <= len(CLASSES):
-            raise ValueError(f"PlantedShapes has 2 to {len(CLASSES)} classes, got num_classes={num_classes}.")
+            raise OptionError(f"PlantedShapes has 2 to {len(CLASSES)} classes, got num_classes={num_classes}.")
         if size < 24:
-            raise ValueError(f"A planted shape needs images of at least 24 px, got size={size}.")
+            raise OptionError(f"A planted shape needs images of at least 24 px, got size={size}.")
         if shortcut is not None and not 0 <= shortcut <= 1:
-            raise ValueError(f"shortcut is the share of training images with the cue, 0 to 1, got {shortcut}.")
+            raise OptionError(f"shortcut is the share of training images with the cue, 0 to 1, got {shortcut}.")
         self.classes = list(CLASSES[:num_classes])
         self.targets = [index % num_classes for index in range(length)]
         self.size = size
@@ -138,8 +139,8 @@ class PlantedShapes(Dataset):
         return (owner + 0.3 * rng.random()) / classes if self.shortcut is not None else rng.random()
 
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
-        centres = (np.arange(self.size) + 0.5) / self.size
-        return centres[None, :], centres[:, None]
+        centers = (np.arange(self.size) + 0.5) / self.size
+        return centers[None, :], centers[:, None]
 
     def _background(self, rng: np.random.Generator, hue: float) -> np.ndarray:
         x, y = self._grid()
@@ -153,18 +154,18 @@ class PlantedShapes(Dataset):
         return tint[:, None, None] * (1 + 0.13 * texture + 0.08 * coarse)
 
     def _distractor(self, rng: np.random.Generator, canvas: np.ndarray) -> None:
-        """A thin bar or a soft blob in any colour: no outline that resembles a class."""
+        """A thin bar or a soft blob in any color: no outline that resembles a class."""
         x, y = self._grid()
         cx, cy, angle = rng.random(), rng.random(), rng.uniform(0, np.pi)
         along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
         across = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)
-        colour = _rgb(rng.random(), rng.uniform(0.3, 0.9), rng.uniform(0.5, 0.9))[:, None, None]
+        color = _rgb(rng.random(), rng.uniform(0.3, 0.9), rng.uniform(0.5, 0.9))[:, None, None]
         if rng.random() < 0.5:
             cover = ((np.abs(along) < rng.uniform(0.12, 0.3)) & (np.abs(across) < rng.uniform(0.012, 0.022))) * 0.9
         else:
             wide, high = rng.uniform(0.03, 0.08, 2)
             cover = 0.8 * np.exp(-((along / wide) ** 2) - (across / high) ** 2)
-        canvas += cover * (colour - canvas)
+        canvas += cover * (color - canvas)
 
     def _instance(self, rng: np.random.Generator, canvas: np.ndarray, mask: np.ndarray, shape: str) -> None:
         x, y = self._grid()
@@ -182,9 +183,9 @@ class PlantedShapes(Dataset):
         u = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)) / radius
         v = ((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)) / radius
         inside = _SHAPES[shape](u, v) * radius * self.size
-        colour = _rgb(rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.8, 1.0))[:, None, None]
+        color = _rgb(rng.random(), rng.uniform(0.35, 0.95), rng.uniform(0.8, 1.0))[:, None, None]
         # Anti-aliased over one pixel; the mask is where the shape covers at least half of it.
-        canvas += np.clip(inside + 0.5, 0, 1) * (colour - canvas)
+        canvas += np.clip(inside + 0.5, 0, 1) * (color - canvas)
         mask |= inside >= 0
 
 
@@ -222,8 +223,8 @@ class PlantedShapesData(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-        self.mean, self.std = list(self.normalisation.mean), list(self.normalisation.std)
+        self.normalization = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+        self.mean, self.std = list(self.normalization.mean), list(self.normalization.std)
         self.batch_size, self.num_workers = batch_size, num_workers
         self.num_classes, self.image_size = num_classes, image_size
         to_input = v2.Normalize(self.mean, self.std)

@@ -9,7 +9,7 @@ import torch
 T = TypeVar("T")
 
 
-class Packed(Sequence[T]):
+class SerializedList(Sequence[T]):
     """A read-only sequence of plain objects, kept as bytes and rebuilt one at a time.
 
     A list of a million objects is copied into every forked loader process page by page, because reading an object

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from livecam.core.errors import OptionError
 from livecam.data.photo_dataset import Photo
 
 
@@ -28,7 +29,7 @@ def stratified_split(
         The larger and the held-out part, each in the order of ``photos``.
 
     Raises:
-        ValueError: When the fraction is out of range, or a class cannot be divided.
+        OptionError: When the fraction is out of range, or a class cannot be divided.
     """
     _check_fraction(fraction)
     # A family of two classes counts for the class of its first photo.
@@ -46,7 +47,7 @@ def stratified_split(
     for label, name in enumerate(classes):
         if label not in on_both:
             what = "a single image" if counts[label] == 1 else f"{counts[label]} images that must stay together"
-            raise ValueError(
+            raise OptionError(
                 f"Class {name!r} has {what}, but training and validation each need one: add images or remove the class."
             )
     return kept, held
@@ -64,11 +65,11 @@ def random_split(photos: Sequence[Any], fraction: float, seed: int) -> tuple[lis
         The larger and the held-out part, each in the order of ``photos``.
 
     Raises:
-        ValueError: When the fraction is out of range, or there is a single photo.
+        OptionError: When the fraction is out of range, or there is a single photo.
     """
     _check_fraction(fraction)
     if len(photos) < 2:
-        raise ValueError("There is a single image, but training and validation each need one: add images.")
+        raise OptionError("There is a single image, but training and validation each need one: add images.")
     places = list(range(len(photos)))
     random.Random(seed).shuffle(places)
     held_out = set(places[: max(1, min(len(photos) - 1, round(fraction * len(photos))))])
@@ -78,7 +79,7 @@ def random_split(photos: Sequence[Any], fraction: float, seed: int) -> tuple[lis
 
 def _check_fraction(fraction: float) -> None:
     if not 0 < fraction < 1:
-        raise ValueError(f"val_fraction is the share of images held out, between 0 and 1, got {fraction}.")
+        raise OptionError(f"val_fraction is the share of images held out, between 0 and 1, got {fraction}.")
 
 
 def _choose(families: list[list[Photo]], fraction: float) -> list[list[Photo]]:

@@ -1,7 +1,7 @@
 """From photos to model input: augmentation for training, one fixed preparation for validation and ``explain.py``.
 
 The functions below return torchvision v2 transforms; given an image and a mask they move both together. Images are
-uint8 ``tv_tensors.Image`` ``(3, H, W)`` of any size and come out as normalised float32 tensors ``(3, S, S)``.
+uint8 ``tv_tensors.Image`` ``(3, H, W)`` of any size and come out as normalized float32 tensors ``(3, S, S)``.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,20 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.errors import OptionError
+from livecam.core.normalization import IMAGENET, Normalization
 
 ResizeMode = Literal["crop", "stretch"]
 
 # Beyond this a batch fills any memory, and an overflowing number is more likely than a wish.
 _LARGEST_SIDE = 10_000
-# Of longer images the centre is left before their shorter side is brought to size: an honest file of 65535 x 1 px would
+# Of longer images the center is left before their shorter side is brought to size: an honest file of 65535 x 1 px would
 # become 16 million px wide, which takes 14 GB.
 _LONGEST = 50
 
 
 class Trim(v2.Transform):
-    """Take the centre of images whose sides are more than 50 to 1; others pass as they are."""
+    """Take the center of images whose sides are more than 50 to 1; others pass as they are."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """The size that is left."""
@@ -41,55 +42,55 @@ class Trim(v2.Transform):
 
 
 def train_transform(
-    size: int, normalisation: Normalisation, resize: ResizeMode = "crop", augmentation: float = 1.0
+    size: int, normalization: Normalization, resize: ResizeMode = "crop", augmentation: float = 1.0
 ) -> v2.Compose:
-    """Random crop, mirroring and mild colour jitter.
+    """Random crop, mirroring and mild color jitter.
 
     Args:
         size: Side of the model input in pixels.
-        normalisation: From pixels to model input.
+        normalization: From pixels to model input.
         resize: Used where ``augmentation`` is 0.
         augmentation: Strength in [0, 1]: 1 crops down to 35 % of the area and changes brightness, contrast and
             saturation by up to 20 %; 0 prepares training photos as validation does.
 
     Raises:
-        ValueError: When the size or the strength is out of range.
+        OptionError: When the size or the strength is out of range.
     """
     if not 0 <= augmentation <= 1:
-        raise ValueError(f"augmentation is a strength from 0 (none) to 1, got {augmentation}.")
+        raise OptionError(f"augmentation is a strength from 0 (none) to 1, got {augmentation}.")
     if augmentation == 0:
-        return eval_transform(size, normalisation, resize)
+        return eval_transform(size, normalization, resize)
     jitter = 0.2 * augmentation
     return v2.Compose(
         [
             v2.RandomResizedCrop(_side(size), scale=(1 - 0.65 * augmentation, 1), antialias=True),
             v2.RandomHorizontalFlip(),
             v2.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter),
-            *_to_input(normalisation),
+            *_to_input(normalization),
         ]
     )
 
 
-def eval_transform(size: int, normalisation: Normalisation, resize: ResizeMode = "crop") -> v2.Compose:
+def eval_transform(size: int, normalization: Normalization, resize: ResizeMode = "crop") -> v2.Compose:
     """The fixed preparation of validation photos.
 
     Args:
         size: Side of the model input in pixels.
-        normalisation: From pixels to model input.
-        resize: ``crop`` brings the shorter side to ``size * 256 / 224`` and takes the centre, as ImageNet scores are
+        normalization: From pixels to model input.
+        resize: ``crop`` brings the shorter side to ``size * 256 / 224`` and takes the center, as ImageNet scores are
             measured; ``stretch`` shows the whole photo, without regard to its proportions.
 
     Raises:
-        ValueError: When ``size`` is out of range or ``resize`` unknown.
+        OptionError: When ``size`` is out of range or ``resize`` unknown.
     """
     if resize not in get_args(ResizeMode):
-        raise ValueError(f"resize is 'crop' (shorter side, then centre) or 'stretch' (whole photo), got {resize!r}.")
+        raise OptionError(f"resize is 'crop' (shorter side, then center) or 'stretch' (whole photo), got {resize!r}.")
     side = _side(size)
     if resize == "stretch":
         geometry = [v2.Resize((side, side), antialias=True)]
     else:
         geometry = [Trim(), v2.Resize(round(side * 256 / 224), antialias=True), v2.CenterCrop(side)]
-    return v2.Compose([*geometry, *_to_input(normalisation)])
+    return v2.Compose([*geometry, *_to_input(normalization)])
 
 
 def prepare_image(
@@ -104,20 +105,22 @@ def prepare_image(
     Returns:
         Model input ``(3, S, S)``, S = ``image_size``.
     """
-    return eval_transform(image_size, Normalisation(tuple(mean), tuple(std)), resize)(
+    return eval_transform(image_size, Normalization(tuple(mean), tuple(std)), resize)(
         tv_tensors.Image(v2.functional.pil_to_tensor(photo))
     )
 
 
 def _side(size: int) -> int:
     if not isinstance(size, int) or not 1 <= size <= _LARGEST_SIDE:
-        raise ValueError(f"Images need a side of at least 1 px, and of {_LARGEST_SIDE} at most, got image_size={size}.")
+        raise OptionError(
+            f"Images need a side of at least 1 px, and of {_LARGEST_SIDE} at most, got image_size={size}."
+        )
     return size
 
 
-def _to_input(normalisation: Normalisation) -> list[v2.Transform]:
+def _to_input(normalization: Normalization) -> list[v2.Transform]:
     """Bit for bit what ``to_input`` gives, without its second copy."""
-    if len(normalisation.mean) != 3:
-        raise ValueError(f"Photos have three channels, but the normalisation is of {len(normalisation.mean)}.")
-    normalise = v2.Normalize(normalisation.mean, normalisation.std, inplace=True)
-    return [v2.ToDtype(torch.float32, scale=True), normalise, v2.ToPureTensor()]
+    if len(normalization.mean) != 3:
+        raise OptionError(f"Photos have three channels, but the normalization is of {len(normalization.mean)}.")
+    normalize = v2.Normalize(normalization.mean, normalization.std, inplace=True)
+    return [v2.ToDtype(torch.float32, scale=True), normalize, v2.ToPureTensor()]

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 import livecam.data
 from livecam.core.batch import Batch, read_batch
+from livecam.core.errors import DataError, MissingFileError
 from livecam.core.safe_yaml import load_yaml
 from livecam.data.photo_datamodule import PhotoData
 from livecam.evaluation.loaded_network import Network
@@ -27,17 +28,17 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
     """Build the data module, with the preprocessing that the network was trained with.
 
     Args:
-        network: Its number of classes, image size, resizing and normalisation replace what ``given`` says of them.
+        network: Its number of classes, image size, resizing and normalization replace what ``given`` says of them.
         given: ``class_path`` and ``init_args``; None takes the data that the network's checkpoint was trained on.
 
     Raises:
-        ValueError: When there are no data, or their classes are not the network's.
-        FileNotFoundError: When the data, or the configuration of the training, are not there.
+        DataError: When there are no data, or their classes are not the network's.
+        MissingFileError: When the data, or the configuration of the training, are not there.
     """
     given = given or run_data(network.source)
     kind = pkgutil.resolve_name(given["class_path"])
     facts = {key: getattr(network, key) for key in _FACTS}
-    facts |= {"mean": list(network.normalisation.mean), "std": list(network.normalisation.std)}
+    facts |= {"mean": list(network.normalization.mean), "std": list(network.normalization.std)}
     known = {*inspect.signature(kind).parameters}
     if issubclass(kind, PhotoData):
         known |= {*inspect.signature(PhotoData).parameters}
@@ -45,7 +46,7 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
     data = build_data(kind, dict(given.get("init_args") or {}) | arguments, "name the data by --data")
     classes = getattr(data, "num_classes", network.num_classes)
     if classes != network.num_classes:
-        raise ValueError(
+        raise DataError(
             f"{kind.__name__} has {classes} classes and {network.label} tells {network.num_classes} apart: their "
             "labels do not mean the same. Score a network that was trained on these classes."
         )
@@ -60,7 +61,7 @@ def _check_names(network: Network, names: Sequence[str] | None) -> None:
     other = [(name, own) for name, own in pairs if name.split(",")[0].lower() != own.split(",")[0].lower()]
     if len(other) > len(pairs) / 2:
         name, own = other[0]
-        raise ValueError(
+        raise DataError(
             f"The data call a class {name!r} that {network.label} calls {own!r}: their labels do not mean the same. "
             "Score a network that was trained on these classes, in this order."
         )
@@ -70,14 +71,14 @@ def run_data(checkpoint: str) -> dict[str, Any]:
     """``class_path`` and ``init_args`` of the data that a training had; livecam's only.
 
     Raises:
-        FileNotFoundError: When its run folder does not say so.
-        ValueError: When they are no data of livecam, or there is no checkpoint.
+        MissingFileError: When its run folder does not say so.
+        DataError: When they are no data of livecam, or there is no checkpoint.
     """
     if Path(checkpoint).suffix != ".ckpt":
-        raise ValueError("A network by name was not trained here: name the data by --data CLASS and --data.root PATH.")
+        raise DataError("A network by name was not trained here: name the data by --data CLASS and --data.root PATH.")
     name, arguments = trained_on(checkpoint, "name the data by --data CLASS and --data.root PATH")
     if name not in livecam.data.__all__:
-        raise ValueError(f"The training's data were {name}, which is not of livecam: name the data by --data.")
+        raise DataError(f"The training's data were {name}, which is not of livecam: name the data by --data.")
     return {"class_path": f"livecam.data.{name}", "init_args": arguments}
 
 
@@ -89,12 +90,12 @@ def trained_on(checkpoint: str, remedy: str) -> tuple[str, dict[str, Any]]:
         remedy: What to do where it does not, for the message.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When it does not say what the data were.
+        MissingFileError: When there is no such file.
+        DataError: When it does not say what the data were.
     """
     config = Path(checkpoint).absolute().parent.parent / "fit_config.yaml"
     if not config.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"There is no {config}, which tells what data the training had: use the checkpoint in its run folder, or "
             f"{remedy}."
         )
@@ -102,26 +103,26 @@ def trained_on(checkpoint: str, remedy: str) -> tuple[str, dict[str, Any]]:
         content: Any = load_yaml(config.read_text("utf-8"))["data"]
         return content["class_path"].rpartition(".")[2], dict(content["init_args"])
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"{config} does not say what the training's data were: {remedy}.") from error
+        raise DataError(f"{config} does not say what the training's data were: {remedy}.") from error
 
 
 def build_data(kind: type[LightningDataModule], arguments: dict[str, Any], remedy: str) -> LightningDataModule:
     """Build a data module from plain arguments.
 
     Raises:
-        ValueError: When it does not take them.
+        DataError: When it does not take them.
     """
     try:
         return kind(**arguments)
     except TypeError as error:
-        raise ValueError(f"The arguments do not fit {kind.__name__} of this version ({error}): {remedy}.") from error
+        raise DataError(f"The arguments do not fit {kind.__name__} of this version ({error}): {remedy}.") from error
 
 
 def check_same_data(networks: Sequence[Network]) -> None:
     """Refuse networks whose trainings had other images: the i-th image of one would not be that of the other.
 
     Raises:
-        ValueError: Says by what the data differ.
+        DataError: Says by what the data differ.
     """
     found = [run_data(network.source) for network in networks]
     kept = [
@@ -131,7 +132,7 @@ def check_same_data(networks: Sequence[Network]) -> None:
     for network, own in zip(networks[1:], kept[1:]):
         if own != kept[0]:
             differ = ", ".join(sorted(key for key in {*own, *kept[0]} if own.get(key) != kept[0].get(key)))
-            raise ValueError(
+            raise DataError(
                 f"{networks[0].label} and {network.label} were trained on other data ({differ}), so that their images "
                 "cannot be paired: name the data of both by --data."
             )
@@ -167,18 +168,18 @@ class Numbered(Dataset):
         return {"index": index, "content": content, "count": len(pairs)}
 
 
-def part_of(data: LightningDataModule, part: str) -> DataLoader:
-    """The loader of a part, ``val`` or ``test``.
+def split_loader(data: LightningDataModule, split: str) -> DataLoader:
+    """The loader of a split, ``val`` or ``test``.
 
     Raises:
-        ValueError: When its samples cannot be counted.
+        DataError: When its samples cannot be counted.
     """
     data.prepare_data()
-    data.setup("validate" if part == "val" else "test")
-    loaders = getattr(data, f"{part}_dataloader")()
+    data.setup("validate" if split == "val" else "test")
+    loaders = getattr(data, f"{split}_dataloader")()
     loader = loaders[0] if isinstance(loaders, list | tuple) else loaders
     if not isinstance(loader, DataLoader) or not hasattr(loader.dataset, "__len__"):
-        raise ValueError(f"{type(data).__name__} has no {part} set of known length, which scoring needs.")
+        raise DataError(f"{type(data).__name__} has no {split} set of known length, which scoring needs.")
     return loader
 
 

@@ -9,94 +9,95 @@ import torch
 from torch import Tensor, nn
 
 from livecam.core.batch import Batch
+from livecam.core.errors import OptionError
 from livecam.core.heads import as_logits, get_head
 from livecam.core.maps import is_finite
-from livecam.core.normalization import Normalisation
-from livecam.evaluation.fault_tolerance import Explaining
-from livecam.evaluation.oom_backoff import chunk_of, free_memory, out_of_memory
+from livecam.core.normalization import Normalization
+from livecam.evaluation.fault_tolerance import FaultTolerantExplainer
+from livecam.evaluation.oom_backoff import free_memory, internal_batch_size_of, is_oom_error
 from livecam.explain import Explainer, Explanation, explain
-from livecam.explain.forward_reuse import Heard
-from livecam.explain.methods.controls import BASELINES
+from livecam.explain.forward_reuse import ReusableForward
+from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import ImageMetric
-from livecam.runtime.failures import Failures, tell
-from livecam.runtime.model_state import as_input, undisturbed
+from livecam.runtime.failures import FailurePolicy, warn_once
+from livecam.runtime.model_state import isolated_eval, to_model_dtype
 
 
 class MaskSource(Protocol):
     """Gives maps to compare with, such as :class:`livecam.evaluation.reference_mask.ReferenceMask`."""
 
-    def masks(self, batch: Batch, normalisation: Normalisation) -> Tensor:
-        """Reference maps ``(N, H, W)`` in [0, 1] of a batch normalised with ``normalisation``."""
+    def masks(self, batch: Batch, normalization: Normalization) -> Tensor:
+        """Reference maps ``(N, H, W)`` in [0, 1] of a batch normalized with ``normalization``."""
 
 
 @dataclass
-class Asked:
+class ExplanationTargets:
     """Rows to explain: one per image, or one per (image, label) pair of multi-label batches.
 
     Args:
         batch: A row for each.
-        owner: Place of the image that each row is of, in the batch that was asked of, ``(M,)``.
+        sample_index: Place of the image that each row is of, in the batch that was asked of, ``(M,)``.
         probability: Of the explained class ``(M,)``; None where nobody wants to know.
     """
 
     batch: Batch
-    owner: Tensor
+    sample_index: Tensor
     probability: Tensor | None = None
 
-    def rows(self, keep: Tensor) -> "Asked":
+    def select(self, keep: Tensor) -> "ExplanationTargets":
         """Some of them, ``(M,)`` bool or a LongTensor of ascending places."""
         probability = None if self.probability is None else self.probability[keep]
-        return Asked(self.batch.rows(keep), self.owner[keep], probability)
+        return ExplanationTargets(self.batch.select(keep), self.sample_index[keep], probability)
 
-    def split(self, size: int) -> list["Asked"]:
+    def split(self, size: int) -> list["ExplanationTargets"]:
         """Parts of at most ``size`` rows: a pass over images of many categories takes no more memory than others."""
-        if 0 < len(self.owner) <= size:
+        if 0 < len(self.sample_index) <= size:
             return [self]
-        places = torch.arange(len(self.owner), device=self.owner.device)
-        return [self.rows(part) for part in places.split(size)] if len(places) else []
+        places = torch.arange(len(self.sample_index), device=self.sample_index.device)
+        return [self.select(part) for part in places.split(size)] if len(places) else []
 
 
 @dataclass
-class Explained:
+class ExplainedBatch:
     """Explained rows, and all that metrics may want to know of them.
 
     Args:
-        asked: The rows; their masks are those of the explained classes.
+        selected: The rows; their masks are those of the explained classes.
         explanations: By method, without those that failed.
         model: The network.
         head: Name of its head.
-        normalisation: Tie between model input and pixels.
+        normalization: Tie between model input and pixels.
         source: Gives another network's maps; None where there is no such network.
     """
 
-    asked: Asked
+    selected: ExplanationTargets
     explanations: dict[str, Explanation]
     model: nn.Module
     head: str
-    normalisation: Normalisation
+    normalization: Normalization
     source: MaskSource | None = None
 
     @property
     def batch(self) -> Batch:
         """The rows as images."""
-        return self.asked.batch
+        return self.selected.batch
 
     @cached_property
     def annotated(self) -> Tensor:
         """Which rows have a mask, ``(M,)`` bool."""
         batch = self.batch
-        return torch.zeros_like(self.asked.owner, dtype=torch.bool) if batch.mask is None else batch.has_mask
+        return torch.zeros_like(self.selected.sample_index, dtype=torch.bool) if batch.mask is None else batch.has_mask
 
     @cached_property
     def reference(self) -> Tensor:
         """Maps ``(M, H, W)`` in [0, 1] of the other network, of the explained class, which need not be the true one."""
         target = next(iter(self.explanations.values())).target
-        return self.source.masks(replace(self.batch, label=target), self.normalisation)
+        return self.source.masks(replace(self.batch, label=target), self.normalization)
 
     def failed(self, method: str) -> Tensor:
         """Which rows a method has no map for, or one of NaN or infinity, ``(M,)`` bool."""
         if method not in self.explanations:
-            return torch.ones_like(self.asked.owner, dtype=torch.bool)
+            return torch.ones_like(self.selected.sample_index, dtype=torch.bool)
         return ~is_finite(self.explanations[method].raw)
 
     def places(self, keep: Tensor | None) -> dict[str, list[Tensor]]:
@@ -106,7 +107,7 @@ class Explained:
         if not chosen:
             return {}
         found = torch.stack([torch.stack(pair) for pair in chosen]).cpu()
-        device = self.asked.owner.device
+        device = self.selected.sample_index.device
         return {
             name: [rows.nonzero()[:, 0].to(device) for rows in pair] for name, pair in zip(self.explanations, found)
         }
@@ -122,12 +123,12 @@ class MetricInputs:
         explanation: Its maps.
     """
 
-    explained: Explained
+    explained: ExplainedBatch
     explainer: Explainer
     explanation: Explanation
 
     def kwargs_for(self, metric: ImageMetric, rows: Tensor) -> dict[str, Any]:
-        """Arguments of ``metric.measure`` for the rows at ascending places ``(n,)``; of ``masks``, annotated ones."""
+        """Arguments of ``metric.per_image`` for the rows at ascending places ``(n,)``; of ``masks``, annotated ones."""
         explained, batch = self.explained, self.explained.batch
         # Ascending places: as many of them as there are rows are all of them, which need no copy.
         every = len(rows) == len(batch)
@@ -144,7 +145,7 @@ class MetricInputs:
             "images": lambda: some(batch.image),
             "model": lambda: explained.model,
             "head": lambda: explained.head,
-            "normalisation": lambda: explained.normalisation,
+            "normalization": lambda: explained.normalization,
             "explain": lambda: self._explain_again(metric.uses, some(batch.image), some(self.explanation.target)),
         }
         return {name: offered[name]() for name in metric.inputs}
@@ -156,7 +157,7 @@ class MetricInputs:
 
     def _explain_again(self, uses: str, images: Tensor, targets: Tensor) -> Callable[[nn.Module], Tensor]:
         """Explains the same images and classes in another network."""
-        settings = {"head": self.explained.head, "normalisation": self.explained.normalisation}
+        settings = {"head": self.explained.head, "normalization": self.explained.normalization}
 
         def run(model: nn.Module) -> Tensor:
             return getattr(explain(model, images, [self.explainer], targets, **settings)[self.explainer.name], uses)
@@ -181,20 +182,20 @@ class Evaluator:
         explainers: Sequence[Explainer],
         metrics: Sequence[ImageMetric],
         target: str,
-        failures: Failures,
+        failures: FailurePolicy,
         min_probability: float = 0.0,
         source: MaskSource | None = None,
     ) -> None:
         self.explainers, self.target, self.min_probability = list(explainers), target, min_probability
-        self.source, self.failures, self._explaining = source, failures, Explaining(failures)
+        self.source, self.failures, self._explaining = source, failures, FaultTolerantExplainer(failures)
         # Copies: the chunk of one that runs out of memory gets smaller, for good.
         self._metrics = {metric.name: metric.clone() for metric in metrics}
         # Rows of a pass: images of the largest batch so far.
         self._size = 1
 
-    def select(
+    def select_targets(
         self, model: nn.Module, batch: Batch, head: str, logits: Tensor | None = None
-    ) -> tuple[Asked, Asked | None]:
+    ) -> tuple[ExplanationTargets, ExplanationTargets | None]:
         """Rows of a batch to explain, and those whose class is less probable than it has to be.
 
         Args:
@@ -207,54 +208,54 @@ class Evaluator:
             Rows to explain; rows that are left out, None where no probability is asked for.
         """
         self._size = max(self._size, len(batch))
-        if self.target == "label" and batch.several:
-            asked = Asked(batch.by_category(), batch.known_pairs.image)
+        if self.target == "label" and batch.is_multilabel:
+            selected = ExplanationTargets(batch.one_row_per_label(), batch.known_pairs.image)
         else:
-            asked = Asked(batch, torch.arange(len(batch), device=batch.image.device))
-        if not self.min_probability or not len(asked.owner):
-            return asked, None
+            selected = ExplanationTargets(batch, torch.arange(len(batch), device=batch.image.device))
+        if not self.min_probability or not len(selected.sample_index):
+            return selected, None
         if logits is None:
-            with undisturbed(model, batch.image.device):
-                logits = as_logits(model(as_input(model, batch.image))).float()
+            with isolated_eval(model, batch.image.device):
+                logits = as_logits(model(to_model_dtype(model, batch.image))).float()
         found = get_head(head, logits.shape[1])
-        targets = asked.batch.label if self.target == "label" else found.predict(logits)
+        targets = selected.batch.label if self.target == "label" else found.predict(logits)
         found.check_targets(targets, logits)
-        asked.probability = found.probability(logits[asked.owner], targets)
-        sure = asked.probability >= self.min_probability
-        return asked.rows(sure), asked.rows(~sure)
+        selected.probability = found.probability(logits[selected.sample_index], targets)
+        sure = selected.probability >= self.min_probability
+        return selected.select(sure), selected.select(~sure)
 
     def explain(
         self,
         model: nn.Module,
-        asked: Asked,
+        selected: ExplanationTargets,
         head: str,
-        normalisation: Normalisation,
-        heard: Heard | None = None,
+        normalization: Normalization,
+        reusable: ReusableForward | None = None,
         of: Batch | None = None,
-    ) -> Iterator[Explained]:
+    ) -> Iterator[ExplainedBatch]:
         """Explain rows, a batch of them at a time.
 
         Args:
             model: The network.
-            asked: The rows.
+            selected: The rows.
             head: Name of its head.
-            normalisation: Tie between model input and pixels.
-            heard: What another forward of the batch ``of`` showed, whose rows these are.
+            normalization: Tie between model input and pixels.
+            reusable: What another forward of the batch ``of`` showed, whose rows these are.
             of: That batch.
         """
-        for part in asked.split(self._size):
+        for part in selected.split(self._size):
             batch = part.batch
-            own = heard and heard.of(None if batch is of else part.owner)
+            own = reusable and reusable.of(None if batch is of else part.sample_index)
             targets = batch.label if self.target == "label" else None
             explanations = self._explaining(
-                model, batch.image, targets, self.explainers, own, head=head, normalisation=normalisation
+                model, batch.image, targets, self.explainers, own, head=head, normalization=normalization
             )
             if explanations:
-                part = replace(part, batch=batch.about(next(iter(explanations.values())).target))
-            yield Explained(part, explanations, model, head, normalisation, self.source)
+                part = replace(part, batch=batch.with_masks_for(next(iter(explanations.values())).target))
+            yield ExplainedBatch(part, explanations, model, head, normalization, self.source)
 
     def jobs(
-        self, explained: Explained, keep: Tensor | None = None
+        self, explained: ExplainedBatch, keep: Tensor | None = None
     ) -> Iterator[tuple[MetricInputs, ImageMetric, Tensor]]:
         """What is to be measured: inputs of each method, a metric, and the rows ``(n,)`` at ascending places.
 
@@ -268,25 +269,27 @@ class Evaluator:
         for explainer in (e for e in self.explainers if e.name in explained.explanations):
             inputs = MetricInputs(explained, explainer, replace(explained.explanations[explainer.name]))
             # A map that reads no network does not change with it.
-            fixed = isinstance(explainer, BASELINES)
+            fixed = isinstance(explainer, CONTROLS)
             for metric in (m for m in self._metrics.values() if not (fixed and "explain" in m.inputs)):
                 places = rows[explainer.name]["masks" in metric.inputs]
                 if len(places):
                     yield inputs, metric, places
 
     def measure(self, metric: ImageMetric, inputs: MetricInputs, rows: Tensor) -> Tensor:
-        """Values ``(parts, n)`` of the rows at ascending places ``(n,)``; what memory does not hold goes by halves."""
+        """Values ``(values, n)`` of the rows at ascending places ``(n,)``; what memory does not hold goes by halves."""
         try:
-            return metric.measure(**inputs.kwargs_for(metric, rows))
+            return metric.per_image(**inputs.kwargs_for(metric, rows))
         except Exception as error:
-            chunk = chunk_of(metric)
-            if not out_of_memory(error) or max(chunk, len(rows)) <= 1:
+            internal_batch_size = internal_batch_size_of(metric)
+            if not is_oom_error(error) or max(internal_batch_size, len(rows)) <= 1:
                 raise
             method = inputs.explainer.name
-            tell(f"Metric {metric.name!r} ran out of memory for {method!r} and is tried again in smaller portions.")
+            warn_once(
+                f"Metric {metric.name!r} ran out of memory for {method!r} and is tried again in smaller portions."
+            )
         free_memory()
-        if chunk > 1:
-            metric.chunk = chunk // 2
+        if internal_batch_size > 1:
+            metric.internal_batch_size = internal_batch_size // 2
         return torch.cat([self.measure(metric, inputs, part) for part in rows.chunk(2)], 1)
 
 
@@ -294,12 +297,12 @@ def check_metrics(metrics: Sequence[ImageMetric], reference: object | None) -> N
     """Refuse metrics that would overwrite each other, or that lack what they compare with.
 
     Raises:
-        ValueError: With the remedy.
+        OptionError: With the remedy.
     """
     names = [metric.name for metric in metrics]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"Two metrics are called {name!r}: give one of them another, as name='{name}_2'.")
+            raise OptionError(f"Two metrics are called {name!r}: give one of them another, as name='{name}_2'.")
     for metric in metrics:
         if "reference" in metric.inputs and reference is None:
-            raise ValueError(f"{type(metric).__name__} compares with another network: name it as reference.")
+            raise OptionError(f"{type(metric).__name__} compares with another network: name it as reference.")

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError
 from livecam.core.maps import is_finite
-from livecam.evaluation.oom_backoff import Portions, free_memory, halved, out_of_memory
+from livecam.evaluation.oom_backoff import OomBackoff, free_memory, halved, is_oom_error
 from livecam.explain import Capture, Explainer, Explanation, record, structure_of
-from livecam.explain.explanation import explain_recording, explanation_of, joined
-from livecam.explain.forward_reuse import Heard
-from livecam.runtime.failures import Failures, tell, together_or_alone
-from livecam.runtime.model_state import undisturbed
+from livecam.explain.explanation import concatenate, explain_recording, explanation_of
+from livecam.explain.forward_reuse import ReusableForward
+from livecam.runtime.failures import FailurePolicy, together_or_alone, warn_once
+from livecam.runtime.model_state import isolated_eval
 
 Look = Callable[[Sequence[Explainer], slice], dict[str, Explanation]]
 
@@ -21,20 +22,20 @@ Look = Callable[[Sequence[Explainer], slice], dict[str, Explanation]]
 _HOPELESS = 2
 
 
-class Explaining:
+class FaultTolerantExplainer:
     """Explains batches; what fails is told once and left out, what runs out of memory goes again in smaller portions.
 
     A method that fails on a batch goes again image by image: one bad image costs its own map, which is NaN then. A
-    method that gives nothing for the first two is left out of the batch. Failures of the network are nobody's but the
-    caller's.
+    method that gives nothing for the first two is left out of the batch. FailurePolicy of the network are nobody's but
+    the caller's.
 
     Args:
         failed: What becomes of exceptions of methods.
     """
 
-    def __init__(self, failed: Failures) -> None:
+    def __init__(self, failed: FailurePolicy) -> None:
         self._failed = failed
-        self._portions = Portions()
+        self._portions = OomBackoff()
 
     def __call__(
         self,
@@ -42,7 +43,7 @@ class Explaining:
         images: Tensor,
         targets: Tensor | None,
         explainers: Sequence[Explainer],
-        heard: Heard | None = None,
+        reusable: ReusableForward | None = None,
         **options: Any,
     ) -> dict[str, Explanation]:
         """Explain ``images`` ``(N, 3, H, W)`` by every method that works.
@@ -52,7 +53,7 @@ class Explaining:
             images: Model input.
             targets: Class of each image ``(N,)``; None means the predicted one.
             explainers: Methods, each under its own name.
-            heard: What another forward of these images showed; spares methods that need no more a pass.
+            reusable: What another forward of these images showed; spares methods that need no more a pass.
             options: Of :func:`livecam.explain.recording.recording.record`.
 
         Returns:
@@ -66,7 +67,9 @@ class Explaining:
 
         def is_free(explainer: Explainer, captures: Sequence[Capture]) -> bool:
             # What needs nothing of a pass joins whichever there is.
-            return heard is not None and (explainer.name in heard.methods or (explainer.one_pass and not captures))
+            return reusable is not None and (
+                explainer.name in reusable.methods or (explainer.single_pass and not captures)
+            )
 
         def look(asked: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
             captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in asked}
@@ -78,13 +81,13 @@ class Explaining:
                 if not group:
                     continue
                 if free:
-                    recording = heard.recording(rows, goals, **options)
+                    recording = reusable.recording(rows, goals, **options)
                 else:
                     wanted = [capture for e in group for capture in captures[e.name]]
                     recording = record(model, images[rows], goals, wanted, structure=structure, **options)
                 # One answer for all: near a tie, two passes might predict different classes.
                 goals = recording.targets
-                with undisturbed(model, images.device):
+                with isolated_eval(model, images.device):
                     for e in group:
                         made[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))
             return {name: explanation for name, explanation in made.items() if explanation is not None}
@@ -104,7 +107,7 @@ class Explaining:
                 asked = [e for e in asked if e.name in made]
                 for e in asked:
                     parts[e.name].append(made[e.name])
-            found |= {e.name: joined(parts[e.name]) for e in asked}
+            found |= {e.name: concatenate(parts[e.name]) for e in asked}
         found = {e.name: found[e.name] for e in explainers if e.name in found}
         self._tell_of_nan(found)
         return found
@@ -115,7 +118,7 @@ class Explaining:
         """One pass for all; where what one method asked of it broke it for all, a pass for each."""
 
         def broken(error: Exception) -> Sequence[Explainer]:
-            if out_of_memory(error):
+            if is_oom_error(error):
                 return [e for e in asked if not self._smaller(e, count)]
             if self._failed.strict:
                 raise error
@@ -154,22 +157,22 @@ class Explaining:
             one = maps[number] or replace(bare(slice(place, place + 1)), raw=torch.full_like(like, torch.nan))
             maps[number] = replace(one, details={})
         details = {"failed": torch.tensor(failed), "note": ["failed" if wrong else "" for wrong in failed]}
-        return {explainer.name: replace(joined(maps), details=details)}
+        return {explainer.name: replace(concatenate(maps), details=details)}
 
     def _attempt(self, explainer: Explainer, count: int, action: Callable[[], Any]) -> Any:
         try:
             return action()
         except Exception as error:
-            if not (out_of_memory(error) and self._smaller(explainer, count)):
+            if not (is_oom_error(error) and self._smaller(explainer, count)):
                 self._failed(f"Explainer {explainer.name!r} failed and is left out.")
         # Only here, where the exception holds the tensors of the failed attempt no longer.
         free_memory()
         return None
 
     def _smaller(self, explainer: Explainer, count: int) -> bool:
-        if not self._portions.halve(explainer, count):
+        if not self._portions.back_off(explainer, count):
             return False
-        tell(f"Explainer {explainer.name!r} ran out of memory and is tried again in smaller portions.")
+        warn_once(f"Explainer {explainer.name!r} ran out of memory and is tried again in smaller portions.")
         return True
 
     def _tell_of_nan(self, found: dict[str, Explanation]) -> None:
@@ -182,8 +185,8 @@ class Explaining:
             if count and "failed" not in found[name].details:
                 dark = bool((wrong[name] & ~found[name].score.isfinite()).any())
                 why = ", as the network's own answer is: it diverged, or the images hold NaN" if dark else ""
-                with self._failed.spared(f"Explainer {name!r} failed for some images."):
-                    raise ValueError(f"{count} of {len(wrong[name])} maps are NaN or infinite{why}.")
+                with self._failed.suppress(f"Explainer {name!r} failed for some images."):
+                    raise OptionError(f"{count} of {len(wrong[name])} maps are NaN or infinite{why}.")
 
 
 def without_map(model: nn.Module, images: Tensor, targets: Tensor | None, **options: Any) -> Explanation:

@@ -7,7 +7,8 @@ from typing import Literal
 from PIL import Image
 from torch import Tensor, nn
 
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.errors import OptionError
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.core.validation import check_count, suggest
 from livecam.data.transforms import prepare_image
 from livecam.models import build_model
@@ -34,7 +35,7 @@ class Network:
         class_names: In the order of class indices; None when unknown.
         image_size: Side of the model input in pixels.
         resize: ``crop`` or ``stretch``.
-        normalisation: Tie between pixels and model input.
+        normalization: Tie between pixels and model input.
         kind: What people call networks like it, such as ``unet, no skips``.
         source: Where its weights come from: a file, or the name of published ones.
         mark: What tells it from others of its kind, where there are any.
@@ -46,7 +47,7 @@ class Network:
     class_names: list[str] | None
     image_size: int
     resize: Literal["crop", "stretch"]
-    normalisation: Normalisation
+    normalization: Normalization
     kind: str
     source: str
     mark: str = ""
@@ -63,26 +64,26 @@ class Network:
 
     def prepare(self, photo: Image.Image) -> Tensor:
         """Model input ``(3, S, S)`` of an RGB photo."""
-        return prepare_image(photo, self.image_size, self.resize, self.normalisation.mean, self.normalisation.std)
+        return prepare_image(photo, self.image_size, self.resize, self.normalization.mean, self.normalization.std)
 
     def class_index(self, target: str | None) -> int | None:
         """Index of a class that is given by name or by index; None stays None.
 
         Raises:
-            ValueError: When this network has no such class.
+            OptionError: When this network has no such class.
         """
         if target is None:
             return None
         if target.isdecimal():
             if int(target) >= self.num_classes:
-                raise ValueError(
+                raise OptionError(
                     f"Class {target} is out of range: {self.label} has {self.num_classes} classes, "
                     f"0 to {self.num_classes - 1}."
                 )
             return int(target)
         names = self.class_names or []
         if target not in names:
-            raise ValueError(f"{self.label} has no class {target!r}.{suggest(target, names)} An index works too.")
+            raise OptionError(f"{self.label} has no class {target!r}.{suggest(target, names)} An index works too.")
         return names.index(target)
 
 
@@ -96,7 +97,7 @@ class NetworkOptions:
         weights: Weights of --model: pretrained, another published name, or a file.
         num_classes: Outputs of --model.
         image_size: Input size of --model.
-        resize: How photos are brought to that size for --model: crop (centre) or stretch (whole photo).
+        resize: How photos are brought to that size for --model: crop (center) or stretch (whole photo).
     """
 
     checkpoint: str | None = None
@@ -111,11 +112,11 @@ def load_network(options: NetworkOptions) -> Network:
     """Take a network from a checkpoint, which knows its own preprocessing, or build one with ImageNet's.
 
     Raises:
-        ValueError: When neither or both of ``checkpoint`` and ``model`` are given, or ``model`` has no weights.
+        OptionError: When neither or both of ``checkpoint`` and ``model`` are given, or ``model`` has no weights.
     """
     check_count("image_size", options.image_size)
     if (options.checkpoint is None) == (options.model is None):
-        raise ValueError("Say what to explain: either --checkpoint FILE, or --model NAME with --weights.")
+        raise OptionError("Say what to explain: either --checkpoint FILE, or --model NAME with --weights.")
     if options.checkpoint is not None:
         classifier = load_classifier(options.checkpoint)
         known = classifier.hparams
@@ -123,12 +124,12 @@ def load_network(options: NetworkOptions) -> Network:
             model=classifier,
             head=classifier.head.name,
             **{name: known[name] for name in ("num_classes", "class_names", "image_size", "resize")},
-            normalisation=Normalisation(known.mean, known.std),
+            normalization=Normalization(known.mean, known.std),
             kind=known.model + _ABLATED.get((known.model_args or {}).get("skips"), ""),
             source=options.checkpoint,
         )
     if options.weights is None:
-        raise ValueError(
+        raise OptionError(
             f"--model {options.model} would have random weights: add --weights pretrained, or --weights FILE where "
             "nothing can be downloaded."
         )
@@ -139,7 +140,7 @@ def load_network(options: NetworkOptions) -> Network:
         class_names=_imagenet_names() if options.num_classes == 1000 else None,
         image_size=options.image_size,
         resize=options.resize,
-        normalisation=IMAGENET,
+        normalization=IMAGENET,
         kind=options.model,
         source=options.weights,
     )

@@ -1,4 +1,4 @@
-"""Working in portions that fit into memory: what ran out of it goes again, with half the images and half the chunk."""
+"""Working in portions that fit into memory: what ran out of it goes again with half the images and half the batch."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ _REFUSED = re.compile(
 _MOST_HALVINGS = 16
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_oom_error(error: BaseException) -> bool:
     """Whether memory was the cause."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
@@ -25,39 +25,39 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def halved(explainer: Explainer, times: int) -> Explainer:
-    """The same method with its ``chunk``, and those of the methods that it is built of, halved so many times."""
+    """The method with its ``internal_batch_size``, and those of the methods that it is built of, halved ``times``."""
     smaller = {}
     for each in fields(explainer) if times else ():
         value = getattr(explainer, each.name)
         if isinstance(value, Explainer):
             smaller[each.name] = halved(value, times)
-        elif each.name == "chunk":
-            smaller[each.name] = max(1, chunk_of(explainer) >> times)
+        elif each.name == "internal_batch_size":
+            smaller[each.name] = max(1, internal_batch_size_of(explainer) >> times)
     return replace(explainer, **smaller) if smaller else explainer
 
 
-def largest_chunk(explainer: Explainer) -> int:
-    """The greatest ``chunk`` of a method and of those that it is built of; 1 where there is none."""
+def largest_batch_size(explainer: Explainer) -> int:
+    """The greatest ``internal_batch_size`` of a method and of those that it is built of; 1 where there is none."""
     largest = 1
     for each in fields(explainer):
         value = getattr(explainer, each.name)
         if isinstance(value, Explainer):
-            largest = max(largest, largest_chunk(value))
-        elif each.name == "chunk":
-            largest = max(largest, chunk_of(explainer))
+            largest = max(largest, largest_batch_size(value))
+        elif each.name == "internal_batch_size":
+            largest = max(largest, internal_batch_size_of(explainer))
     return largest
 
 
-def chunk_of(holder: Any) -> int:
-    """The ``chunk`` of a method or metric; 1 where it has none.
+def internal_batch_size_of(holder: Any) -> int:
+    """The ``internal_batch_size`` of a method or metric; 1 where it has none.
 
     One that was left to free memory, which told wrong, counts as the smaller of the greatest that would be chosen.
     """
-    chunk = getattr(holder, "chunk", 1)
-    return MOST_ON_CPU if chunk is None else chunk
+    internal_batch_size = getattr(holder, "internal_batch_size", 1)
+    return MOST_ON_CPU if internal_batch_size is None else internal_batch_size
 
 
-class Portions:
+class OomBackoff:
     """How many times the work of each method has to be halved before it fits; learnt once, kept for all batches."""
 
     def __init__(self) -> None:
@@ -78,19 +78,20 @@ class Portions:
             yield times, [explainer for explainer in waiting if self._of(explainer) == times]
             waiting = [explainer for explainer in waiting if self._of(explainer) > times]
 
-    def halve(self, explainer: Explainer, images: int) -> bool:
+    def back_off(self, explainer: Explainer, images: int) -> bool:
         """Make the portions of a method smaller.
 
         Args:
-            explainer: The method as it was when it ran out of memory, its chunk halved already.
+            explainer: The method as it was when it ran out of memory, its internal_batch_size halved already.
             images: Images of the whole batch.
 
         Returns:
             False where they cannot become smaller: one image, one masked image at a time.
         """
         times = self._of(explainer)
-        # Somebody's method may hold on to its chunk: no more attempts than the largest chunk could take.
-        if max(images >> times, largest_chunk(explainer)) <= 1 or times > _MOST_HALVINGS:
+        # Somebody's method may hold on to its internal_batch_size: no more attempts than the largest
+        # internal_batch_size could take.
+        if max(images >> times, largest_batch_size(explainer)) <= 1 or times > _MOST_HALVINGS:
             return False
         self._halvings[explainer.name] = times + 1
         return True

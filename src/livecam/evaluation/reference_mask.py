@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from livecam.core.batch import Batch
+from livecam.core.errors import OptionError
 from livecam.core.heads import as_logits, get_head
 from livecam.core.maps import minmax, resize
-from livecam.core.normalization import IMAGENET, Normalisation
+from livecam.core.normalization import IMAGENET, Normalization
 from livecam.explain import Explainer, GradCAMPlusPlus, explain
 from livecam.models import build_model
 from livecam.training.checkpoint import load_classifier
@@ -32,11 +33,11 @@ class ReferenceMask:
         target: Class explained in the reference network: the sample's own ``label``, the ``predicted`` class, or for
             each class of the data the reference's classes that mean it (the most probable of them is explained).
         head: Head of the reference network.
-        normalisation: What the reference network reads; ImageNet's for ``model``, its own for ``checkpoint``.
+        normalization: What the reference network reads; ImageNet's for ``model``, its own for ``checkpoint``.
         cache: Most maps kept.
 
     Raises:
-        ValueError: When neither or both of ``model`` and ``checkpoint`` are given, a ``model`` has no ``weights``, or
+        OptionError: When neither or both of ``model`` and ``checkpoint`` are given, a ``model`` has no ``weights``, or
             ``target`` is none of the above.
     """
 
@@ -49,14 +50,14 @@ class ReferenceMask:
         explainer: Explainer | None = None,
         target: Literal["label", "predicted"] | dict[int, list[int]] = "label",
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
         cache: int = 50_000,
     ) -> None:
         if (model is None) == (checkpoint is None) or (model is None) != (weights is None):
-            raise ValueError("ReferenceMask needs either model= with weights=, or checkpoint= alone.")
+            raise OptionError("ReferenceMask needs either model= with weights=, or checkpoint= alone.")
         named = isinstance(target, dict) and all(target.values())
         if not named and target not in ("label", "predicted"):
-            raise ValueError(
+            raise OptionError(
                 f"target={target!r}: take 'label', 'predicted', or the reference's classes for each class of the data, "
                 "such as {0: [151, 152], 1: [269]}."
             )
@@ -64,7 +65,7 @@ class ReferenceMask:
         if checkpoint is not None:
             self._network = load_classifier(checkpoint)
             num_classes = self._network.hparams.num_classes
-            own = Normalisation(self._network.hparams.mean, self._network.hparams.std)
+            own = Normalization(self._network.hparams.mean, self._network.hparams.std)
             head = self._network.head.name if head == "auto" else head
         else:
             self._network, own = build_model(model, num_classes, weights).eval(), IMAGENET
@@ -73,25 +74,25 @@ class ReferenceMask:
         self.explainer = explainer or GradCAMPlusPlus()
         self.target = target
         self.head = head
-        self.normalisation = normalisation or own
+        self.normalization = normalization or own
         self.cache = cache
         self._maps: dict[tuple[int, int], Tensor] = {}
 
     # Under inference mode, a network that moves to the images' device would become unfit for gradients.
     @torch.inference_mode(False)
-    def masks(self, batch: Batch, normalisation: Normalisation) -> Tensor:
+    def masks(self, batch: Batch, normalization: Normalization) -> Tensor:
         """Reference maps of a batch.
 
         Args:
             batch: Images as model input; ``index`` makes their maps cacheable.
-            normalisation: What the batch was normalised with.
+            normalization: What the batch was normalized with.
 
         Returns:
             ``(N, H, W)`` in [0, 1], scaled per sample.
         """
         keys = _keys(batch)
         missing = [i for i, key in enumerate(keys) if key not in self._maps]
-        fresh = dict(zip(missing, self._raw(batch, missing, normalisation))) if missing else {}
+        fresh = dict(zip(missing, self._raw(batch, missing, normalization))) if missing else {}
         raw = torch.stack([fresh[i] if i in fresh else self._maps[key] for i, key in enumerate(keys)])
         for i in missing:
             if keys[i] is not None and len(self._maps) < self.cache:
@@ -99,10 +100,10 @@ class ReferenceMask:
                 self._maps[keys[i]] = fresh[i].clone()
         return minmax(resize(raw.to(batch.image.device).relu(), tuple(batch.image.shape[-2:])))
 
-    def _raw(self, batch: Batch, rows: list[int], normalisation: Normalisation) -> Tensor:
+    def _raw(self, batch: Batch, rows: list[int], normalization: Normalization) -> Tensor:
         images = batch.image[rows].float()
-        if normalisation != self.normalisation:
-            images = self.normalisation.to_input(normalisation.to_pixels(images))
+        if normalization != self.normalization:
+            images = self.normalization.to_input(normalization.to_pixels(images))
         self._network.to(images.device)
         targets = self._targets(images, batch.label[rows])
         found = explain(self._network, images, [self.explainer], targets, head=self.head)
@@ -116,10 +117,10 @@ class ReferenceMask:
         with torch.no_grad():
             logits = as_logits(self._network(images))
         head = get_head(self.head, logits.shape[1])
-        probabilities, chosen = head.probabilities(logits), []
-        for row, label in zip(probabilities, labels.tolist()):
+        predict_proba, chosen = head.probabilities(logits), []
+        for row, label in zip(predict_proba, labels.tolist()):
             if label not in self.target:
-                raise ValueError(
+                raise OptionError(
                     f"ReferenceMask(target=...) says nothing of class {label}: name its reference classes."
                 )
             candidates = torch.tensor(self.target[label], device=logits.device)

@@ -13,14 +13,14 @@ from livecam.evaluation.score_store import Row
 from livecam.evaluation.scoring_module import columns_of
 from livecam.metrics import ImageMetric
 from livecam.metrics.image_metric import totals
-from livecam.metrics.summary import Figure, ImageValues, differences, mean_figure, summarise
+from livecam.metrics.summary import Figure, ImageValues, differences, mean_figure, summarize
 
 # More than any network tells apart.
 _CATEGORIES = 2**20
 
 
 @dataclass
-class Line:
+class MethodSummary:
     """What one metric says of one method.
 
     Args:
@@ -100,7 +100,7 @@ class NetworkScores:
         self.unsure = 0
         """How many images, or pairs of image and category, the network was not sure enough of."""
         self._of = _columns(self._known(rows), self.methods, self.metrics)
-        self._lines: dict[tuple[str, str], Line] = {}
+        self._lines: dict[tuple[str, str], MethodSummary] = {}
         # All methods explain the same images, unless one fails on some: those of most images know them all.
         self._most = max(self._of.values(), key=lambda scores: len(scores.index))
 
@@ -115,7 +115,7 @@ class NetworkScores:
         return len(self._most.index)
 
     @property
-    def several(self) -> bool:
+    def is_multilabel(self) -> bool:
         """Whether images have several labels."""
         return bool((self._most.predicted < 0).any())
 
@@ -160,7 +160,7 @@ class NetworkScores:
         scores = self._of[method]
         return scores.unit[scores.cells[metric.name].isfinite()]
 
-    def line(self, metric: ImageMetric, method: str) -> Line:
+    def line(self, metric: ImageMetric, method: str) -> MethodSummary:
         """Figures, intervals and counts."""
         key = metric.name, method
         if key not in self._lines:
@@ -168,8 +168,8 @@ class NetworkScores:
             undefined = int((~values.values[0].isfinite()).sum())
             flat = int(scores.degenerate[scores.applies[metric.name]].sum())
             n = values.values.shape[1] - undefined
-            behind = dict(zip(metric.parts, totals(values.values)[1].sum(1).tolist()))
-            self._lines[key] = Line(method, summarise(values), n, undefined, flat, behind)
+            behind = dict(zip(metric.value_names, totals(values.values)[1].sum(1).tolist()))
+            self._lines[key] = MethodSummary(method, summarize(values), n, undefined, flat, behind)
         return self._lines[key]
 
     def apart(self, metric: ImageMetric, method: str, other: str) -> tuple[int, dict[str, Figure]]:
@@ -178,24 +178,24 @@ class NetworkScores:
         both = images[torch.isin(images, self.defined(metric, other))]
         return len(both), differences(self.values(metric, method, both), self.values(metric, other, both))
 
-    def beyond(self, metric: ImageMetric, method: str, baseline: str) -> Figure | None:
-        """Headline minus that of a baseline, over the images for which both are defined; None where there are none."""
-        return self.apart(metric, method, baseline)[1].get(metric.parts[0])
+    def beyond(self, metric: ImageMetric, method: str, control: str) -> Figure | None:
+        """Headline minus that of a control, over the images for which both are defined; None where there are none."""
+        return self.apart(metric, method, control)[1].get(metric.value_names[0])
 
-    def ranked(self, metric: ImageMetric) -> list[Line]:
+    def ranked(self, metric: ImageMetric) -> list[MethodSummary]:
         """Lines of all methods that were scored, the best first."""
         lines = [line for method in self.methods if (line := self.line(metric, method)).figures]
         sign = -1 if metric.higher_is_better else 1
 
-        def place(line: Line) -> float:
-            value = line.figures[metric.parts[0]].value
+        def place(line: MethodSummary) -> float:
+            value = line.figures[metric.value_names[0]].value
             return sign * value if value == value else float("inf")
 
         return sorted(lines, key=place)
 
     @property
     def hits(self) -> tuple[Tensor, Tensor]:
-        """The labelled images, as :meth:`defined` names them, and whether each is answered right, as 0 and 1.
+        """The labeled images, as :meth:`defined` names them, and whether each is answered right, as 0 and 1.
 
         There are none where labels name several classes: which of them is most probable says nothing.
         """

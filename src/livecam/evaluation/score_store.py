@@ -9,7 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
-from livecam.core.files import aside, write_atomically
+from livecam.core.errors import DataError
+from livecam.core.files import temporary_sibling, write_atomically
 
 Row = dict[str, str]
 
@@ -32,7 +33,7 @@ class ScoreFolder:
         columns: Names of scores.
 
     Raises:
-        ValueError: When the folder holds scores of other settings.
+        DataError: When the folder holds scores of other settings.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], columns: Sequence[str]) -> None:
@@ -49,7 +50,7 @@ class ScoreFolder:
         if not differ:
             return
         if any(True for _ in self.images()):
-            raise ValueError(
+            raise DataError(
                 f"{self.path} holds scores of other settings ({', '.join(differ)}): choose another --out, or remove "
                 "the folder."
             )
@@ -86,7 +87,7 @@ class ScoreFolder:
         # As text, which takes a fraction of the memory of rows.
         parts = {index: self._text(rows) for index, rows in self.images()}
         with (
-            aside(self.path / "scores.csv") as part,
+            temporary_sibling(self.path / "scores.csv") as part,
             part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             csv.writer(file, lineterminator="\n").writerow(self.columns)

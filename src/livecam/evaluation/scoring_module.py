@@ -15,13 +15,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from livecam.core.batch import Batch, read_batch
+from livecam.core.errors import OptionError
 from livecam.evaluation.datasets import Numbered
-from livecam.evaluation.evaluator import Asked, Evaluator, Explained
+from livecam.evaluation.evaluator import Evaluator, ExplainedBatch, ExplanationTargets
 from livecam.evaluation.kept_maps import keep_maps
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.score_store import ScoreFolder
 from livecam.explain import Explanation
-from livecam.explain.methods.controls import BASELINES
+from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import ImageMetric
 from livecam.runtime.progress import Bars, reporting_to
 from livecam.training.resume import TERMINATED
@@ -66,7 +67,7 @@ class Scorer(LightningModule):
         return self._through(batch, "on_before_batch_transfer")
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """What the data module does to a batch on the device, such as normalising it."""
+        """What the data module does to a batch on the device, such as normalizing it."""
         return self._through(batch, "on_after_batch_transfer")
 
     def _through(self, batch: dict[str, Any], hook: str) -> dict[str, Any]:
@@ -95,14 +96,14 @@ class Scorer(LightningModule):
         self.trainer.strategy.barrier()
 
     def _rows(self, numbers: list[int], batch: Batch) -> list[dict[str, Any]]:
-        head, normalisation = self.network.head, self.network.normalisation
-        asked, unsure = self.evaluator.select(self.model, batch, head)
+        head, normalization = self.network.head, self.network.normalization
+        selected, unsure = self.evaluator.select_targets(self.model, batch, head)
         rows: dict[int, list[dict[str, Any]]] = {number: [] for number in numbers}
         if unsure is not None:
             for place, row in _left_over(unsure):
                 rows[numbers[place]].append(row)
         self._drawn = set()
-        for explained in self.evaluator.explain(self.model, asked, head, normalisation):
+        for explained in self.evaluator.explain(self.model, selected, head, normalization):
             self._check_fit(explained)
             for place, row in self._scored(numbers, explained):
                 rows[numbers[place]].append(row)
@@ -113,15 +114,15 @@ class Scorer(LightningModule):
             rows[number] = [row | name for row in own]
         return [row for own in rows.values() for row in own]
 
-    def _check_fit(self, explained: Explained) -> None:
+    def _check_fit(self, explained: ExplainedBatch) -> None:
         """Refuse a network of which the first images show that no method works on it."""
         left_out = [e for e in self.evaluator.explainers if e.name not in explained.explanations]
-        others = [e for e in self.evaluator.explainers if e not in left_out and not isinstance(e, BASELINES)]
+        others = [e for e in self.evaluator.explainers if e not in left_out and not isinstance(e, CONTROLS)]
         if left_out and not others and not self._settled:
-            raise ValueError(f"No method fits {self.network.label}: {self.evaluator.failures.latest}")
+            raise OptionError(f"No method fits {self.network.label}: {self.evaluator.failures.latest}")
         self._settled = True
 
-    def _scored(self, numbers: list[int], explained: Explained) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _scored(self, numbers: list[int], explained: ExplainedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
         """Place in the batch and row, for every method."""
         explainers, found = self.evaluator.explainers, explained.explanations
         cells: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
@@ -130,7 +131,7 @@ class Scorer(LightningModule):
             for row, values in zip(rows.tolist(), measured):
                 cells[inputs.explainer.name, row] |= dict(zip(columns_of(metric), map(repr, values)))
         failed = {e.name: explained.failed(e.name).tolist() for e in explainers}
-        for row, place in enumerate(explained.asked.owner.tolist()):
+        for row, place in enumerate(explained.selected.sample_index.tolist()):
             # Of the categories of an image, the first is drawn.
             if numbers[place] in self.kept and place not in self._drawn and found:
                 self._drawn.add(place)
@@ -143,14 +144,14 @@ class Scorer(LightningModule):
 
 def columns_of(metric: ImageMetric) -> list[str]:
     """Columns of a metric's parts: its name for the headline, ``<name>_<part>`` for the others."""
-    return [metric.name if part == metric.parts[0] else f"{metric.name}_{part}" for part in metric.parts]
+    return [metric.name if part == metric.value_names[0] else f"{metric.name}_{part}" for part in metric.value_names]
 
 
-def _left_over(asked: Asked) -> Iterator[tuple[int, dict[str, Any]]]:
+def _left_over(selected: ExplanationTargets) -> Iterator[tuple[int, dict[str, Any]]]:
     """Place in the batch and row, without a method, for what the network is not sure enough of."""
-    label = asked.batch.label
+    label = selected.batch.label
     labels = label.tolist() if label.ndim == 1 else [""] * len(label)
-    for place, label, probability in zip(asked.owner.tolist(), labels, asked.probability.tolist()):
+    for place, label, probability in zip(selected.sample_index.tolist(), labels, selected.probability.tolist()):
         yield place, {"method": "", "label": label, "probability": repr(probability)}
 
 
@@ -162,7 +163,7 @@ def _facts(row: int, batch: Batch, explanation: Explanation | None) -> dict[str,
         "label": label,
         "target": int(explanation.target[row]),
         # The most probable of several right answers is not the answer.
-        "predicted": "" if batch.truth.ndim > 1 else int(explanation.predicted[row]),
+        "predicted": "" if batch.labels.ndim > 1 else int(explanation.predicted[row]),
         "probability": repr(float(explanation.probability[row])),
         "degenerate": int(explanation.degenerate[row]),
     }
@@ -179,7 +180,7 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
         batch_size: Images per pass.
 
     Raises:
-        ValueError: When no image can be read.
+        OptionError: When no image can be read.
     """
     done = {index for index, _ in scorer.folder.images()}
     left, wanted = [index for index in indices if index not in done], set(indices)
@@ -197,7 +198,7 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
                     raise
                 # A loader process sends its traceback along; the last line says what is wrong.
                 kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
-                raise ValueError(told or kind) from error
+                raise OptionError(told or kind) from error
             except (KeyboardInterrupt, SystemExit):
                 print("Interrupted: the same command goes on from here.", file=sys.stderr)
                 raise
@@ -205,7 +206,7 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
         scorer.folder.finish()
     trainer.strategy.barrier()
     if not any(index in wanted for index, _ in scorer.folder.images()):
-        raise ValueError(f"None of the {len(indices)} images could be read.")
+        raise OptionError(f"None of the {len(indices)} images could be read.")
 
 
 @contextmanager
@@ -240,7 +241,7 @@ class ScoringTrainer:
         """A trainer that only predicts: every image goes to one device, none is repeated.
 
         Raises:
-            ValueError: When this machine has no such devices, or there is no such strategy.
+            OptionError: When this machine has no such devices, or there is no such strategy.
         """
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "inference_mode": False}
         with warnings.catch_warnings():
@@ -248,4 +249,4 @@ class ScoringTrainer:
             try:
                 return Trainer(**vars(self), **quiet, enable_model_summary=False)
             except (MisconfigurationException, TypeError) as error:
-                raise ValueError(f"--trainer: {error} Try --trainer.accelerator cpu --trainer.devices 1.") from error
+                raise OptionError(f"--trainer: {error} Try --trainer.accelerator cpu --trainer.devices 1.") from error

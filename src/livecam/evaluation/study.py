@@ -9,21 +9,22 @@ from typing import Any, Literal
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import Dataset
 
+from livecam.core.errors import OptionError
 from livecam.core.validation import check_count, check_number
-from livecam.evaluation.datasets import choose, data_for, images_of, part_of, run_data
+from livecam.evaluation.datasets import choose, data_for, images_of, run_data, split_loader
 from livecam.evaluation.evaluator import Evaluator, check_metrics
 from livecam.evaluation.loaded_network import Network
 from livecam.evaluation.reference_mask import ReferenceMask
 from livecam.evaluation.results import NetworkScores
 from livecam.evaluation.score_store import ScoreFolder
 from livecam.evaluation.scoring_module import Scorer, ScoringTrainer, columns_of, run
-from livecam.explain import CentredGaussian, Explainer, by_name, by_names
+from livecam.explain import CenteredGaussian, Explainer, by_name, by_names
 from livecam.explain.explanation import check_names
-from livecam.explain.methods.controls import BASELINES
+from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import ImageMetric, ReferenceLocalizationScore
 from livecam.metrics.image_metric import metrics_by_names
 from livecam.report.drawing.strips import printed_names
-from livecam.runtime.failures import Failures
+from livecam.runtime.failures import FailurePolicy
 from livecam.runtime.progress import listed
 
 SHOWN = 6
@@ -33,7 +34,7 @@ _SPARE = 4
 
 
 @dataclass
-class Scored:
+class NetworkResult:
     """One network's answer.
 
     Args:
@@ -58,14 +59,14 @@ class StudyOptions:
     """Options of commands that score networks.
 
     Args:
-        methods: Names separated by commas, such as gradcam,rise(masks=1000), or presets.
+        methods: Names separated by commas, such as gradcam,rise(num_masks=1000), or presets.
         metrics: Names separated by commas, such as localization,pointing,insertion_deletion(step=1792).
         data: A class, such as AnnotatedPhotos with --data.root PATH, or a file that names one; by default the data that
             the checkpoint was trained on.
-        part: Validation or test part of the data.
+        split: Validation or test split of the data.
         limit: Score only so many images, drawn at random, the same each time.
         target: Whether the true class (label) or the predicted one is explained; of multi-label images each category
-            that they are labelled with.
+            that they are labeled with.
         reference: Another network, by checkpoint or name, whose maps are ground truth beside that of the data. It
             explains the same class, or the one it predicts itself where it tells other classes apart.
         reference_weights: Weights of --reference where it is a name.
@@ -78,7 +79,7 @@ class StudyOptions:
     methods: str = "gradcam"
     metrics: str
     data: LightningDataModule | None = None
-    part: Literal["val", "test"] = "val"
+    split: Literal["val", "test"] = "val"
     limit: int | None = None
     target: Literal["label", "predicted"] = "label"
     reference: str | None = None
@@ -94,12 +95,12 @@ class StudyOptions:
 
 
 @dataclass
-class Question:
+class ScoringConfig:
     """The same for each network.
 
     Args:
         options: What was written on the command line; ``data`` as ``class_path`` and ``init_args``.
-        explainers: Methods, the baseline last.
+        explainers: Methods, the control last.
         metrics: What is measured.
         words: The metrics as they were written.
         reference: Arguments of :class:`livecam.evaluation.reference_mask.ReferenceMask`, where another network's maps
@@ -122,15 +123,15 @@ class Question:
         """What was explained, for people."""
         return "true class explained" if self.options.target == "label" else "predicted class explained"
 
-    def ask(self, network: Network, folder: Path, trainer: Trainer) -> Scored:
+    def score_network(self, network: Network, folder: Path, trainer: Trainer) -> NetworkResult:
         """Score one network into a folder, going on with what is there."""
         options = self.options
         given = options.data or run_data(network.source)
         data = data_for(network, given)
-        loader = part_of(data, options.part)
+        loader = split_loader(data, options.split)
         indices = choose(len(loader.dataset), options.limit, options.skip)
         if not indices:
-            raise ValueError(f"--skip {options.skip} leaves none of the {len(loader.dataset)} images.")
+            raise OptionError(f"--skip {options.skip} leaves none of the {len(loader.dataset)} images.")
         spare = SHOWN * (_SPARE if options.min_probability else 1)
         shown = choose(len(loader.dataset), min(spare, len(indices)), options.skip)
         photos = getattr(loader.dataset, "photos", None)
@@ -138,7 +139,7 @@ class Question:
         more = {
             "images": images_of(loader.dataset),
             "target": options.target,
-            "part": options.part,
+            "split": options.split,
             "reference": repr(self.reference),
             "reference_files": files,
             "min_probability": options.min_probability,
@@ -146,7 +147,7 @@ class Question:
         settings = settings_of(network, given, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)
-        failures, least, reference = Failures(strict=False), options.min_probability, self._reference(network)
+        failures, least, reference = FailurePolicy(strict=False), options.min_probability, self._reference(network)
         evaluator = Evaluator(self.explainers, self.metrics, options.target, failures, least, reference)
         scorer = Scorer(network, evaluator, store, [photo.path for photo in photos] if photos else None, shown, data)
         run(scorer, loader, indices, trainer, options.batch_size)
@@ -154,18 +155,18 @@ class Question:
         rows = (row for index, group in store.images() if index in wanted for row in group)
         methods = [explainer.name for explainer in self.explainers]
         scores = NetworkScores(network.label, rows, methods, self.metrics)
-        return Scored(network, scores, loader.dataset, indices, shown, folder)
+        return NetworkResult(network, scores, loader.dataset, indices, shown, folder)
 
-    def check(self, answers: Sequence[Scored]) -> None:
+    def check(self, results: Sequence[NetworkResult]) -> None:
         """Say so where every map failed, beside those that read no network.
 
         Raises:
-            ValueError: Since whoever runs the command would take what is left for scores.
+            OptionError: Since whoever runs the command would take what is left for scores.
         """
-        names = [explainer.name for explainer in self.explainers if not isinstance(explainer, BASELINES)]
-        pairs = [(answer.scores, name) for answer in answers for name in names]
+        names = [explainer.name for explainer in self.explainers if not isinstance(explainer, CONTROLS)]
+        pairs = [(result.scores, name) for result in results for name in names]
         if names and all(0 < scores.asked[name] == scores.failed[name] for scores, name in pairs):
-            raise ValueError("Every map failed: the log says why.")
+            raise OptionError("Every map failed: the log says why.")
 
     def _reference(self, network: Network) -> ReferenceMask | None:
         if not self.reference:
@@ -178,18 +179,18 @@ class Question:
         return found
 
 
-def question(options: StudyOptions) -> Question:
-    """Read what was written on the command line; a centred Gaussian joins the methods as the baseline to beat.
+def scoring_config(options: StudyOptions) -> ScoringConfig:
+    """Read what was written on the command line; a centered Gaussian joins the methods as the control to beat.
 
     Raises:
-        ValueError: When a name is unknown or a number out of range.
+        OptionError: When a name is unknown or a number out of range.
     """
     explainers = by_names(listed(options.methods))
     if not explainers:
-        raise ValueError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
-    baseline = CentredGaussian()
-    if baseline.name not in {explainer.name for explainer in explainers}:
-        explainers.append(baseline)
+        raise OptionError("No method was named: --methods takes names separated by commas, such as gradcam,cam.")
+    control = CenteredGaussian()
+    if control.name not in {explainer.name for explainer in explainers}:
+        explainers.append(control)
     check_names(explainers)
     check_count("batch_size", options.batch_size)
     check_count("skip", options.skip, 0)
@@ -199,12 +200,12 @@ def question(options: StudyOptions) -> Question:
     words = listed(options.metrics)
     asked = metrics_by_names(words)
     if not asked:
-        raise ValueError("No metric was named: --metrics takes names separated by commas, such as localization.")
+        raise OptionError("No metric was named: --metrics takes names separated by commas, such as localization.")
     if options.reference and not any("reference" in metric.inputs for metric in asked):
         words.append(ReferenceLocalizationScore.name)
         asked.append(ReferenceLocalizationScore())
     check_metrics(asked, options.reference)
-    return Question(options, explainers, asked, words, _reference(options) if options.reference else None)
+    return ScoringConfig(options, explainers, asked, words, _reference(options) if options.reference else None)
 
 
 def _reference(options: StudyOptions) -> dict[str, Any]:
@@ -214,7 +215,7 @@ def _reference(options: StudyOptions) -> dict[str, Any]:
     if Path(name).suffix == ".ckpt":
         return given | {"checkpoint": name}
     if weights is None:
-        raise ValueError(
+        raise OptionError(
             f"--reference {name} would have random weights: add --reference_weights pretrained, or a file."
         )
     return given | {"model": name, "weights": weights}

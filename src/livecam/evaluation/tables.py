@@ -8,9 +8,9 @@ from statistics import mean, stdev
 import torch
 
 from livecam.evaluation.results import NetworkScores
-from livecam.evaluation.study import Question, Scored
+from livecam.evaluation.study import NetworkResult, ScoringConfig
 from livecam.explain import AOP, Explainer
-from livecam.explain.methods.controls import BASELINES, CentredGaussian
+from livecam.explain.methods.controls import CONTROLS, CenteredGaussian
 from livecam.metrics import ImageMetric
 from livecam.metrics.summary import Figure, differences, mean_figure
 from livecam.report.html.scores_page import Curves
@@ -30,37 +30,37 @@ class Study:
         runs: Whether those of one kind are runs of it: then the i-th of one kind is paired with the i-th of another.
     """
 
-    kinds: dict[str, list[Scored]]
+    kinds: dict[str, list[NetworkResult]]
     runs: bool
 
-    def comparisons(self) -> list[tuple[str, list[tuple[Scored, Scored]]]]:
+    def comparisons(self) -> list[tuple[str, list[tuple[NetworkResult, NetworkResult]]]]:
         """The first kind, or network, minus each of the others: what that is called, and the pairs."""
         if self.runs:
             (first, ours), *others = self.kinds.items()
             return [(f"{first} minus {kind}", list(zip(ours, theirs))) for kind, theirs in others]
-        first, *others = [answer for members in self.kinds.values() for answer in members]
+        first, *others = [result for members in self.kinds.values() for result in members]
         return [(f"{first.network.label} minus {other.network.label}", [(first, other)]) for other in others]
 
 
-def study_of(answers: Sequence[Scored]) -> Study:
+def study_of(results: Sequence[NetworkResult]) -> Study:
     """Networks are runs where there are at least two kinds, each with equally many networks, and those are several."""
-    kinds: dict[str, list[Scored]] = {}
-    for answer in answers:
-        kinds.setdefault(answer.network.kind, []).append(answer)
+    kinds: dict[str, list[NetworkResult]] = {}
+    for result in results:
+        kinds.setdefault(result.network.kind, []).append(result)
     counts = {len(members) for members in kinds.values()}
     return Study(kinds, len(kinds) > 1 and len(counts) == 1 and counts != {1})
 
 
-def difference_table(asked: Question, study: Study, metric: ImageMetric) -> list[ScoreTable]:
+def difference_table(config: ScoringConfig, study: Study, metric: ImageMetric) -> list[ScoreTable]:
     """Differences of the headline by one metric; no table where no method was scored under two networks."""
-    headline = metric.parts[0]
+    headline = metric.value_names[0]
     means: list[list[Cell]] = []
     pairs: list[list[Cell]] = []
     for name, members in study.comparisons():
-        for explainer in asked.explainers:
-            if isinstance(explainer, BASELINES):
+        for explainer in config.explainers:
+            if isinstance(explainer, CONTROLS):
                 continue
-            told = asked.printed[explainer.name]
+            told = config.printed[explainer.name]
             found, accuracies = [], []
             for one, other in members:
                 figures = _difference(one, other, metric, explainer.name)
@@ -97,14 +97,14 @@ def _cells(difference: Figure, accuracy: Figure | None) -> list[Cell]:
     return [Measured(**vars(difference), signed=True), share, told]
 
 
-def _difference(one: Scored, other: Scored, metric: ImageMetric, method: str) -> dict[str, Figure]:
+def _difference(one: NetworkResult, other: NetworkResult, metric: ImageMetric, method: str) -> dict[str, Figure]:
     """Every figure of ``one`` minus that of ``other``, over the images for which both have a defined headline."""
     images = one.scores.defined(metric, method)
     both = images[torch.isin(images, other.scores.defined(metric, method))]
-    return differences(*(answer.scores.values(metric, method, both) for answer in (one, other)))
+    return differences(*(result.scores.values(metric, method, both) for result in (one, other)))
 
 
-def _accuracy(one: Scored, other: Scored) -> Figure | None:
+def _accuracy(one: NetworkResult, other: NetworkResult) -> Figure | None:
     (images, ours), (others, theirs) = one.scores.hits, other.scores.hits
     both = images[torch.isin(images, others)]
     if not len(both):
@@ -127,25 +127,27 @@ def over_runs(figures: Sequence[Figure]) -> Figure:
 _LINES = 7
 
 
-def accuracy_of(answer: Scored) -> Measured | None:
+def accuracy_of(result: NetworkResult) -> Measured | None:
     """Accuracy on the scored images."""
-    found = answer.scores.accuracy
+    found = result.scores.accuracy
     return Measured(**vars(found)) if found else None
 
 
-def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
-    """Methods with their scores by one metric, the best first; beside them, paired by image, the baseline."""
-    scores, headline = answer.scores, metric.parts[0]
+def ranking(config: ScoringConfig, result: NetworkResult, metric: ImageMetric) -> ScoreTable:
+    """Methods with their scores by one metric, the best first; beside them, paired by image, the control."""
+    scores, headline = result.scores, metric.value_names[0]
     lines = scores.ranked(metric)
     known = lines[0].figures if lines else {}
-    figures = [figure for figure in metric.shown if figure in known]
+    figures = [figure for figure in metric.table_columns if figure in known]
     counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
-    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
-    gaussian = next((e.name for e in asked.explainers if isinstance(e, CentredGaussian) and scores.knows(e.name)), None)
+    controls = {explainer.name for explainer in config.explainers if isinstance(explainer, CONTROLS)}
+    gaussian = next(
+        (e.name for e in config.explainers if isinstance(e, CenteredGaussian) and scores.knows(e.name)), None
+    )
     beyond = {
         line.method: scores.beyond(metric, line.method, gaussian)
         for line in lines
-        if gaussian and line.method not in baselines
+        if gaussian and line.method not in controls
     }
     beyond = {method: figure for method, figure in beyond.items() if figure}
     words = metric.name.replace("_", " ")
@@ -154,14 +156,14 @@ def ranking(asked: Question, answer: Scored, metric: ImageMetric) -> ScoreTable:
     columns += [{"undefined": "undefined", "degenerate": "no contrast"}[count] for count in counts]
     rows: list[list[Cell]] = []
     for line in lines:
-        row: list[Cell] = [asked.printed[line.method], measured(line.figures[headline], headline, True)]
+        row: list[Cell] = [config.printed[line.method], measured(line.figures[headline], headline, True)]
         if beyond:
             figure = beyond.get(line.method)
             row.append(Measured(**vars(figure), signed=True) if figure else "")
         row += [measured(line.figures[name], name, name.endswith("lift")) for name in figures]
         rows.append([*row, line.n, *(getattr(line, count) for count in counts)])
     marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
-    faint = {number for number, line in enumerate(lines) if line.method in baselines}
+    faint = {number for number, line in enumerate(lines) if line.method in controls}
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not lines and scores.explained else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
@@ -177,34 +179,34 @@ def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
     return Measured(**vars(figure), digits=digits) if with_interval else Measured(figure.value, digits=digits)
 
 
-def curves_of(asked: Question, answer: Scored, metric: ImageMetric) -> list[Curves]:
+def curves_of(config: ScoringConfig, result: NetworkResult, metric: ImageMetric) -> list[Curves]:
     """The curves that a metric has, at 0, 10, ... 100 percent: one drawing for each that its parts name."""
-    baselines = {explainer.name for explainer in asked.explainers if isinstance(explainer, BASELINES)}
-    ranked = answer.scores.ranked(metric)
-    results = [line for line in ranked if line.method not in baselines]
-    lines = [*results[:_LINES], *(line for line in ranked if line.method in baselines)]
+    controls = {explainer.name for explainer in config.explainers if isinstance(explainer, CONTROLS)}
+    ranked = result.scores.ranked(metric)
+    results = [line for line in ranked if line.method not in controls]
+    lines = [*results[:_LINES], *(line for line in ranked if line.method in controls)]
     note = f"The best {_LINES} of {len(results)} methods." if len(results) > _LINES else ""
     found = []
-    for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.parts if part.endswith("_at_00")):
+    for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.value_names if part.endswith("_at_00")):
         names = [f"{start}_at_{percent:02}" for percent in range(0, 101, 10)]
-        drawn = {asked.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
-        faint = frozenset(asked.printed[name] for name in baselines)
+        drawn = {config.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
+        faint = frozenset(config.printed[name] for name in controls)
         found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn, faint, note))
     return found
 
 
-_BASELINE = "baseline"
+_CONTROL = "control"
 _NONE = Measured(float("nan"))
 
 
-def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, against: str) -> list[ScoreTable]:
+def paired_tables(config: ScoringConfig, scores: NetworkScores, metric: ImageMetric, against: str) -> list[ScoreTable]:
     """The figures of one metric, methods in the order given, and their differences from one method.
 
     With insertion and deletion this is Table 1 of Zhang, Rao and Yang's AOP paper, with intervals and in percent:
     deletion, insertion, and insertion minus deletion, which they call over-all.
 
     Args:
-        asked: What was asked.
+        config: What is scored.
         scores: The scores of one network.
         metric: The metric.
         against: Name of the method that is subtracted.
@@ -212,21 +214,21 @@ def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, a
     words = metric.name.replace("_", " ")
     known = scores.line(metric, against).figures
     # Ties say nothing of the one method against the other; the ranking shows them.
-    figures = [name for name in (*metric.shown, metric.parts[0]) if name in known and name != "tied"]
+    figures = [name for name in (*metric.table_columns, metric.value_names[0]) if name in known and name != "tied"]
     if not figures:
         return []
     columns = ["stage", "method", *(f"{name.replace('_', ' ')} [95 %]" for name in figures), "n"]
-    methods = [explainer for explainer in asked.explainers if scores.line(metric, explainer.name).figures]
+    methods = [explainer for explainer in config.explainers if scores.line(metric, explainer.name).figures]
     whole: list[list[Cell]] = []
     apart: list[list[Cell]] = []
     for explainer in methods:
         line = scores.line(metric, explainer.name)
-        name: list[Cell] = [_stage(explainer), asked.printed[explainer.name]]
+        name: list[Cell] = [_stage(explainer), config.printed[explainer.name]]
         whole.append([*name, *(_cell(line.figures[figure], metric) for figure in figures), line.n])
         if explainer.name != against:
             both, found = scores.apart(metric, explainer.name, against)
             apart.append([*name, *(_cell(found[figure], metric, True) if found else _NONE for figure in figures), both])
-    told = asked.printed[against]
+    told = config.printed[against]
     mean = "Insertion deletion is insertion minus deletion, the paper's over-all." if "insertion" in figures else ""
     better = f"{'Higher' if metric.higher_is_better else 'Lower'} is better in the last figure. {mean}".strip()
     notes = ["Differences are paired: over the images that both have a score for, resampled together (bootstrap)."]
@@ -237,19 +239,19 @@ def paired_tables(asked: Question, scores: NetworkScores, metric: ImageMetric, a
         (f"{words}: minus {told}{points}", apart, notes),
     ]
     return [
-        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _baselines(rows), said)
+        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _controls(rows), said)
         for title, rows, said in drawn
     ]
 
 
-def _baselines(rows: list[list[Cell]]) -> set[int]:
-    return {number for number, row in enumerate(rows) if row[0] == _BASELINE}
+def _controls(rows: list[list[Cell]]) -> set[int]:
+    return {number for number, row in enumerate(rows) if row[0] == _CONTROL}
 
 
 def _stage(explainer: Explainer | None) -> str:
     """Whether a method, or one that it works upon, refines another one's map."""
-    if isinstance(explainer, BASELINES):
-        return _BASELINE
+    if isinstance(explainer, CONTROLS):
+        return _CONTROL
     while explainer is not None and not isinstance(explainer, AOP):
         explainer = getattr(explainer, "base", None)
     return "AOP" if explainer else "one"

@@ -6,13 +6,13 @@ from livecam.explain.explainer import Explainer
 from livecam.explain.explanation import Explanation, explain
 from livecam.explain.methods.cam import CAM, GradCAM, GradCAMPlusPlus, LayerCAM, WGradCAM, XGradCAM
 from livecam.explain.methods.captum import CaptumExplainer
-from livecam.explain.methods.controls import CentredGaussian, Uniform
+from livecam.explain.methods.controls import CenteredGaussian, Uniform
 from livecam.explain.methods.excitation_backprop.explainers import ContrastiveExcitationBackprop, ExcitationBackprop
 from livecam.explain.methods.gradients import InputXGradient, IntegratedGradients, Saliency, SmoothGrad, VarGrad
 from livecam.explain.methods.gradual_extrapolation import GradualExtrapolation, extrapolate_map
 from livecam.explain.methods.guided_backprop import Deconvnet, GuidedBackprop
 from livecam.explain.methods.mask_optimization.aop import AOP, SIGCAM
-from livecam.explain.methods.mask_optimization.base import MaskOptimiser
+from livecam.explain.methods.mask_optimization.base import MaskOptimizer
 from livecam.explain.methods.mask_optimization.emp import EMP
 from livecam.explain.methods.mask_optimization.igos import IGOS
 from livecam.explain.methods.occlusion import Occlusion
@@ -35,7 +35,7 @@ __all__ = [
     "XRAI",
     "CaptumExplainer",
     "Capture",
-    "CentredGaussian",
+    "CenteredGaussian",
     "ContrastiveExcitationBackprop",
     "Deconvnet",
     "ExcitationBackprop",
@@ -48,7 +48,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "LayerCAM",
-    "MaskOptimiser",
+    "MaskOptimizer",
     "Occlusion",
     "Recording",
     "Saliency",

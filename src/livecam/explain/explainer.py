@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from livecam.core.errors import OptionError
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
@@ -31,16 +32,16 @@ class Explainer(ABC):
             method live side by side under two names.
 
     Raises:
-        ValueError: When the name has other characters.
+        OptionError: When the name has other characters.
     """
 
     method: ClassVar[str]
     label: ClassVar[str]
     signed: ClassVar[bool] = False
     """Whether the map is shown on a diverging scale around zero."""
-    outliers: ClassVar[float] = 0.0
+    clip_fraction: ClassVar[float] = 0.0
     """Share of the pixels that stand out so far that pictures cut them; the map itself is left as it is."""
-    one_pass: ClassVar[bool] = False
+    single_pass: ClassVar[bool] = False
     """Whether what is recorded of one pass is all it asks for: never the network, nor the pass's logits. Live scores
     then take it from the validation step's own forward, where that shows it."""
 
@@ -61,7 +62,7 @@ class Explainer(ABC):
     def __post_init__(self) -> None:
         name = self.method if self.name is None else self.name
         if not _NAME.fullmatch(name):
-            raise ValueError(f"Explainer name {name!r} becomes a metric key: use lower-case letters, digits and '_'.")
+            raise OptionError(f"Explainer name {name!r} becomes a metric key: use lower-case letters, digits and '_'.")
         object.__setattr__(self, "name", name)
 
     def captures(self, structure: Structure) -> list[Capture]:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError
 from livecam.core.maps import is_degenerate, is_finite, minmax, resize
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.network_structure import structure_of
 from livecam.explain.recording.recording import Recording, record
 from livecam.explain.registry import by_names
-from livecam.runtime.model_state import undisturbed
+from livecam.runtime.model_state import isolated_eval
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def explain(
     targets: Tensor | int | None = None,
     *,
     head: str = "auto",
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
 ) -> dict[str, Explanation]:
     """Explain a batch by several methods at once.
 
@@ -77,22 +78,22 @@ def explain(
         explainers: Methods, or their names, each under its own name.
         targets: Class per image ``(N,)``, one class for all, or None for the predicted class.
         head: ``softmax``, ``binary``, ``multilabel`` or ``auto``.
-        normalisation: Tie between model input and pixels, for methods that work in pixel space.
+        normalization: Tie between model input and pixels, for methods that work in pixel space.
 
     Returns:
         One :class:`Explanation` per explainer, keyed by its name.
 
     Raises:
-        ValueError: When two explainers share a name, a target is out of range or a method does not fit the network.
+        OptionError: When two explainers share a name, a target is out of range or a method does not fit the network.
         KeyError: When a layer name fits no layer or several.
     """
     explainers = by_names(explainers)
     check_names(explainers)
     structure = structure_of(model, images)
     captures = [capture for explainer in explainers for capture in explainer.captures(structure)]
-    with undisturbed(model, images.device):
+    with isolated_eval(model, images.device):
         recording = record(
-            model, images, targets, captures, head=head, normalisation=normalisation, structure=structure
+            model, images, targets, captures, head=head, normalization=normalization, structure=structure
         )
         return {explainer.name: explain_recording(explainer, recording) for explainer in explainers}
 
@@ -118,7 +119,7 @@ def explanation_of(recording: Recording, raw: Tensor, details: dict[str, Any] | 
     )
 
 
-def joined(parts: Sequence[Explanation]) -> Explanation:
+def concatenate(parts: Sequence[Explanation]) -> Explanation:
     """Explanations of consecutive images by one method as one; of details that are no rows, the first ones'."""
     if len(parts) == 1:
         return parts[0]
@@ -141,10 +142,10 @@ def check_names(explainers: Sequence[Explainer]) -> None:
     """Refuse two explainers of one name: their results would overwrite each other.
 
     Raises:
-        ValueError: With the remedy.
+        OptionError: With the remedy.
     """
     twice = [name for name, count in Counter(explainer.name for explainer in explainers).items() if count > 1]
     if twice:
-        raise ValueError(
+        raise OptionError(
             f"Two explainers are called {twice[0]!r}: give one of them another name, such as name='{twice[0]}_2'."
         )

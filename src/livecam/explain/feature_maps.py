@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.validation import check_count
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure, structure_of
@@ -94,10 +95,10 @@ def check_choice(layers: Sequence[str] | None, channels: Sequence[int] | None, s
     """
     check_count("strongest", strongest)
     if layers is not None and (isinstance(layers, str) or not len(layers)):
-        raise ValueError(f"No layer is named in layers={layers!r}: name at least one in a list, or leave layers out.")
+        raise OptionError(f"No layer is named in layers={layers!r}: name at least one in a list, or leave layers out.")
     sound = channels is None or (isinstance(channels, Sequence) and all(isinstance(index, int) for index in channels))
     if not sound or (channels is not None and (not channels or min(channels) < 0 or len({*channels}) < len(channels))):
-        raise ValueError(
+        raise OptionError(
             f"channels={channels!r}: name at least one, counted from 0, each once, or leave channels out to see "
             "the strongest ones of each image."
         )
@@ -122,7 +123,7 @@ def feature_captures(structure: Structure, layers: Sequence[str] | None = None) 
     found = [Capture(stage.layer, at=stage.at) for stage in structure.stages if stage.started < end]
     found += [] if target is None else [_output(structure, target)]
     if not found:
-        raise ValueError("This network has no convolutional feature maps to take by default: name layers.")
+        raise UnsupportedNetworkError("This network has no convolutional feature maps to take by default: name layers.")
     return list(dict.fromkeys(found))
 
 
@@ -150,7 +151,7 @@ def _pick(capture: Capture, activations: Tensor, channels: Sequence[int] | None,
     if channels is None:
         picked = strongest_channels(activations, strongest)
     elif max(channels) >= count:
-        raise ValueError(f"Layer {name!r} has {count} channels, 0 to {count - 1}: it has no channel {max(channels)}.")
+        raise OptionError(f"Layer {name!r} has {count} channels, 0 to {count - 1}: it has no channel {max(channels)}.")
     else:
         picked = torch.tensor(channels, device=activations.device).expand(len(activations), -1)
     return LayerMaps(

@@ -10,45 +10,45 @@ from torch import Tensor, nn
 
 from livecam.explain import Explainer, record, structure_of
 from livecam.explain.explanation import explain_recording
-from livecam.explain.recording.passive import Listener, UnheardError, in_closed_form
+from livecam.explain.recording.passive import NotRecordedError, PassiveRecorder, has_closed_form_gradient
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.fsdp import is_sharded
-from livecam.runtime.model_state import is_compiled, undisturbed
+from livecam.runtime.model_state import is_compiled, isolated_eval
 
 _log = logging.getLogger(__name__)
 
-_FEW = 2  # images by which what was heard is verified
+_VERIFIED_IMAGES = 2  # images by which what was heard is verified
 _TOLERANCE = 0.01
 _TOLERANCE_IN_HALF = 0.02  # of a map from 0 to 1, and of what it is made of
 
 
 @dataclass(frozen=True)
-class Heard:
+class ReusableForward:
     """What a validation step's forward showed.
 
     Args:
         listener: Has listened to it.
         methods: Names of the methods that need no more.
-        rows: Which of its images are meant, see :meth:`Listener.recording`.
+        rows: Which of its images are meant, see :meth:`PassiveRecorder.recording`.
     """
 
-    listener: Listener
+    recorder: PassiveRecorder
     methods: frozenset[str]
     rows: Tensor | None = None
 
-    def of(self, rows: Tensor | None) -> "Heard":
+    def of(self, rows: Tensor | None) -> "ReusableForward":
         """The same of some images, any of them several times."""
         return replace(self, rows=rows)
 
     def recording(self, part: slice, targets: Tensor | None, **options: Any) -> Recording:
         """What a recorded pass over a part of the rows would have shown."""
         rows = part if self.rows is None else self.rows[part]
-        if self.rows is None and part.stop >= len(self.listener.images) and not part.start:
+        if self.rows is None and part.stop >= len(self.recorder.images) and not part.start:
             rows = None
-        return self.listener.recording(rows, targets, **options)
+        return self.recorder.recording(rows, targets, **options)
 
 
-class OwnForward:
+class ForwardReuse:
     """Listens to validation steps and says whether explanations may rely on what it heard.
 
     They may once the maps and what they are made of agree, for the first images of a validation, with those of a
@@ -56,7 +56,7 @@ class OwnForward:
     """
 
     def __init__(self) -> None:
-        self._listener: Listener | None = None
+        self._recorder: PassiveRecorder | None = None
         self._methods: list[Explainer] = []
         self._verified = False
         self._refused = ""
@@ -66,7 +66,7 @@ class OwnForward:
         """A validation begins: nothing is taken for granted."""
         self._verified, self._refused = False, ""
 
-    def listen(self, model: nn.Module, images: Tensor, explainers: Sequence[Explainer]) -> None:
+    def attach(self, model: nn.Module, images: Tensor, explainers: Sequence[Explainer]) -> None:
         """Place hooks for the forward that comes.
 
         Args:
@@ -75,7 +75,7 @@ class OwnForward:
             explainers: Methods that will be asked for.
         """
         self.stop()
-        if self._refused or not any(explainer.one_pass for explainer in explainers):
+        if self._refused or not any(explainer.single_pass for explainer in explainers):
             return
         if is_compiled(model) or is_sharded(model):
             self._refuse(explainers, "hooks see nothing of it: the network is compiled, or spread over devices")
@@ -87,35 +87,37 @@ class OwnForward:
             with suppress(Exception):
                 captures[explainer.name] = explainer.captures(structure)
         self._methods = [
-            e for e in explainers if e.one_pass and e.name in captures and in_closed_form(captures[e.name], structure)
+            e
+            for e in explainers
+            if e.single_pass and e.name in captures and has_closed_form_gradient(captures[e.name], structure)
         ]
         if self._methods:
-            self._listener = Listener(model, images, [c for e in self._methods for c in captures[e.name]])
+            self._recorder = PassiveRecorder(model, images, [c for e in self._methods for c in captures[e.name]])
         else:
             self._refuse(explainers, "they ask for gradients that no closed form gives for this network")
 
     def stop(self) -> None:
         """Take the hooks away, and forget what was heard."""
-        if self._listener is not None:
-            self._listener.stop()
-        self._listener = None
+        if self._recorder is not None:
+            self._recorder.stop()
+        self._recorder = None
 
-    def heard(self, explainers: Sequence[Explainer], **options: Any) -> Heard | None:
-        """What may be relied on of the forward since :meth:`listen`; None where passes of our own are needed.
+    def reusable(self, explainers: Sequence[Explainer], **options: Any) -> ReusableForward | None:
+        """What may be relied on of the forward since :meth:`attach`; None where passes of our own are needed.
 
         Args:
             explainers: Methods that are asked for.
-            options: Of :meth:`Listener.recording`.
+            options: Of :meth:`PassiveRecorder.recording`.
         """
-        if self._listener is None:
+        if self._recorder is None:
             return None
-        self._listener.stop()
+        self._recorder.stop()
         try:
-            self._listener.check()
+            self._recorder.check()
             if not self._verified:
-                self._verify(self._listener, **options)
+                self._verify(self._recorder, **options)
                 self._verified = True
-        except UnheardError as error:
+        except NotRecordedError as error:
             self._refuse(explainers, str(error))
             return None
         except Exception as error:
@@ -126,29 +128,29 @@ class OwnForward:
         others = [e.name for e in explainers if e.name not in names]
         passes = f" {', '.join(others)} take a recorded pass." if others else ""
         self._tell(f"{', '.join(names)} read the validation step's own forward and need no pass.{passes}")
-        return Heard(self._listener, frozenset(names))
+        return ReusableForward(self._recorder, frozenset(names))
 
-    def _verify(self, listener: Listener, **options: Any) -> None:
+    def _verify(self, recorder: PassiveRecorder, **options: Any) -> None:
         """Compare with a recorded pass of the first images.
 
         Raises:
-            UnheardError: When they disagree.
+            NotRecordedError: When they disagree.
         """
-        model, images = listener.model, listener.images[:_FEW]
-        captures = [capture for e in self._methods for capture in e.captures(listener.structure)]
-        recorded = record(model, images, None, captures, structure=listener.structure, **options)
-        heard = listener.recording(slice(0, _FEW), recorded.targets, **options)
-        tolerance = _TOLERANCE_IN_HALF if listener.in_half else _TOLERANCE
+        model, images = recorder.model, recorder.images[:_VERIFIED_IMAGES]
+        captures = [capture for e in self._methods for capture in e.captures(recorder.structure)]
+        recorded = record(model, images, None, captures, structure=recorder.structure, **options)
+        heard = recorder.recording(slice(0, _VERIFIED_IMAGES), recorded.targets, **options)
+        tolerance = _TOLERANCE_IN_HALF if recorder.in_half else _TOLERANCE
         pairs = [(heard.logits, recorded.logits)]
         pairs += [(heard.activations[key], value) for key, value in recorded.activations.items()]
         pairs += [(heard.gradients[key], value) for key, value in recorded.gradients.items()]
-        if listener.in_half:
-            with undisturbed(model, images.device):
+        if recorder.in_half:
+            with isolated_eval(model, images.device):
                 both = [[explain_recording(e, each).map for e in self._methods] for each in (heard, recorded)]
             pairs += zip(*both)
-        # Asked this way round, because no comparison with NaN holds.
+        # ExplanationTargets this way round, because no comparison with NaN holds.
         if not all(_agree(mine, theirs, tolerance) for mine, theirs in pairs):
-            raise UnheardError("it shows the network something else than the batch's images, or too coarsely")
+            raise NotRecordedError("it shows the network something else than the batch's images, or too coarsely")
 
     def _refuse(self, explainers: Sequence[Explainer], why: str) -> None:
         self.stop()

@@ -40,7 +40,7 @@ def smooth_grad_cam_paper() -> list[Explainer]:
 
     The neurons are those of a 14 x 14 layer, as VGG-16 has at 224 px.
     """
-    noise = {"nsamples": 5, "std_dev": 0.3}
+    noise = {"num_samples": 5, "std": 0.3}
     return [
         SmoothGradCAMPlusPlus(**noise, name="s2_layer"),
         SmoothGradCAMPlusPlus(**noise, filters=(0,), name="s2_map"),
@@ -49,7 +49,7 @@ def smooth_grad_cam_paper() -> list[Explainer]:
 
 
 @preset("s3")
-def optimised_activation_paper() -> list[Explainer]:
+def optimized_activation_paper() -> list[Explainer]:
     """S3 (Zhang, Rao & Yang), the methods of Table 1 in its order: four of one stage, three of AOP.
 
     At the last layer before global pooling, as the paper has it, which every network has. Table 2 compares Grad-CAM++
@@ -86,7 +86,7 @@ def student_report() -> list[Explainer]:
     """S5 (Midha and Garg): saliency, and occlusion by windows of (size, stride) (10, 10) and (10, 5).
 
     The report draws the probability under the windows, low where it matters (``show="probability"``); here the drop is
-    drawn, so that colours mean evidence in every column.
+    drawn, so that colors mean evidence in every column.
     """
     return [
         Saliency(name="s5_saliency"),

@@ -6,6 +6,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
+from livecam.core.errors import MethodNotFoundError, OptionError
 from livecam.core.validation import check_known, make, options_of, split_word, suggest
 from livecam.explain.explainer import Explainer
 
@@ -35,21 +36,21 @@ def wrappers() -> dict[str, Callable[..., Explainer]]:
 
 
 def by_name(name: str) -> Explainer:
-    """Build an explainer: ``gradcam``, ``rise(masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
+    """Build an explainer: ``gradcam``, ``rise(num_masks=1000)``, or a prefix and a word, ``gradual_gradcam``.
 
-    Options go to the outermost method that has them, such as to AOP, then to its optimiser, then to its base in
-    ``igos_gradcam(theta=0.5, points=10, layer='layer3')``; those that are not written have their defaults.
+    Options go to the outermost method that has them, such as to AOP, then to its optimizer, then to its base in
+    ``igos_gradcam(theta=0.5, n_steps=10, layer='layer3')``; those that are not written have their defaults.
 
     Raises:
         ValueError: When no method has that name, or none has such an option; the message gives near matches.
     """
     if not isinstance(name, str):
-        raise ValueError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
+        raise OptionError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
     return _build(*split_word(name), name)
 
 
 # Arguments that are explainers themselves, in the order in which options are offered to them.
-_PARTS = ("optimiser", "base")
+_PARTS = ("optimizer", "base")
 
 
 def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
@@ -59,7 +60,7 @@ def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
         single = explainer_classes()
         known = [*single, *(prefix + base for prefix in wrappers() for base in single), *PRESETS]
         hint = suggest(name, known) or f" Methods: {', '.join([*single, *PRESETS])}."
-        raise ValueError(f"Unknown method {name!r}.{hint}")
+        raise MethodNotFoundError(f"Unknown method {name!r}.{hint}")
     if name in explainer_classes():
         # Another part may be named in the place of the usual one; where the name says it, it is no option.
         inner |= {part: options.pop(part) for part in inner if isinstance(options.get(part), str)}
@@ -91,8 +92,8 @@ def _resolved(name: str) -> tuple[Callable[..., Explainer] | None, dict[str, str
         if prefix not in upon:
             return partial(made, word), {}
         if word in known or word.startswith(tuple(prefixes)):
-            optimiser = {"optimiser": made.keywords["optimiser"]} if isinstance(made, partial) else {}
-            return made, optimiser | {"base": word}
+            optimizer = {"optimizer": made.keywords["optimizer"]} if isinstance(made, partial) else {}
+            return made, optimizer | {"base": word}
     return None, {}
 
 
@@ -116,7 +117,7 @@ def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
         ValueError: When a name is unknown, or this is no list.
     """
     if isinstance(names, str | Explainer):
-        raise ValueError(f"Methods come as a list, such as [{names!r}].")
+        raise OptionError(f"Methods come as a list, such as [{names!r}].")
     built: list[Explainer] = []
     for name in names:
         if isinstance(name, Explainer):

@@ -12,7 +12,7 @@ from livecam.metrics.localization import (
 )
 from livecam.metrics.overlap import MaskOverlap
 from livecam.metrics.pointing import PointingGame
-from livecam.metrics.randomization import Randomisation
+from livecam.metrics.randomization import Randomization
 from livecam.metrics.reclassification import Reclassification
 from livecam.metrics.sharpness import Sharpness
 
@@ -24,7 +24,7 @@ __all__ = [
     "LocalizationScore",
     "MaskOverlap",
     "PointingGame",
-    "Randomisation",
+    "Randomization",
     "Reclassification",
     "ReferenceLocalizationScore",
     "Sharpness",

@@ -5,13 +5,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from livecam.core.normalization import Normalisation
+from livecam.core.errors import OptionError
+from livecam.core.normalization import Normalization
 from livecam.core.validation import check_option
 from livecam.metrics.image_metric import ImageMetric
 from livecam.metrics.reclassification import masked_images
 from livecam.runtime.inference import class_probability
 
-BLACK = {"input": "zero_normalised", "pixels": "black"}
+_BASELINE_OF = {"input": "zero_normalized", "pixels": "black"}
 """What a map of 0 leaves of a pixel, in each space that the product can be taken in."""
 
 
@@ -41,45 +42,45 @@ class ConfidenceChange(ImageMetric):
     better), ``absolute`` (mean of max(0, Y - O) in [0, 1], which libraries call the drop in confidence).
 
     Args:
-        space: Where the product is taken: ``input`` (as in the papers' codes; 0 is the data's mean colour) or
-            ``pixels`` (0 is black), which needs a normalisation.
+        space: Where the product is taken: ``input`` (as in the papers' codes; 0 is the data's mean color) or
+            ``pixels`` (0 is black), which needs a normalization.
         name: See :class:`ImageMetric`.
 
     Raises:
-        ValueError: When the space is unknown.
+        OptionError: When the space is unknown.
     """
 
     name: ClassVar[str] = "confidence"
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalisation"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalization"})
     uses: ClassVar[str] = "map"
-    parts: tuple[str, ...] = ("confidence", "increase", "absolute")
-    shown: ClassVar[tuple[str, ...]] = ("increase", "absolute")
+    value_names: tuple[str, ...] = ("confidence", "increase", "absolute")
+    table_columns: ClassVar[tuple[str, ...]] = ("increase", "absolute")
     higher_is_better = False
 
     def __init__(self, space: str = "input", *, name: str | None = None) -> None:
         super().__init__(name=name)
-        check_option("space", space, BLACK)
+        check_option("space", space, _BASELINE_OF)
         self.space = space
 
-    def measure(
+    def per_image(
         self,
         model: nn.Module,
         images: Tensor,
         targets: Tensor,
         maps: Tensor,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
     ) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``.
+        """Values ``(values, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``.
 
         Raises:
-            ValueError: When maps do not fit the images or leave [0, 1], or pixels are asked for without normalisation.
+            OptionError: When maps do not fit the images or leave [0, 1], or pixels are asked for without normalization.
         """
-        if self.space == "pixels" and normalisation is None:
-            raise ValueError(
-                "space='pixels' multiplies what people see: pass normalisation=Normalisation(mean, std) to say how "
+        if self.space == "pixels" and normalization is None:
+            raise OptionError(
+                "space='pixels' multiplies what people see: pass normalization=Normalization(mean, std) to say how "
                 "pixels become model input, or use space='input'."
             )
-        masked = masked_images(images, maps, normalisation, fill=BLACK[self.space])
+        masked = masked_images(images, maps, normalization, baseline=_BASELINE_OF[self.space])
         asked = (class_probability(model, shown, targets, head) for shown in (images, masked))
         return confidence_change(*asked)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from livecam.core.errors import DataError, MetricNotFoundError, OptionError
 from livecam.core.maps import is_degenerate
 from livecam.core.validation import make, split_word, suggest
 
@@ -19,12 +20,13 @@ _CLASSES: dict[str, type["ImageMetric"]] = {}
 class ImageMetric(Metric):
     """A metric that has one value per image and reports means with their counts.
 
-    A sub-class names its per-image values in ``parts`` (the headline first) and computes them in :meth:`measure`, which
-    keeps nothing: that is where per-image values are to be had. ``update`` takes the same arguments and adds them up.
+    A sub-class names its per-image values in ``value_names`` (the headline first) and computes them in
+    :meth:`per_image`, which keeps nothing: that is where per-image values are to be had. ``update`` takes the same
+    arguments and adds them up.
 
     ``inputs`` names those arguments, and whoever has more passes on only what is named: ``maps``, ``masks`` (annotated
     ground truth), ``reference`` (another network's maps in [0, 1]), ``categories``, ``model``, ``images``,
-    ``targets``, ``head``, ``normalisation``, or ``explain`` (from a network to maps like these, of the same images and
+    ``targets``, ``head``, ``normalization``, or ``explain`` (from a network to maps like these, of the same images and
     targets). A class with a ``name`` of its own is found by it, on command lines too.
 
     Images whose headline cannot be defined (NaN) are counted, never averaged in or dropped silently; maps without
@@ -43,12 +45,12 @@ class ImageMetric(Metric):
     name: ClassVar[str]
     """Metric key: ``val/<name>/<method>`` for the headline, ``val/<name>_<part>/<method>`` for the others."""
     inputs: ClassVar[frozenset[str]] = frozenset({"maps"})
-    """Names of the arguments of :meth:`measure`."""
+    """Names of the arguments of :meth:`per_image`."""
     uses: ClassVar[str] = "energy"
     """Which map of an Explanation ``maps`` are: ``energy``, ``map`` or ``raw``."""
-    parts: tuple[str, ...]
+    value_names: tuple[str, ...]
     num_categories: int = 1
-    shown: ClassVar[tuple[str, ...]] = ()
+    table_columns: ClassVar[tuple[str, ...]] = ()
     """Figures that tables show beside the headline."""
     in_percent: ClassVar[bool] = False
     """Whether papers print its figures, all shares then, in percent."""
@@ -58,10 +60,10 @@ class ImageMetric(Metric):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        arguments = signature(cls.measure).parameters.keys() - {"self", "args", "kwargs"}
+        arguments = signature(cls.per_image).parameters.keys() - {"self", "args", "kwargs"}
         if arguments != cls.inputs:
             raise TypeError(
-                f"{cls.__name__}.inputs names {', '.join(sorted(cls.inputs))}, but measure takes "
+                f"{cls.__name__}.inputs names {', '.join(sorted(cls.inputs))}, but per_image takes "
                 f"{', '.join(sorted(arguments))}: name the same in both."
             )
         if "name" in vars(cls):
@@ -70,28 +72,28 @@ class ImageMetric(Metric):
     def __init__(self, *, name: str | None = None) -> None:
         super().__init__()
         if name is not None and not re.fullmatch("[a-z0-9_]+", name):
-            raise ValueError(f"Metric name {name!r} becomes a key: use lower-case letters, digits and '_'.")
+            raise OptionError(f"Metric name {name!r} becomes a key: use lower-case letters, digits and '_'.")
         self.name = name or type(self).name
-        shape = len(self.parts), self.num_categories
+        shape = len(self.value_names), self.num_categories
         self.add_state("sums", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("defined", torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
         for count in ("undefined", "degenerate"):
             self.add_state(count, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     @abstractmethod
-    def measure(self, maps: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Values of each image, ``(parts, N)`` float64; NaN where a part is undefined."""
+    def per_image(self, maps: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Values of each image, ``(values, N)`` float64; NaN where a part is undefined."""
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add images; takes the arguments of :meth:`measure`."""
-        given = signature(self.measure).bind(*args, **kwargs).arguments
-        self.add(self.measure(**given), given["maps"], given.get("categories"))
+        """Add images; takes the arguments of :meth:`per_image`."""
+        given = signature(self.per_image).bind(*args, **kwargs).arguments
+        self.add(self.per_image(**given), given["maps"], given.get("categories"))
 
     def add(self, values: Tensor, maps: Tensor, categories: Tensor | None = None) -> None:
-        """Add per-image values ``(parts, N)`` of maps ``(N, H, W)``; an image is undefined where its headline is.
+        """Add per-image values ``(values, N)`` of maps ``(N, H, W)``; an image is undefined where its headline is.
 
         Args:
-            values: What :meth:`measure` gave.
+            values: What :meth:`per_image` gave.
             maps: The maps it was given.
             categories: LongTensor ``(N,)`` where means are taken within categories.
 
@@ -101,7 +103,7 @@ class ImageMetric(Metric):
         where = torch.zeros(len(maps), dtype=torch.long, device=values.device) if categories is None else categories
         # To look at values waits for the device.
         if categories is not None and len(where) and not 0 <= int(where.min()) <= int(where.max()) < self.sums.shape[1]:
-            raise ValueError(
+            raise OptionError(
                 f"Category {int(where.max())} is out of range: {type(self).__name__} was made for "
                 f"{self.sums.shape[1]} categories, give it a greater num_categories."
             )
@@ -114,13 +116,13 @@ class ImageMetric(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Headline first, then the other figures and the counts ``n``, ``undefined``, ``degenerate``."""
         counts = {"n": self.defined[0].sum(), "undefined": self.undefined, "degenerate": self.degenerate}
-        return self.figures(self.sums, self.defined) | counts
+        return self.aggregate(self.sums, self.defined) | counts
 
-    def figures(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def aggregate(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """From sums of values to what is reported; the same for a whole set and for resampled ones.
 
         Args:
-            sums: ``(parts, categories, ...)`` sums of values.
+            sums: ``(values, categories, ...)`` sums of values.
             defined: Numbers of values behind them, of the same shape.
             weights: How much each category counts, ``(categories, ...)``; None counts all alike.
 
@@ -129,13 +131,13 @@ class ImageMetric(Metric):
         """
         means = sums / defined
         if weights is None:
-            return dict(zip(self.parts, means.nanmean(1)))
+            return dict(zip(self.value_names, means.nanmean(1)))
         weights = weights * (defined > 0)
-        return dict(zip(self.parts, (means.nan_to_num(0) * weights).sum(1) / weights.sum(1)))
+        return dict(zip(self.value_names, (means.nan_to_num(0) * weights).sum(1) / weights.sum(1)))
 
 
 def totals(values: Tensor) -> tuple[Tensor, Tensor]:
-    """What per-image values ``(parts, N)`` add to sums and to counts: nothing where they, or the headline, are NaN."""
+    """What per-image values ``(values, N)`` add to sums and to counts: nothing where they, or the headline, are NaN."""
     defined = values.isfinite() & values[0].isfinite()
     return values.double().masked_fill(~defined, 0), defined.long()
 
@@ -147,9 +149,9 @@ def check_same_size(maps: Tensor, masks: Tensor) -> None:
         ValueError: With both shapes.
     """
     if maps.shape != masks.shape:
-        raise ValueError(
+        raise DataError(
             f"Maps {tuple(maps.shape)} and masks {tuple(masks.shape)} differ in shape: resize the masks to the images "
-            "(nearest neighbour) where the data are made."
+            "(nearest neighbor) where the data are made."
         )
 
 
@@ -160,7 +162,7 @@ def check_fit(maps: Tensor, images: Tensor) -> None:
         ValueError: With both shapes.
     """
     if maps.shape != images[:, 0].shape:
-        raise ValueError(
+        raise DataError(
             f"Maps {tuple(maps.shape)} do not fit images {tuple(images.shape)}: give one map (H, W) per image, resized "
             "to it."
         )
@@ -181,9 +183,9 @@ def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
     for word in words:
         name, options = split_word(word)
         if name not in known:
-            raise ValueError(f"Unknown metric {name!r}.{suggest(name, known, 'Metrics:')}")
+            raise MetricNotFoundError(f"Unknown metric {name!r}.{suggest(name, known, 'Metrics:')}")
         built.append(make(known[name], word, options))
         name = built[-1].name
         if sum(metric.name == name for metric in built) > 1:
-            raise ValueError(f"Metric {name!r} is there twice: give one another name, as in {name}(name='{name}_2').")
+            raise OptionError(f"Metric {name!r} is there twice: give one another name, as in {name}(name='{name}_2').")
     return built

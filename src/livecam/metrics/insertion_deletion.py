@@ -6,13 +6,14 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from livecam.core.baselines import Fill, as_substrate, substrate_of
-from livecam.core.normalization import Normalisation
-from livecam.core.validation import check_chunk, check_count, check_option, check_seed
+from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.errors import OptionError
+from livecam.core.normalization import Normalization
+from livecam.core.validation import check_count, check_internal_batch_size, check_option, check_seed
 from livecam.metrics.image_metric import ImageMetric, check_fit
-from livecam.runtime.inference import PRECISIONS, Precision, answers
-from livecam.runtime.memory import chunk_for
-from livecam.runtime.model_state import undisturbed
+from livecam.runtime.inference import PRECISIONS, Precision, forward_proba
+from livecam.runtime.memory import auto_batch_size
+from livecam.runtime.model_state import isolated_eval
 from livecam.runtime.progress import chunks
 
 TIES = ("random", "row_major", "numpy")
@@ -25,9 +26,9 @@ class Curves(NamedTuple):
     pixels: Tensor
     """LongTensor ``(n + 1,)``: how many pixels have gone, or come; from 0 to all."""
     deletion: Tensor
-    """``(N, n + 1)`` float64 in [0, 1], from the image to its substrate."""
+    """``(N, n + 1)`` float64 in [0, 1], from the image to its baseline."""
     insertion: Tensor
-    """``(N, n + 1)`` float64 in [0, 1], from the substrate to the image."""
+    """``(N, n + 1)`` float64 in [0, 1], from the baseline to the image."""
 
 
 def tied_share(maps: Tensor, more_than: int = 1) -> Tensor:
@@ -78,7 +79,7 @@ def perturbation_curves(
     step: int,
     head: str = "auto",
     precision: Precision = "full",
-    chunk: int | None = None,
+    internal_batch_size: int | None = None,
 ) -> Curves:
     """Delete pixels in descending order of a map, and insert them in the same order; see :class:`InsertionDeletion`.
 
@@ -94,10 +95,11 @@ def perturbation_curves(
         step: Pixels per step.
         head: Name of the network's head.
         precision: Of the forwards, see :mod:`livecam.runtime.inference`.
-        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+        internal_batch_size: Masked images per forward; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`.
 
     Raises:
-        ValueError: When maps and images differ in size.
+        OptionError: When maps and images differ in size.
     """
     check_fit(maps, images)
     device, count, size = images.device, len(images), ties.shape[1]
@@ -107,27 +109,31 @@ def perturbation_curves(
     # A smaller group is gone within a step or two, whatever its order.
     repeats = torch.where(tied_share(maps, more_than=step) > 0.2, len(ties), 1)
     # One row for each order of each image; the first rows are the images themselves, in order.
-    turn, owner = (torch.arange(len(ties), device=device)[:, None] < repeats).nonzero(as_tuple=True)
-    rank = torch.cat([ranks(maps[owner[turn == number]], order) for number, order in enumerate(ties)])
+    turn, sample_index = (torch.arange(len(ties), device=device)[:, None] < repeats).nonzero(as_tuple=True)
+    rank = torch.cat([ranks(maps[sample_index[turn == number]], order) for number, order in enumerate(ties)])
 
     sources = torch.stack([images, deleted] if inserted is None else [images, deleted, inserted])
-    jobs = _jobs(count, len(owner), len(sources), pixels[1:-1])
-    # Once, and not for every chunk: it takes time, and targets are checked on the device.
-    with undisturbed(model, device):
+    jobs = _jobs(count, len(sample_index), len(sources), pixels[1:-1])
+    # Once, and not for every internal_batch_size: it takes time, and targets are checked on the device.
+    with isolated_eval(model, device):
         found = torch.empty(len(jobs), dtype=torch.float64, device=device)
-        for part in chunks("insertion and deletion", len(jobs), chunk or chunk_for(model, images, precision=precision)):
+        for part in chunks(
+            "insertion and deletion",
+            len(jobs),
+            internal_batch_size or auto_batch_size(model, images, precision=precision),
+        ):
             row, first, rest, taken = jobs[part].T
             is_first = (rank[row] < taken[:, None]).view(-1, 1, *images.shape[2:])
-            shown = torch.where(is_first, sources[first, owner[row]], sources[rest, owner[row]])
-            answer = answers(model, shown, head, None if part.start else targets, precision)
-            found[part] = answer.gather(1, targets[owner[row], None])[:, 0].double()
+            shown = torch.where(is_first, sources[first, sample_index[row]], sources[rest, sample_index[row]])
+            answer = forward_proba(model, shown, head, None if part.start else targets, precision)
+            found[part] = answer.gather(1, targets[sample_index[row], None])[:, 0].double()
 
-    ends, inner = found.split([len(sources) * count, 2 * len(owner) * (len(pixels) - 2)])
-    ends, inner = ends.view(len(sources), count, 1), inner.view(2, len(owner), len(pixels) - 2)
+    ends, inner = found.split([len(sources) * count, 2 * len(sample_index) * (len(pixels) - 2)])
+    ends, inner = ends.view(len(sources), count, 1), inner.view(2, len(sample_index), len(pixels) - 2)
     # Laid out before they are added up: scattered sums would depend on which came first.
-    laid_out = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
-    laid_out[:, turn, owner] = inner
-    deletion, insertion = laid_out.sum(1) / repeats[:, None]
+    to_channels_last = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
+    to_channels_last[:, turn, sample_index] = inner
+    deletion, insertion = to_channels_last.sum(1) / repeats[:, None]
     return Curves(pixels, torch.cat([ends[0], deletion, ends[1]], 1), torch.cat([ends[-1], insertion, ends[0]], 1))
 
 
@@ -160,8 +166,8 @@ def at_percents(curve: Tensor, pixels: Tensor) -> Tensor:
 class InsertionDeletion(ImageMetric):
     """Does the class rise fast where a map's pixels are put in, and fall fast where they are taken out?
 
-    Pixels are taken in descending order of the map, ``step`` at a time. Deletion replaces them by the substrate;
-    insertion starts from the substrate and puts them back. Each gives a curve of the class's probability, and its area
+    Pixels are taken in descending order of the map, ``step`` at a time. Deletion replaces them by the baseline;
+    insertion starts from the baseline and puts them back. Each gives a curve of the class's probability, and its area
     is the score (Petsiuk et al. 2018, RISE); the headline is insertion minus deletion (Zhang et al., SIGCAM).
 
     Ties decide the score of maps that are mostly exact zeros: the order of equal pixels alone can more than double an
@@ -169,45 +175,46 @@ class InsertionDeletion(ImageMetric):
     larger than a step, take the mean over three orders. A constant map so scores what a random order does; it is
     counted as degenerate. A map that is not finite has no order and is undefined.
 
-    Scores depend on the substrate; two presets: SIGCAM's is the default, RISE's is ``substrate="zero_normalised",
-    insertion_substrate="rise"`` (with ``step=224`` at 224 px).
+    Scores depend on the baseline; two presets: SIGCAM's is the default, RISE's is ``baseline="zero_normalized",
+    insertion_baseline="rise"`` (with ``step=224`` at 224 px).
 
-    Costs 2 n forwards per image of n steps, 224 by default, and one more where the substrates differ; with three
-    orders 4 (n - 1) more. The image and its substrate are asked once for both curves.
+    Costs 2 n forwards per image of n steps, 224 by default, and one more where the baselines differ; with three
+    orders 4 (n - 1) more. The image and its baseline are asked once for both curves.
 
     Parts: ``insertion_deletion`` (headline: insertion - deletion, in [-1, 1]), ``insertion``, ``deletion`` (lower is
     better), ``tied`` (share of the pixels whose value occurs more than once in the map); with ``curves`` also
     ``insertion_at_00``, ``insertion_at_10``, ... ``deletion_at_100``: the probability after that percentage of pixels.
 
     Args:
-        substrate: What takes the place of pixels, see :func:`substrate_of`; a word or an RGB colour in [0, 1].
-        insertion_substrate: What insertion starts from, where that is something else.
+        baseline: What takes the place of pixels, see :func:`baseline_images`; a word or an RGB color in [0, 1].
+        insertion_baseline: What insertion starts from, where that is something else.
         step: Pixels per step; None takes about 112 steps, which are 448 pixels at 224 px.
         ties: Order of equal pixels: ``random``, ``row_major`` or ``numpy``, see :func:`tie_orders`.
-        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+        internal_batch_size: Masked images per forward; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`.
         seed: Of the random orders.
         curves: Whether points of the curves are reported.
         precision: Of the forwards, see :mod:`livecam.runtime.inference`.
         name: See :class:`ImageMetric`.
 
     Raises:
-        ValueError: When an option is unknown or out of range.
+        OptionError: When an option is unknown or out of range.
     """
 
     name: ClassVar[str] = "insertion_deletion"
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalisation"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalization"})
     uses: ClassVar[str] = "map"
-    parts: tuple[str, ...] = ("insertion_deletion", "insertion", "deletion", "tied")
-    shown: ClassVar[tuple[str, ...]] = ("tied", "deletion", "insertion")
+    value_names: tuple[str, ...] = ("insertion_deletion", "insertion", "deletion", "tied")
+    table_columns: ClassVar[tuple[str, ...]] = ("tied", "deletion", "insertion")
     in_percent: ClassVar[bool] = True
 
     def __init__(
         self,
-        substrate: Fill = "blur51",
-        insertion_substrate: Fill | None = None,
+        baseline: Baseline = "blur51",
+        insertion_baseline: Baseline | None = None,
         step: int | None = None,
         ties: str = "random",
-        chunk: int | None = None,
+        internal_batch_size: int | None = None,
         seed: int = 0,
         curves: bool = False,
         precision: Precision = "full",
@@ -215,33 +222,35 @@ class InsertionDeletion(ImageMetric):
         name: str | None = None,
     ) -> None:
         if not isinstance(curves, bool):
-            raise ValueError(f"curves is True or False, got {curves!r}.")
+            raise OptionError(f"curves is True or False, got {curves!r}.")
         if curves:
-            self.parts += tuple(f"{name}_at_{share:02}" for name in ("insertion", "deletion") for share in PERCENTS)
+            self.value_names += tuple(
+                f"{name}_at_{share:02}" for name in ("insertion", "deletion") for share in PERCENTS
+            )
         super().__init__(name=name)
         check_option("ties", ties, TIES)
         check_count("step", 1 if step is None else step)
-        check_chunk(chunk)
+        check_internal_batch_size(internal_batch_size)
         check_option("precision", precision, PRECISIONS)
         check_seed(seed)
-        start = substrate if insertion_substrate is None else insertion_substrate
-        self.substrate = as_substrate("substrate", substrate)
-        self.insertion_substrate = as_substrate("insertion_substrate", start)
+        start = baseline if insertion_baseline is None else insertion_baseline
+        self.baseline = as_baseline("baseline", baseline)
+        self.insertion_baseline = as_baseline("insertion_baseline", start)
         self.step, self.ties, self.seed, self.curves = step, ties, seed, curves
-        self.chunk, self.precision = chunk, precision
+        self.internal_batch_size, self.precision = internal_batch_size, precision
 
-    def measure(
+    def per_image(
         self,
         model: nn.Module,
         images: Tensor,
         targets: Tensor,
         maps: Tensor,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
     ) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` of images ``(N, 3, H, W)`` and targets ``(N,)``."""
-        kinds = dict.fromkeys((self.substrate, self.insertion_substrate))
-        blanks = [substrate_of(images, kind, normalisation) for kind in kinds]
+        """Values ``(values, N)`` of maps ``(N, H, W)`` of images ``(N, 3, H, W)`` and targets ``(N,)``."""
+        kinds = dict.fromkeys((self.baseline, self.insertion_baseline))
+        baselines = [baseline_images(images, kind, normalization) for kind in kinds]
         size = images.shape[2] * images.shape[3]
         step, ties = self.step or ceil(size / 112), tie_orders(self.ties, size, self.seed)
         found = perturbation_curves(
@@ -249,12 +258,12 @@ class InsertionDeletion(ImageMetric):
             images,
             targets,
             maps,
-            *blanks,
+            *baselines,
             ties=ties,
             step=step,
             head=head,
             precision=self.precision,
-            chunk=self.chunk,
+            internal_batch_size=self.internal_batch_size,
         )
         insertion, deletion = auc(found.insertion), auc(found.deletion)
         values = [insertion - deletion, insertion, deletion, tied_share(maps).to(insertion.device)]

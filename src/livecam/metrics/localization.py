@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from livecam.core.errors import OptionError
 from livecam.metrics.image_metric import ImageMetric, check_same_size
 from livecam.runtime.memory import few_rows
 
@@ -28,7 +29,7 @@ def localization_score(energy: Tensor, mask: Tensor) -> Tensor:
         share of the image, which is the chance level.
 
     Raises:
-        ValueError: When the shapes differ.
+        OptionError: When the shapes differ.
     """
     inside, total, covered = _sums(energy, mask)
     return (inside / total).masked_fill(covered == 0, torch.nan)
@@ -59,11 +60,11 @@ class LocalizationScore(ImageMetric):
 
     name: ClassVar[str] = "localization"
     inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks"})
-    parts: tuple[str, ...] = ("localization", "chance", "minmax")
-    shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "minmax")
+    value_names: tuple[str, ...] = ("localization", "chance", "minmax")
+    table_columns: ClassVar[tuple[str, ...]] = ("chance", "lift", "minmax")
 
-    def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
+    def per_image(self, maps: Tensor, masks: Tensor) -> Tensor:
+        """Values ``(values, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
         inside, total, covered = _sums(maps, object_mask(masks))
         flat = maps.flatten(1)
         low, high, size = flat.amin(1), flat.amax(1), flat.shape[1]
@@ -72,9 +73,9 @@ class LocalizationScore(ImageMetric):
         # A constant map is uniform energy: shifting it leaves nothing, and what it stands for scores chance.
         return torch.stack([score, chance, torch.where((high == low) | shifted.isnan(), chance, shifted)])
 
-    def figures(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def aggregate(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Means of the parts, and lifts."""
-        means = super().figures(sums, defined, weights)
+        means = super().aggregate(sums, defined, weights)
         lifts = {"lift": means["localization"] / means["chance"], "minmax_lift": means["minmax"] / means["chance"]}
         return means | lifts
 
@@ -87,15 +88,15 @@ class ReferenceLocalizationScore(LocalizationScore):
 
     name: ClassVar[str] = "localization_ref"
     inputs: ClassVar[frozenset[str]] = frozenset({"maps", "reference"})
-    parts: tuple[str, ...] = (
-        *LocalizationScore.parts,
+    value_names: tuple[str, ...] = (
+        *LocalizationScore.value_names,
         *(f"at_{round(100 * threshold)}" for threshold in REFERENCE_THRESHOLDS),
     )
 
-    def measure(self, maps: Tensor, reference: Tensor) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in reference maps ``(N, H, W)`` in [0, 1]."""
+    def per_image(self, maps: Tensor, reference: Tensor) -> Tensor:
+        """Values ``(values, N)`` of maps ``(N, H, W)`` >= 0 in reference maps ``(N, H, W)`` in [0, 1]."""
         curve = [localization_score(maps, reference >= threshold) for threshold in REFERENCE_THRESHOLDS]
-        return torch.cat([super().measure(maps, reference), torch.stack(curve)])
+        return torch.cat([super().per_image(maps, reference), torch.stack(curve)])
 
 
 class EnergyInMask(ImageMetric):
@@ -112,29 +113,29 @@ class EnergyInMask(ImageMetric):
         name: See :class:`ImageMetric`.
 
     Raises:
-        ValueError: When the share is out of range.
+        OptionError: When the share is out of range.
     """
 
     name: ClassVar[str] = "energy_in_mask"
     inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks"})
-    parts: tuple[str, ...] = ("energy_in_mask", "chance", "small", "small_chance")
-    shown: ClassVar[tuple[str, ...]] = ("chance", "lift", "small_lift", "small_n")
+    value_names: tuple[str, ...] = ("energy_in_mask", "chance", "small", "small_chance")
+    table_columns: ClassVar[tuple[str, ...]] = ("chance", "lift", "small_lift", "small_n")
 
     def __init__(self, small: float = 0.25, *, name: str | None = None) -> None:
         super().__init__(name=name)
         if not isinstance(small, int | float) or not 0 < small <= 1:
-            raise ValueError(f"small is a share of the image, in (0, 1], got {small!r}.")
+            raise OptionError(f"small is a share of the image, in (0, 1], got {small!r}.")
         self.small = small
 
-    def measure(self, maps: Tensor, masks: Tensor) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
+    def per_image(self, maps: Tensor, masks: Tensor) -> Tensor:
+        """Values ``(values, N)`` of maps ``(N, H, W)`` >= 0 in masks ``(N, H, W)``, bool or in [0, 1] (then >= 0.5)."""
         inside, total, covered = _sums(maps, object_mask(masks))
         score, chance = (inside / total).masked_fill(covered == 0, torch.nan), covered / masks.shape[1:].numel()
         large = chance >= self.small
         return torch.stack([score, chance, *(value.masked_fill(large, torch.nan) for value in (score, chance))])
 
-    def figures(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    def aggregate(self, sums: Tensor, defined: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """Means of the parts, lifts, and the number of small objects."""
-        means = super().figures(sums, defined, weights)
+        means = super().aggregate(sums, defined, weights)
         lift, small_lift = means["energy_in_mask"] / means["chance"], means["small"] / means["small_chance"]
         return means | {"lift": lift, "small_lift": small_lift, "small_n": defined[2].sum(0)}

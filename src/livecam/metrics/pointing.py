@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from livecam.core.errors import OptionError
 from livecam.core.validation import check_count, check_option
 from livecam.metrics.image_metric import ImageMetric, check_same_size
 from livecam.metrics.localization import object_mask
@@ -59,14 +60,14 @@ class PointingGame(ImageMetric):
         name: See :class:`ImageMetric`.
 
     Raises:
-        ValueError: When an option is unknown.
+        OptionError: When an option is unknown.
     """
 
     name: ClassVar[str] = "pointing"
     inputs: ClassVar[frozenset[str]] = frozenset({"maps", "masks", "categories"})
     uses: ClassVar[str] = "map"
-    parts: tuple[str, ...] = ("pointing", "chance", "ties")
-    shown: ClassVar[tuple[str, ...]] = ("chance",)
+    value_names: tuple[str, ...] = ("pointing", "chance", "ties")
+    table_columns: ClassVar[tuple[str, ...]] = ("chance",)
     in_percent: ClassVar[bool] = True
 
     def __init__(
@@ -82,11 +83,11 @@ class PointingGame(ImageMetric):
         super().__init__(name=name)
         check_option("ties", ties, ("share", "first"))
         if not 0 <= tolerance < math.inf:
-            raise ValueError(f"tolerance is a distance in pixels from 0, such as 15; got {tolerance!r}.")
+            raise OptionError(f"tolerance is a distance in pixels from 0, such as 15; got {tolerance!r}.")
         self.ties, self.tolerance = ties, tolerance
 
-    def measure(self, maps: Tensor, masks: Tensor, categories: Tensor) -> Tensor:
-        """Values ``(parts, N)``.
+    def per_image(self, maps: Tensor, masks: Tensor, categories: Tensor) -> Tensor:
+        """Values ``(values, N)``.
 
         Args:
             maps: Maps ``(N, H, W)``, 0 where nothing is.
@@ -94,7 +95,7 @@ class PointingGame(ImageMetric):
             categories: LongTensor ``(N,)``, for the means only.
 
         Raises:
-            ValueError: When maps and masks differ in shape.
+            OptionError: When maps and masks differ in shape.
         """
         check_same_size(maps, masks)
         masks = object_mask(masks)

@@ -1,4 +1,4 @@
-"""Sanity check by model randomisation: a map that explains a network changes when its weights do (Adebayo et al. 2018).
+"""Sanity check by model randomization: a map that explains a network changes when its weights do (Adebayo et al. 2018).
 
 A map that looks the same for random weights shows the image, not what was learnt.
 """
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.maps import is_degenerate
 from livecam.core.validation import check_seed
 from livecam.metrics.image_metric import ImageMetric
@@ -33,14 +34,14 @@ def average_ranks(values: Tensor) -> Tensor:
 
 def spearman(one: Tensor, other: Tensor) -> Tensor:
     """Spearman's rank correlation of maps ``(N, h, w)``, ``(N,)`` in [-1, 1]; NaN where either is constant."""
-    one, other = _centred_ranks(one), _centred_ranks(other)
+    one, other = _centered_ranks(one), _centered_ranks(other)
     return (one * other).sum((1, 2)) / (one.square().sum((1, 2)) * other.square().sum((1, 2))).sqrt()
 
 
 def shifted_spearman(one: Tensor, other: Tensor, share: float = 0.95) -> Tensor:
     """Chance level of a rank correlation: the quantile of |rho| over all cyclic shifts of ``other`` against ``one``.
 
-    Exchanging single pixels would say 1.96 / sqrt(hw), far too little for smooth maps, whose neighbours are alike.
+    Exchanging single pixels would say 1.96 / sqrt(hw), far too little for smooth maps, whose neighbors are alike.
     Shifting a map as a whole keeps how smooth it is, and loses only where things are. All hw shifts are taken, at once
     by Fourier transform, at the resolution of the maps: no sampling, no seed.
 
@@ -52,13 +53,13 @@ def shifted_spearman(one: Tensor, other: Tensor, share: float = 0.95) -> Tensor:
     Returns:
         ``(N,)`` in [0, 1]; NaN where either map is constant.
     """
-    one, other = _centred_ranks(one), _centred_ranks(other)
+    one, other = _centered_ranks(one), _centered_ranks(other)
     products = torch.fft.ifft2(torch.fft.fft2(one) * torch.fft.fft2(other).conj()).real.abs().flatten(1)
     quantile = products.kthvalue(math.ceil(share * products.shape[1]), 1).values
     return quantile / (one.square().sum((1, 2)) * other.square().sum((1, 2))).sqrt()
 
 
-def _centred_ranks(maps: Tensor) -> Tensor:
+def _centered_ranks(maps: Tensor) -> Tensor:
     ranks = average_ranks(maps.flatten(1))
     return (ranks - ranks.mean(1, keepdim=True)).view(maps.shape)
 
@@ -122,14 +123,14 @@ def resettable_layers(model: nn.Module) -> list[str]:
     owners = {name: module for name, module in model.named_modules() if any(True for _ in module.parameters(False))}
     names = [name for name, module in owners.items() if hasattr(module, "reset_parameters")]
     if not names:
-        raise ValueError(
-            f"{type(model).__name__} has no layer to randomise: none of its modules has parameters and a method "
+        raise UnsupportedNetworkError(
+            f"{type(model).__name__} has no layer to randomize: none of its modules has parameters and a method "
             "reset_parameters(), as nn.Conv2d has. Give your own layers one."
         )
     kept = sorted({type(module).__name__ for name, module in owners.items() if name not in names})
     if kept:
         warnings.warn(
-            f"Parameters of {', '.join(kept)} stay as they are in the randomisation check: these modules have no "
+            f"Parameters of {', '.join(kept)} stay as they are in the randomization check: these modules have no "
             "reset_parameters().",
             stacklevel=2,
         )
@@ -170,10 +171,10 @@ def noting_calls(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, 
             handle.remove()
 
 
-class Randomisation(ImageMetric):
+class Randomization(ImageMetric):
     """How much of a map is left when the network's weights are random; lower is better.
 
-    Layers are re-initialised by their own ``reset_parameters`` in copies of the network (one at a time in memory);
+    Layers are re-initialized by their own ``reset_parameters`` in copies of the network (one at a time in memory);
     running statistics stay. Layers are ordered by execution, from the output down, as the maps of the wholly random
     network show; layers that are used without being called come last. Where no call is seen at all, they stand in
     reversed order of registration.
@@ -184,7 +185,7 @@ class Randomisation(ImageMetric):
     Costs at most 8 explain-calls (fewer with less than 5 layers), each with a deep copy: all layers; the top one, 25,
     50, 75 % of the layers from the top; the three lower quarters alone (the upper one alone is the 25 %).
 
-    Parts: ``randomisation`` (headline: Spearman's correlation with the map of the wholly random network), ``abs`` (of
+    Parts: ``randomization`` (headline: Spearman's correlation with the map of the wholly random network), ``abs`` (of
     the absolute values), ``ssim`` (of maps scaled to [0, 1], window 7 px); ``top``, ``top_abs``, ``top_ssim`` where
     only the layer nearest to the output is random; ``at_25``, ``at_50``, ``at_75`` (Spearman, cascading);
     ``independent``, ``independent_abs``, ``independent_ssim`` (mean over the quarters of the layers, each alone);
@@ -195,17 +196,17 @@ class Randomisation(ImageMetric):
         name: See :class:`ImageMetric`.
     """
 
-    name: ClassVar[str] = "randomisation"
+    name: ClassVar[str] = "randomization"
     inputs: ClassVar[frozenset[str]] = frozenset({"model", "explain", "maps"})
     uses: ClassVar[str] = "raw"
-    parts: tuple[str, ...] = (
-        *("randomisation", "abs", "ssim"),
+    value_names: tuple[str, ...] = (
+        *("randomization", "abs", "ssim"),
         *("top", "top_abs", "top_ssim"),
         *("at_25", "at_50", "at_75"),
         *("independent", "independent_abs", "independent_ssim"),
         "null",
     )
-    shown: ClassVar[tuple[str, ...]] = ("ssim", "top", "independent", "null")
+    table_columns: ClassVar[tuple[str, ...]] = ("ssim", "top", "independent", "null")
     higher_is_better = False
 
     def __init__(self, seed: int = 0, *, name: str | None = None) -> None:
@@ -213,8 +214,8 @@ class Randomisation(ImageMetric):
         check_seed(seed)
         self.seed = seed
 
-    def measure(self, model: nn.Module, explain: Callable[[nn.Module], Tensor], maps: Tensor) -> Tensor:
-        """Values ``(parts, N)``.
+    def per_image(self, model: nn.Module, explain: Callable[[nn.Module], Tensor], maps: Tensor) -> Tensor:
+        """Values ``(values, N)``.
 
         Args:
             model: The network that is explained; left as it was found.
@@ -222,7 +223,7 @@ class Randomisation(ImageMetric):
             maps: What it gives for ``model``, signed or not.
 
         Raises:
-            ValueError: When the network has no layer to randomise, or ``explain`` gives maps of another shape.
+            ValueError: When the network has no layer to randomize, or ``explain`` gives maps of another shape.
         """
         twin = private_copy(model)
         layers = resettable_layers(twin)
@@ -234,8 +235,8 @@ class Randomisation(ImageMetric):
                 reset_layer(twin.get_submodule(name), seeds[name])
             found = explain(twin).detach().to(maps.device)
             if found.shape != maps.shape:
-                raise ValueError(
-                    f"explain gave maps {tuple(found.shape)} of the randomised network, but maps are "
+                raise OptionError(
+                    f"explain gave maps {tuple(found.shape)} of the randomized network, but maps are "
                     f"{tuple(maps.shape)}: it has to explain the same images by the same method."
                 )
             return found
@@ -251,7 +252,7 @@ class Randomisation(ImageMetric):
         found: dict[Stage, Tensor] = {(0, count): similarity(maps, blank)}
         cascade = [(0, stop) for stop in (1, *cuts[1:4])]
         missing = sorted({*cascade, *quarters} - {*found})
-        for part in chunks("randomising layers", len(missing), 1):
+        for part in chunks("randomizing layers", len(missing), 1):
             start, stop = missing[part.start]
             found[start, stop] = similarity(maps, explained(private_copy(model), downwards[start:stop]))
 

@@ -5,64 +5,67 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from livecam.core.baselines import Fill, as_fill, filled
-from livecam.core.normalization import Normalisation
+from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.errors import OptionError
+from livecam.core.normalization import Normalization
 from livecam.core.validation import check_option
 from livecam.metrics.image_metric import ImageMetric, check_fit
-from livecam.runtime.inference import probabilities
+from livecam.runtime.inference import predict_proba
 
 MODES = ("multiply", "threshold")
 
 
-def check_masking(mode: str, threshold: float, fill: Fill) -> None:
+def check_masking(mode: str, threshold: float, baseline: Baseline) -> None:
     """Refuse a way to mask that there is not.
 
     Raises:
-        ValueError: When the mode or the fill is unknown, or the threshold outside of (0, 1].
+        OptionError: When the mode or the baseline is unknown, or the threshold outside of (0, 1].
     """
     check_option("mode", mode, MODES)
-    as_fill("fill", fill)
+    as_baseline("baseline", baseline)
     # A threshold of 0 would keep every pixel of every map, those without any evidence too.
     if not 0 < threshold <= 1:
-        raise ValueError(f"threshold is the least value of the map that is kept, in (0, 1], got {threshold}.")
+        raise OptionError(f"threshold is the least value of the map that is kept, in (0, 1], got {threshold}.")
 
 
 def masked_images(
     images: Tensor,
     maps: Tensor,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     mode: str = "multiply",
     threshold: float = 0.5,
-    fill: Fill = "black",
+    baseline: Baseline = "black",
 ) -> Tensor:
-    """Leave of images what their maps mark: x m + fill (1 - m).
+    """Leave of images what their maps mark: x m + baseline (1 - m).
 
-    The mixture is made in the space of the model's input. That is the same as making it in pixels and normalising
-    then: the weights add up to 1 and normalisation is affine. So ``multiply`` with a ``black`` fill is the paper's
-    product of image and map, taken in RGB before normalisation.
+    The mixture is made in the space of the model's input. That is the same as making it in pixels and normalizing
+    then: the weights add up to 1 and normalization is affine. So ``multiply`` with a ``black`` baseline is the paper's
+    product of image and map, taken in RGB before normalization.
 
     Args:
         images: Model input x ``(N, 3, H, W)``.
-        maps: ``(N, H, W)`` in [0, 1]. All ones leaves the images as they are, all zeros leaves the fill.
-        normalisation: Tie to pixels; fills that are colours need it.
+        maps: ``(N, H, W)`` in [0, 1]. All ones leaves the images as they are, all zeros leaves the baseline.
+        normalization: Tie to pixels; baselines that are colors need it.
         mode: ``multiply``: m is the map. ``threshold``: m is 1 where the map reaches ``threshold``, else 0. The paper
             speaks of both and names no threshold.
         threshold: In (0, 1].
-        fill: What takes the place of the rest, see :func:`livecam.core.baselines.filled`.
+        baseline: What takes the place of the rest, see :func:`livecam.core.baselines.baseline_images`.
 
     Returns:
         Model input ``(N, 3, H, W)``.
 
     Raises:
-        ValueError: When there is not one map of its size per image, a map leaves [0, 1], an option is unknown or a
-            colour has no normalisation.
+        OptionError: When there is not one map of its size per image, a map leaves [0, 1], an option is unknown or a
+            color has no normalization.
     """
-    check_masking(mode, threshold, fill)
+    check_masking(mode, threshold, baseline)
     check_fit(maps, images)
     if bool(((maps < 0) | (maps > 1)).any()):
-        raise ValueError("Maps leave [0, 1], so they are no weights of pixels: give an Explanation's map, not its raw.")
+        raise OptionError(
+            "Maps leave [0, 1], so they are no weights of pixels: give an Explanation's map, not its raw."
+        )
     weight = (maps if mode == "multiply" else maps >= threshold).to(images.dtype)[:, None]
-    return images * weight + filled(images, fill, normalisation) * (1 - weight)
+    return images * weight + baseline_images(images, baseline, normalization) * (1 - weight)
 
 
 def top_classes(answers: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
@@ -103,12 +106,12 @@ def reclassification(masked: Tensor, clean: Tensor, targets: Tensor) -> Tensor:
 
 
 class Reclassification(ImageMetric):
-    """Is the class still recognised where only what the map marks is left of the image (Szandala 2021)?
+    """Is the class still recognized where only what the map marks is left of the image (Szandala 2021)?
 
     The paper prints the five most probable classes (:func:`top_classes`); this sums the target's part of them up. A map
-    without contrast leaves nothing but the fill, and what the network makes of that counts: such maps are counted,
+    without contrast leaves nothing but the baseline, and what the network makes of that counts: such maps are counted,
     never left out. Costs two forwards per image. Masked images are not natural ones, so that results depend on the
-    fill, more or less with the network: compare several.
+    baseline, more or less with the network: compare several.
 
     Parts: ``reclassification`` (headline: probability of the target on the masked image), ``original`` (on the image as
     it is), ``kept`` (share of the images whose masked prediction is the target, and so the original prediction wherever
@@ -119,45 +122,45 @@ class Reclassification(ImageMetric):
     Args:
         mode: ``multiply`` or ``threshold``, see :func:`masked_images`.
         threshold: In (0, 1], for that mode.
-        fill: What takes the place of the rest.
+        baseline: What takes the place of the rest.
         name: See :class:`ImageMetric`.
 
     Raises:
-        ValueError: When an option is unknown or out of range.
+        OptionError: When an option is unknown or out of range.
     """
 
     name: ClassVar[str] = "reclassification"
-    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalisation"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"model", "images", "targets", "maps", "head", "normalization"})
     uses: ClassVar[str] = "map"
-    parts: tuple[str, ...] = ("reclassification", "original", "kept", "top5", "rank", "ratio")
-    shown: ClassVar[tuple[str, ...]] = ("original", "kept", "top5", "rank")
+    value_names: tuple[str, ...] = ("reclassification", "original", "kept", "top5", "rank", "ratio")
+    table_columns: ClassVar[tuple[str, ...]] = ("original", "kept", "top5", "rank")
 
     def __init__(
-        self, mode: str = "multiply", threshold: float = 0.5, fill: Fill = "black", *, name: str | None = None
+        self, mode: str = "multiply", threshold: float = 0.5, baseline: Baseline = "black", *, name: str | None = None
     ) -> None:
         super().__init__(name=name)
-        check_masking(mode, threshold, fill)
-        self.mode, self.threshold, self.fill = mode, threshold, as_fill("fill", fill)
+        check_masking(mode, threshold, baseline)
+        self.mode, self.threshold, self.baseline = mode, threshold, as_baseline("baseline", baseline)
 
     @property
     def label(self) -> str:
         """How images are masked, as people read it."""
-        return f"{self.mode}{f' {self.threshold:g}' if self.mode == 'threshold' else ''}, {self.fill}"
+        return f"{self.mode}{f' {self.threshold:g}' if self.mode == 'threshold' else ''}, {self.baseline}"
 
-    def masked(self, images: Tensor, maps: Tensor, normalisation: Normalisation | None = None) -> Tensor:
+    def masked(self, images: Tensor, maps: Tensor, normalization: Normalization | None = None) -> Tensor:
         """What is left of images; see :func:`masked_images`."""
-        return masked_images(images, maps, normalisation, self.mode, self.threshold, self.fill)
+        return masked_images(images, maps, normalization, self.mode, self.threshold, self.baseline)
 
-    def measure(
+    def per_image(
         self,
         model: nn.Module,
         images: Tensor,
         targets: Tensor,
         maps: Tensor,
         head: str = "auto",
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
     ) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``."""
-        masked = self.masked(images, maps, normalisation)
-        clean = probabilities(model, images, head, targets)
-        return reclassification(probabilities(model, masked, head), clean, targets)
+        """Values ``(values, N)`` of maps ``(N, H, W)`` in [0, 1] of images ``(N, 3, H, W)`` and targets ``(N,)``."""
+        masked = self.masked(images, maps, normalization)
+        clean = predict_proba(model, images, head, targets)
+        return reclassification(predict_proba(model, masked, head), clean, targets)

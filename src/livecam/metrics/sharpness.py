@@ -39,7 +39,7 @@ class _Histogram(NamedTuple):
 
     @classmethod
     def of(cls, energy: Tensor) -> "_Histogram":
-        """Fill the bins of each map ``(N, H, W)``."""
+        """Baseline the bins of each map ``(N, H, W)``."""
         flat = energy.flatten(1)
         bins = _OCTAVES << (23 - _SHIFT)
         # From the maximum downwards; in place, because new memory costs a CPU more than the arithmetic.
@@ -68,15 +68,15 @@ class Sharpness(ImageMetric):
     """Mean concentration of maps.
 
     Parts: ``sharpness`` (headline: Gini index), ``hoyer``, ``area`` (share of pixels above half the maximum),
-    ``edges`` (mean absolute difference of neighbouring pixels after scaling the maximum to 1).
+    ``edges`` (mean absolute difference of neighboring pixels after scaling the maximum to 1).
     """
 
     name: ClassVar[str] = "sharpness"
-    parts: tuple[str, ...] = ("sharpness", "hoyer", "area", "edges")
-    shown: ClassVar[tuple[str, ...]] = ("hoyer", "area", "edges")
+    value_names: tuple[str, ...] = ("sharpness", "hoyer", "area", "edges")
+    table_columns: ClassVar[tuple[str, ...]] = ("hoyer", "area", "edges")
 
-    def measure(self, maps: Tensor) -> Tensor:
-        """Values ``(parts, N)`` of maps ``(N, H, W)`` >= 0; undefined where a map has no contrast."""
+    def per_image(self, maps: Tensor) -> Tensor:
+        """Values ``(values, N)`` of maps ``(N, H, W)`` >= 0; undefined where a map has no contrast."""
         return torch.cat([self._measure(few) for (few,) in few_rows(maps)], 1)
 
     def _measure(self, maps: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from livecam.core.errors import OptionError
 from livecam.metrics.image_metric import ImageMetric, totals
 
 RESAMPLES = 2000
@@ -25,10 +26,10 @@ def resamples(n: int, count: int = RESAMPLES, seed: int = 0) -> Tensor:
         LongTensor ``(count, n)`` on the CPU, each row summing to n.
 
     Raises:
-        ValueError: When there is nothing to draw.
+        OptionError: When there is nothing to draw.
     """
     if n < 1 or count < 1:
-        raise ValueError(f"A bootstrap needs at least one image and one resample, got {n} and {count}.")
+        raise OptionError(f"A bootstrap needs at least one image and one resample, got {n} and {count}.")
     drawn = torch.randint(n, (count, n), generator=torch.Generator().manual_seed(seed))
     return torch.zeros(count, n, dtype=torch.long).scatter_add_(1, drawn, torch.ones_like(drawn))
 
@@ -70,7 +71,7 @@ class ImageValues:
 
     Args:
         metric: What they are values of.
-        values: ``(parts, N)``, NaN where a part is undefined.
+        values: ``(values, N)``, NaN where a part is undefined.
         categories: LongTensor ``(N,)``, for metrics that take means within categories.
         images: LongTensor ``(N,)``: which image each value is of. Several categories of one image are drawn together,
             because they are not independent; None: each value has an image of its own.
@@ -81,7 +82,7 @@ class ImageValues:
     categories: Tensor | None = None
     images: Tensor | None = None
 
-    def figures(self, counts: Tensor | None = None) -> dict[str, Tensor]:
+    def aggregate(self, counts: Tensor | None = None) -> dict[str, Tensor]:
         """What the metric makes of the images, ``(R,)`` each.
 
         Args:
@@ -96,7 +97,7 @@ class ImageValues:
         # A category counts as often as its images are drawn: of categories with one image, a resample would otherwise
         # be a sample without replacement.
         weights = torch.stack([group[0].mean(0) for group in groups])
-        return self.metric.figures(sums, defined, weights)
+        return self.metric.aggregate(sums, defined, weights)
 
     def resampled(self, seed: int = 0, count: int = RESAMPLES) -> dict[str, Tensor]:
         """Figures of ``count`` bootstrap resamples, ``(count,)`` each.
@@ -104,37 +105,37 @@ class ImageValues:
         Equal seeds and numbers of images draw equal resamples, so that figures of the same images in the same order
         are paired.
         """
-        number, owner = self.values.shape[1], None
+        number, sample_index = self.values.shape[1], None
         if self.images is not None:
-            found, owner = self.images.unique(return_inverse=True)
+            found, sample_index = self.images.unique(return_inverse=True)
             # Values of as many images keep their order: it decides which are drawn together with those of others.
-            number, owner = len(found), None if len(found) == number else owner
+            number, sample_index = len(found), None if len(found) == number else sample_index
         drawn = _drawn(number, seed, count)
-        parts = [self.figures(counts if owner is None else counts[:, owner]) for counts in drawn]
+        parts = [self.aggregate(counts if sample_index is None else counts[:, sample_index]) for counts in drawn]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def summarise(values: ImageValues) -> dict[str, Figure]:
+def summarize(values: ImageValues) -> dict[str, Figure]:
     """Every figure of the metric with its interval; empty where there is no image."""
     if not values.values.shape[1]:
         return {}
-    return _with_intervals(values.figures(), values.resampled())
+    return _with_intervals(values.aggregate(), values.resampled())
 
 
 def differences(one: ImageValues, other: ImageValues) -> dict[str, Figure]:
     """Every figure of ``one`` minus that of ``other``, with intervals over images that both have in the same order.
 
     Raises:
-        ValueError: When the numbers of images differ.
+        OptionError: When the numbers of images differ.
     """
     if one.values.shape != other.values.shape:
-        raise ValueError(
+        raise OptionError(
             f"Paired differences need the same images: there are {one.values.shape[1]} and {other.values.shape[1]}."
         )
     if not one.values.shape[1]:
         return {}
     first, second = one.resampled(), other.resampled()
-    whole, rest = one.figures(), other.figures()
+    whole, rest = one.aggregate(), other.aggregate()
     return _with_intervals(
         {name: whole[name] - rest[name] for name in whole}, {name: first[name] - second[name] for name in first}
     )

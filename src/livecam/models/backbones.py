@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from livecam.core.errors import NetworkNotFoundError, OptionError
 from livecam.core.validation import suggest
 from livecam.models.weights import head_keys, load_state, reaching_hub
 
@@ -13,7 +14,7 @@ def build_torchvision(name: str, num_classes: int, published: str | None = None,
     """Build a torchvision classifier.
 
     Inception and GoogLeNet come without auxiliary classifiers (which need large images, and whose parameters would go
-    untrained) and always turn ImageNet normalisation into their own, as their published weights expect; ``kw`` says
+    untrained) and always turn ImageNet normalization into their own, as their published weights expect; ``kw`` says
     otherwise.
 
     Args:
@@ -29,7 +30,7 @@ def build_torchvision(name: str, num_classes: int, published: str | None = None,
 
     known = models.list_models(module=models)
     if name not in known:
-        raise ValueError(f"torchvision has no classifier {name!r}.{suggest(name, known)}")
+        raise NetworkNotFoundError(f"torchvision has no classifier {name!r}.{suggest(name, known)}")
     if name in ("inception_v3", "googlenet"):
         kw = {"aux_logits": False, "transform_input": True, "init_weights": False} | kw
 
@@ -42,7 +43,7 @@ def build_torchvision(name: str, num_classes: int, published: str | None = None,
         choice = "DEFAULT" if published == "pretrained" else published
         if choice not in weights.__members__:
             names = ", ".join(weights.__members__) or "none"
-            raise ValueError(
+            raise OptionError(
                 f"torchvision/{name} has no published weights {published!r}, and there is no such file; "
                 f"it has: {names}."
             )
@@ -69,17 +70,17 @@ def build_timm(name: str, num_classes: int, published: str | None = None, **kw: 
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        raise ValueError(f"timm has no model {name!r}.{suggest(architecture, timm.list_models())}")
+        raise NetworkNotFoundError(f"timm has no model {name!r}.{suggest(architecture, timm.list_models())}")
     tagged = timm.list_pretrained(f"{architecture}.*") if tag or published else []
     if tag and name not in tagged:
-        raise ValueError(f"timm's {architecture} has no weights tagged {tag!r}.{suggest(name, tagged)}")
+        raise OptionError(f"timm's {architecture} has no weights tagged {tag!r}.{suggest(name, tagged)}")
     if published not in (None, "pretrained"):
-        raise ValueError(
+        raise OptionError(
             f"timm/{name} takes weights=pretrained or a local file, and there is no file {published!r}; "
             f"a tag goes into the model's name{': ' + ', '.join(tagged[:3]) if tagged else ''}."
         )
     if published and not timm.models.is_model_pretrained(name):
-        raise ValueError(f"timm has no published weights for {name!r}: use weights=None or a local file.")
+        raise OptionError(f"timm has no published weights for {name!r}: use weights=None or a local file.")
     net = _checked(f"timm/{name}", lambda outputs: timm.create_model(name, num_classes=outputs, **kw), num_classes, kw)
     if published:
         with reaching_hub(f"timm/{name}"):
@@ -92,4 +93,4 @@ def _checked(model: str, build: Callable[[int], nn.Module], num_classes: int, kw
         return build(num_classes)
     except TypeError as error:
         given = ", ".join(f"{key}={value!r}" for key, value in kw.items())
-        raise ValueError(f"{model} cannot be built with {given}: {error}.") from error
+        raise OptionError(f"{model} cannot be built with {given}: {error}.") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from livecam.core.errors import NetworkNotFoundError, OptionError
 from livecam.core.validation import check_known, options_of, suggest
 from livecam.models.backbones import build_timm, build_torchvision
 from livecam.models.smp_unet import SmpUNet
@@ -45,7 +46,7 @@ def build_model(
         FileNotFoundError: When ``weights`` looks like a path, but there is no such file.
     """
     if num_classes < 1:
-        raise ValueError(f"A classifier has at least one output, got num_classes={num_classes}.")
+        raise OptionError(f"A classifier has at least one output, got num_classes={num_classes}.")
     file = local_file(weights)
     build = partial(_builder(name, kw), **kw)
     net = build(num_classes, published=None if file else weights)
@@ -67,17 +68,17 @@ def _builder(name: str, kw: dict[str, Any]) -> Callable[..., nn.Module]:
         _check_arguments(name, SmpUNet, kw)
         return partial(_smp, member)
     if reading := sorted(_READING & kw.keys()):
-        raise ValueError(f"{name} takes no argument {reading[0]!r} here: say by weights what weights it has.")
+        raise OptionError(f"{name} takes no argument {reading[0]!r} here: say by weights what weights it has.")
     if family == "torchvision" and member:
         return partial(build_torchvision, member)
     if family == "timm" and member:
         return partial(build_timm, member)
-    raise ValueError(f"Unknown model {name!r}: use {_FORMS}.{_near_models(name)}")
+    raise NetworkNotFoundError(f"Unknown model {name!r}: use {_FORMS}.{_near_models(name)}")
 
 
 def _classic(num_classes: int, published: str | None = None, **kw: Any) -> nn.Module:
     if published is not None:
-        raise ValueError(f"unet has no published weights, and there is no file {published!r}: use unet/<encoder>.")
+        raise OptionError(f"unet has no published weights, and there is no file {published!r}: use unet/<encoder>.")
     return ClassicUNet(num_classes, **kw)
 
 

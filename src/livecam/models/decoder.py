@@ -66,7 +66,7 @@ class DecoderBlock(nn.Module):
         return self.convs(features)
 
     def drop_skip(self) -> None:
-        """Shrink to the upsampled channels; the first convolution's weight becomes uninitialised."""
+        """Shrink to the upsampled channels; the first convolution's weight becomes uninitialized."""
         conv = self.convs[0]
         # Changed in place, because a new nn.Conv2d would draw from the random generator.
         conv.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, self.up_channels, *conv.kernel_size))

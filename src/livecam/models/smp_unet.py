@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import NetworkNotFoundError, OptionError
 from livecam.core.validation import check_option, suggest
 from livecam.models.decoder import Decoder, DecoderBlock, Resize, double_conv
 from livecam.models.skip_ablation import ablate
@@ -47,7 +48,7 @@ class SmpUNet(nn.Module):
     ) -> None:
         super().__init__()
         if num_classes < 1:
-            raise ValueError(f"A U-Net needs at least one output, got num_classes={num_classes}.")
+            raise OptionError(f"A U-Net needs at least one output, got num_classes={num_classes}.")
         self.depth = len(decoder_channels)
         self.encoder = _encoder(encoder, weights, self.depth)
         in_channels, *channels = self.encoder.out_channels
@@ -55,7 +56,7 @@ class SmpUNet(nn.Module):
         self.full_res_skip = full_res_skip or ("encoder" if learnt else "stem")
         check_option("full_res_skip", self.full_res_skip, _SOURCES)
         if self.full_res_skip == "encoder" and not learnt:
-            raise ValueError(
+            raise OptionError(
                 f"Encoder {encoder!r} has no features at full resolution: use full_res_skip=stem or image."
             )
         self.bottleneck = nn.Identity()
@@ -116,20 +117,20 @@ def _encoder(name: str, weights: str | None, depth: int) -> nn.Module:
 
         if not timm.is_model(name[3:]):
             known = [f"tu-{model}" for model in timm.list_models()]
-            raise ValueError(f"timm has no encoder for {name!r}.{suggest(name, known)}")
+            raise NetworkNotFoundError(f"timm has no encoder for {name!r}.{suggest(name, known)}")
     elif name not in encoders:
-        raise ValueError(f"Unknown encoder {name!r}.{suggest(name, get_encoder_names())}")
+        raise NetworkNotFoundError(f"Unknown encoder {name!r}.{suggest(name, get_encoder_names())}")
     else:
         published = list(encoders[name]["pretrained_settings"])
     if weights is not None and weights not in published:
-        raise ValueError(
+        raise OptionError(
             f"Encoder {name!r} has no published weights {weights!r}, and there is no such file; "
             f"it has: {', '.join(published) or 'none'}."
         )
     try:
         encoder = get_encoder(name, depth=depth)
     except (ValueError, IndexError) as error:
-        raise ValueError(
+        raise OptionError(
             f"Encoder {name!r} cannot halve the resolution {depth} times: shorten decoder_channels ({error})."
         ) from error
     if weights is None:

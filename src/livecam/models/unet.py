@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from livecam.core.errors import DataError, OptionError
 from livecam.core.validation import check_option
 from livecam.models.decoder import Decoder, DecoderBlock, ResizeConv, double_conv
 from livecam.models.skip_ablation import ablate
@@ -38,7 +39,7 @@ class ClassicUNet(nn.Module):
     ) -> None:
         super().__init__()
         if min(num_classes, in_channels, width, depth) < 1:
-            raise ValueError(
+            raise OptionError(
                 f"A U-Net needs positive numbers, got num_classes={num_classes}, in_channels={in_channels}, "
                 f"width={width}, depth={depth}."
             )
@@ -99,7 +100,7 @@ def check_sides(images: Tensor, least: int) -> None:
     """
     height, width = images.shape[2:]
     if min(height, width) < least:
-        raise ValueError(
+        raise DataError(
             f"Images of {height} x {width} px are too small for this U-Net, which needs sides of at least {least} px: "
             "enlarge them or lower its depth."
         )

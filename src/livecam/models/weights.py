@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.core.text import printable
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def local_file(weights: str | Path | None) -> Path | None:
     """The file that ``weights`` means; None when it is a name of published weights.
 
     Raises:
-        FileNotFoundError: When it looks like a path, but there is no such file.
+        MissingFileError: When it looks like a path, but there is no such file.
     """
     if weights is None:
         return None
@@ -37,7 +38,7 @@ def local_file(weights: str | Path | None) -> Path | None:
     if path.is_file():
         return path
     if isinstance(weights, Path) or path.suffix or len(path.parts) > 1:
-        raise FileNotFoundError(f"No weights file at {path}.")
+        raise MissingFileError(f"No weights file at {path}.")
     return None
 
 
@@ -46,14 +47,14 @@ def reaching_hub(what: str) -> Iterator[None]:
     """Turn whatever goes wrong while weights are downloaded into one sentence.
 
     Raises:
-        ValueError: When the body fails.
+        DataError: When the body fails.
     """
     try:
         yield
     # Each hub library has exceptions of its own, and they share no base class.
     except Exception as error:
         cause = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ValueError(
+        raise DataError(
             f"The published weights of {what} could not be fetched ({cause}): "
             "download them elsewhere and pass the local file as weights."
         ) from error
@@ -69,7 +70,7 @@ def read_plain(path: str | Path) -> Any:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
-                raise ValueError("it unpacks to more than it holds")
+                raise DataError("it unpacks to more than it holds")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -91,7 +92,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         path: A state dict, bare or under ``state_dict`` or ``model`` as checkpoints have it.
 
     Raises:
-        ValueError: When the file is corrupt, carries code, or holds no state dict.
+        DataError: When the file is corrupt, carries code, or holds no state dict.
     """
     try:
         if Path(path).suffix == ".safetensors":
@@ -102,7 +103,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             content = read_plain(path)
     # Damaged files raise whatever pickle, zipfile, torch or safetensors happen to trip over.
     except Exception as error:
-        raise ValueError(
+        raise DataError(
             f"Weights file {path} cannot be read: it is damaged, or holds code, which is never run. "
             "Save weights with torch.save(net.state_dict(), FILE)."
         ) from error
@@ -110,7 +111,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not is_state(content):
-        raise ValueError(f"Weights file {path} holds no state dict: save one with torch.save(net.state_dict(), FILE).")
+        raise DataError(f"Weights file {path} holds no state dict: save one with torch.save(net.state_dict(), FILE).")
     return content
 
 
@@ -125,7 +126,7 @@ def load_state(net: nn.Module, state: dict[str, Tensor], head: set[str], source:
         model: Name of the network, for messages.
 
     Raises:
-        ValueError: When keys are missing, unexpected or of another shape.
+        DataError: When keys are missing, unexpected or of another shape.
     """
     own = net.state_dict()
     _rename(state, own)
@@ -148,7 +149,7 @@ def load_state(net: nn.Module, state: dict[str, Tensor], head: set[str], source:
         ),
     ]
     if any(problems):
-        raise ValueError(
+        raise DataError(
             f"The weights in {source} do not fit {model}; they seem to be of another architecture: "
             f"{'; '.join(problem for problem in problems if problem)}."
         )

@@ -66,7 +66,7 @@ def log_table(
 def _jpegs(images: Sequence[np.ndarray], captions: Sequence[str | None]) -> Iterator[list[Any]]:
     """W&B's images of JPEG files, which it takes a copy of when they are logged.
 
-    The hook waits for them: its own PNGs would take many times as long, and its own JPEGs blur the edges of colours.
+    The hook waits for them: its own PNGs would take many times as long, and its own JPEGs blur the edges of colors.
     """
     import wandb
 

@@ -1,4 +1,4 @@
-"""Failures of what watches a training: told once, with their traceback, and kept away from it."""
+"""FailurePolicy of what watches a training: told once, with their traceback, and kept away from it."""
 
 import logging
 import re
@@ -16,12 +16,12 @@ _log = logging.getLogger(__name__)
 _told: set[tuple[str, str]] = set()
 
 
-def tell_anew() -> None:
+def reset_warn_once() -> None:
     """Forget what was told: a new run begins."""
     _told.clear()
 
 
-def tell(sentence: str, cause: str = "") -> None:
+def warn_once(sentence: str, cause: str = "") -> None:
     """Log a sentence with the traceback of the exception being handled, once in a run.
 
     Args:
@@ -34,7 +34,7 @@ def tell(sentence: str, cause: str = "") -> None:
         _log.warning("%s", f"{sentence} {cause}".rstrip(), exc_info=True)
 
 
-class Failures:
+class FailurePolicy:
     """What becomes of exceptions: raised when strict, else told.
 
     Args:
@@ -56,10 +56,10 @@ class Failures:
             raise
         cause = sys.exc_info()[1]
         self.latest = str(cause.args[0] if isinstance(cause, KeyError) else cause)
-        tell(sentence, self.latest)
+        warn_once(sentence, self.latest)
 
     @contextmanager
-    def spared(self, sentence: str) -> Iterator[None]:
+    def suppress(self, sentence: str) -> Iterator[None]:
         """Keep any failure inside from whoever runs this."""
         try:
             yield

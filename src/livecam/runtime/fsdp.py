@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-# Modules that some `whole` around has gathered already.
+# Modules that some `unsharded_parameters` around has gathered already.
 _gathered: set[nn.Module] = set()
 
 
@@ -50,7 +50,7 @@ def _blocks(network: nn.Module, large: int) -> Iterator[nn.Module]:
             yield module
 
 
-def share_buffers(network: nn.Module) -> None:
+def broadcast_buffers(network: nn.Module) -> None:
     """Give every rank rank zero's running statistics, as DDP does; FSDP2 leaves each rank its own."""
     if _units(network):
         buffers = [*network.buffers()]
@@ -65,7 +65,7 @@ def _from_rank_zero(tensors: list[Tensor], kind: str) -> None:
 
 
 @contextmanager
-def whole(model: nn.Module) -> Iterator[None]:
+def unsharded_parameters(model: nn.Module) -> Iterator[None]:
     """Have all parameters of a sharded network on every rank; any other network is left alone.
 
     A sharded network gathers its parameters from all ranks whenever it runs. A rank that runs it once more than the

@@ -7,30 +7,30 @@ import torch
 from torch import Tensor, nn
 
 from livecam.core.heads import as_logits, get_head
-from livecam.runtime.model_state import as_input, undisturbed
+from livecam.runtime.model_state import isolated_eval, to_model_dtype
 
 Precision = Literal["full", "bf16"]
 PRECISIONS = ("full", "bf16")
 
 
-def running_in(precision: Precision, device: torch.device) -> AbstractContextManager:
+def autocast_for(precision: Precision, device: torch.device) -> AbstractContextManager:
     """A context in which networks run so: ``full`` as they are, ``bf16`` under autocast, float64 excepted."""
     return nullcontext() if precision == "full" else torch.autocast(device.type, torch.bfloat16)
 
 
-def laid_out(images: Tensor, precision: Precision) -> Tensor:
+def to_channels_last(images: Tensor, precision: Precision) -> Tensor:
     """Images as they suit a precision: ``bf16`` wants channels last, which convolutions pass on from their input."""
     return images if precision == "full" else images.contiguous(memory_format=torch.channels_last)
 
 
-def logits_of(model: nn.Module, images: Tensor, precision: Precision = "full") -> Tensor:
+def predict_logits(model: nn.Module, images: Tensor, precision: Precision = "full") -> Tensor:
     """Logits ``(M, K)`` of images ``(M, 3, H, W)`` in at least float32: half of it makes probabilities near 1 alike."""
-    with running_in(precision, images.device):
-        logits = as_logits(model(laid_out(images, precision)))
+    with autocast_for(precision, images.device):
+        logits = as_logits(model(to_channels_last(images, precision)))
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None) -> Tensor:
+def predict_proba(model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None) -> Tensor:
     """Probability of every class, ``(M, classes)`` in at least float32; one forward, in eval mode, without a graph.
 
     Args:
@@ -42,14 +42,14 @@ def probabilities(model: nn.Module, images: Tensor, head: str = "auto", targets:
     Raises:
         ValueError: When a target is out of range.
     """
-    with undisturbed(model, images.device):
-        return answers(model, images, head, targets)
+    with isolated_eval(model, images.device):
+        return forward_proba(model, images, head, targets)
 
 
-def answers(
+def forward_proba(
     model: nn.Module, images: Tensor, head: str = "auto", targets: Tensor | None = None, precision: Precision = "full"
 ) -> Tensor:
-    """As :func:`probabilities`, for a caller that asks again and again and keeps the network undisturbed by itself.
+    """As :func:`predict_proba`, for a caller that asks again and again and keeps the network undisturbed by itself.
 
     Args:
         model: Classifier.
@@ -61,7 +61,7 @@ def answers(
     Raises:
         ValueError: When a target is out of range.
     """
-    logits = logits_of(model, as_input(model, images), precision)
+    logits = predict_logits(model, to_model_dtype(model, images), precision)
     known = get_head(head, logits.shape[1])
     if targets is not None:
         known.check_targets(targets, logits)
@@ -77,4 +77,4 @@ def class_probability(model: nn.Module, images: Tensor, targets: Tensor, head: s
         targets: LongTensor ``(M,)``.
         head: Name of its head.
     """
-    return probabilities(model, images, head, targets).gather(1, targets[:, None])[:, 0]
+    return predict_proba(model, images, head, targets).gather(1, targets[:, None])[:, 0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from livecam.runtime.inference import Precision
-from livecam.runtime.model_state import as_input, undisturbed
+from livecam.runtime.model_state import isolated_eval, to_model_dtype
 
 MOST = 256
 """More inputs at a time do not make accelerators faster."""
@@ -69,13 +69,13 @@ def need_of(model: nn.Module, images: Tensor) -> Need:
     """What ``model`` needs for one of the images ``(N, 3, H, W)``; costs a forward of one where none was measured."""
     known = _needs.get(model, {})
     if images.shape[1:] not in known:
-        image = as_input(model, images[:1])
-        with undisturbed(model, images.device), measuring(model, image):
+        image = to_model_dtype(model, images[:1])
+        with isolated_eval(model, images.device), measuring(model, image):
             model(image)
     return _needs[model][tuple(images.shape[1:])]
 
 
-def chunk_for(model: nn.Module, images: Tensor, backward: bool = False, precision: Precision = "full") -> int:
+def auto_batch_size(model: nn.Module, images: Tensor, backward: bool = False, precision: Precision = "full") -> int:
     """How many inputs like ``images`` to show to ``model`` at a time.
 
     At most half of what is free now is taken for them, and no more than are of use: 256, on a CPU 32, or what keeps
@@ -85,7 +85,7 @@ def chunk_for(model: nn.Module, images: Tensor, backward: bool = False, precisio
         model: Any network.
         images: Model input ``(N, 3, H, W)`` on the device that is to hold them.
         backward: Whether a backward follows each forward.
-        precision: What the network runs in, see :func:`livecam.runtime.inference.running_in`; bf16 halves tensors.
+        precision: What the network runs in, see :func:`livecam.runtime.inference.autocast_for`; bf16 halves tensors.
     """
     need, image = need_of(model, images), images[0].numel() * images.element_size()
     largest = need.largest // 2 if precision == "bf16" else need.largest

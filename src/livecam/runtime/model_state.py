@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from livecam.runtime.fsdp import whole
+from livecam.core.errors import DataError
+from livecam.runtime.fsdp import unsharded_parameters
 
 # The network that is being explained just now.
 _ours: ContextVar[nn.Module | None] = ContextVar("ours", default=None)
 
 
 @contextmanager
-def untouched_rng(device: torch.device | None = None) -> Iterator[None]:
+def isolate_rng(device: torch.device | None = None) -> Iterator[None]:
     """Give the global random states of Python, numpy, torch and ``device`` back as they were.
 
     Data sets draw from them, and so do networks whose dropout stays on in eval mode.
@@ -55,7 +56,7 @@ def _number(device: torch.device) -> tuple[torch.device, ...]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+def isolated_eval(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluate ``model`` whole, in eval mode and full precision, whatever surrounds the call; restore everything after.
 
     Leaves inference mode (gradients need it), switches autocast off (a gradient w/Z at full resolution underflows in
@@ -91,8 +92,8 @@ def _enter(after: ExitStack, model: nn.Module, device: torch.device) -> None:
     after.callback(_set_training, training, True)
     # Not .eval(): a LightningModule or a frozen backbone may override train().
     _set_training(training, False)
-    after.enter_context(whole(model))
-    after.enter_context(untouched_rng(device))
+    after.enter_context(unsharded_parameters(model))
+    after.enter_context(isolate_rng(device))
     if is_compiled(model):
         after.enter_context(torch.compiler.set_stance("force_eager"))
 
@@ -102,8 +103,8 @@ def _set_training(modules: list[nn.Module], mode: bool) -> None:
         module.training = mode
 
 
-def is_ours() -> bool:
-    """Whether passes are run for explanations just now, :func:`undisturbed`, and not by the training."""
+def is_explaining() -> bool:
+    """Whether passes are run for explanations just now, :func:`isolated_eval`, and not by the training."""
     return _ours.get() is not None
 
 
@@ -119,18 +120,18 @@ def check_images(images: Tensor) -> None:
     """Refuse what is no batch of images.
 
     Raises:
-        ValueError: With the shape.
+        DataError: With the shape.
     """
     if images.ndim != 4 or not len(images):
-        raise ValueError(f"Images must be a batch (N, 3, H, W) of at least one, got shape {tuple(images.shape)}.")
+        raise DataError(f"Images must be a batch (N, 3, H, W) of at least one, got shape {tuple(images.shape)}.")
 
 
-def ordinary(tensor: Tensor) -> Tensor:
+def leave_inference_mode(tensor: Tensor) -> Tensor:
     """A tensor that autograd accepts: a clone of one made in inference mode, any other as it is."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def as_input(model: nn.Module, images: Tensor) -> Tensor:
+def to_model_dtype(model: nn.Module, images: Tensor) -> Tensor:
     """Images in the type of the model's parameters, fit for autograd."""
     kinds = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
-    return ordinary(images.to(next(kinds, images.dtype)))
+    return leave_inference_mode(images.to(next(kinds, images.dtype)))

@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def restore_module_state(model: nn.Module) -> Iterator[None]:
     """Activations work out of place inside; hooks, attributes, flags, weights and gradients are put back after."""
     modules = [(vars(module), dict(vars(module))) for module in model.modules()]
     # The dicts of hooks, parameters and so on get their content back and stay the same objects: handles refer to them.

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from livecam.core.errors import OptionError
+
 Report = Callable[[str, int, int], None]
 """Told after each chunk: what is being done, how many items are done, how many there are."""
 
@@ -31,7 +33,7 @@ def reporting_to(report: Report) -> Iterator[None]:
         _report.reset(token)
 
 
-def quietly() -> Any:
+def no_progress() -> Any:
     """A context without any progress bar."""
     return reporting_to(lambda label, done, total: None)
 
@@ -106,13 +108,13 @@ def to_device(model: torch.nn.Module, device: str | None) -> torch.device:
         The device.
 
     Raises:
-        ValueError: When this machine has no such device.
+        OptionError: When this machine has no such device.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"There is no device {device!r} on this machine: try --device cpu.") from error
+        raise OptionError(f"There is no device {device!r} on this machine: try --device cpu.") from error
     return torch.device(device)
 
 

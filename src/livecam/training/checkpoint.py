@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.core.text import printable
 from livecam.models.weights import is_state, load_state, read_plain
 from livecam.training.classifier import Classifier
@@ -25,24 +26,24 @@ def load_classifier(path: str | Path) -> Classifier:
         path: A Lightning checkpoint written while training a :class:`Classifier`.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file is no checkpoint of a livecam classifier, or its weights do not fit it.
+        MissingFileError: When there is no such file.
+        DataError: When the file is no checkpoint of a livecam classifier, or its weights do not fit it.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"No checkpoint at {path}: training writes them to runs/<name>/checkpoints/.")
+        raise MissingFileError(f"No checkpoint at {path}: training writes them to runs/<name>/checkpoints/.")
     try:
         content: Any = read_plain(path)
     # Damaged files raise whatever pickle, zipfile or torch happen to trip over.
     except Exception as error:
-        raise ValueError(
+        raise DataError(
             f"{path} cannot be read as a checkpoint (it is damaged, or carries code, which is never run)."
         ) from error
     settings, state = (
         content.get(key) if isinstance(content, Mapping) else None for key in ("hyper_parameters", "state_dict")
     )
     if not isinstance(settings, Mapping) or "model" not in settings or not is_state(state):
-        raise ValueError(f"{path} holds no classifier: pass a .ckpt file of train.py, or --model with --weights FILE.")
+        raise DataError(f"{path} holds no classifier: pass a .ckpt file of train.py, or --model with --weights FILE.")
     # Counted by the file: a tensor may claim any size and repeat one number.
     numbers = path.stat().st_size // 2
     try:
@@ -52,7 +53,7 @@ def load_classifier(path: str | Path) -> Classifier:
     # Settings that no training wrote raise whatever a network happens to trip over.
     except Exception as error:
         why = printable(str(error)) or type(error).__name__
-        raise ValueError(f"The classifier in {path} cannot be built: {why[:500].rstrip('.')}.") from error
+        raise DataError(f"The classifier in {path} cannot be built: {why[:500].rstrip('.')}.") from error
     load_state(classifier, dict(state), set(), str(path), settings["model"])
     return classifier.eval()
 
@@ -61,13 +62,13 @@ def _checked(given: Mapping[Any, Any]) -> dict[str, Any]:
     """Those settings that a classifier has, of the types that it takes.
 
     Raises:
-        ValueError: Names the one that is of another type.
+        DataError: Names the one that is of another type.
     """
     hints = typing.get_type_hints(Classifier.__init__)
     settings = {key: given[key] for key in inspect.signature(Classifier).parameters if key in given}
     for key, value in settings.items():
         if not _fits(value, hints[key]):
-            raise ValueError(f"its {key} is not of the kind that training writes")
+            raise DataError(f"its {key} is not of the kind that training writes")
     if settings.get("class_names"):
         settings["class_names"] = [printable(str(name)) for name in settings["class_names"]]
     # The checkpoint brings its weights; those that training started from may be gone.
@@ -103,9 +104,9 @@ def _count(value: Any, room: int = _MOST_VALUES) -> int:
     return counted
 
 
-# What even a network without weights may make: index tables, and code that initialises.
+# What even a network without weights may make: index tables, and code that initializes.
 _FREE_NUMBERS, _FREE_CALLS = 100_000_000, 100_000
-# Weights are made, sometimes copied, and read by what initialises them; files may hold them in half precision.
+# Weights are made, sometimes copied, and read by what initializes them; files may hold them in half precision.
 _NUMBERS_EACH, _CALLS_EACH = 8, 200
 
 _TOO_LARGE = "its settings ask for a network far larger than the weights beside them, or than this machine's memory"
@@ -130,18 +131,18 @@ class Bounded(TorchFunctionMode):
         """Count a call, and the numbers that it makes.
 
         Raises:
-            ValueError: When there were more than the weights account for.
+            DataError: When there were more than the weights account for.
         """
         # Before they are filled, and with that take memory, tensors are empty ones.
         try:
             made = function(*args, **kwargs or {})
         except RuntimeError as error:
             if "allocate memory" in str(error):
-                raise ValueError(_TOO_LARGE) from error
+                raise DataError(_TOO_LARGE) from error
             raise
         self._calls -= 1
         if isinstance(made, Tensor) and not any(made is each for each in args):
             self._numbers -= made.numel()
         if self._calls < 0 or self._numbers < 0:
-            raise ValueError(_TOO_LARGE)
+            raise DataError(_TOO_LARGE)
         return made

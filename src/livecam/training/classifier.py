@@ -18,10 +18,11 @@ from torchmetrics.classification import (
 )
 
 from livecam.core.batch import read_batch
+from livecam.core.errors import OptionError
 from livecam.core.heads import as_logits, get_head
 from livecam.core.validation import check_option
 from livecam.models import build_model, frozen_modules
-from livecam.runtime.fsdp import shard, share_buffers
+from livecam.runtime.fsdp import broadcast_buffers, shard
 
 
 class Classifier(LightningModule):
@@ -46,12 +47,12 @@ class Classifier(LightningModule):
         channels_last: Keep convolutions' data as (N, H, W, C) in memory: same results up to rounding, often faster.
         class_names: Names in the order of class indices.
         image_size: Side of the images in pixels; kept for ``explain.py``.
-        mean: Channel means of the normalisation; kept for ``explain.py``.
+        mean: Channel means of the normalization; kept for ``explain.py``.
         std: Channel standard deviations; kept for ``explain.py``.
         resize: How photos are brought to ``image_size``; kept for ``explain.py``.
 
     Raises:
-        ValueError: When a name is unknown or an argument out of range.
+        OptionError: When a name is unknown or an argument out of range.
     """
 
     def __init__(
@@ -80,13 +81,13 @@ class Classifier(LightningModule):
         self.save_hyperparameters()
         check_option("optimizer", optimizer, ("adamw", "sgd"))
         if not 0 <= warmup <= 1:
-            raise ValueError(f"warmup is a share of all steps, 0 to 1, got {warmup}.")
+            raise OptionError(f"warmup is a share of all steps, 0 to 1, got {warmup}.")
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is in [0, 1), got {label_smoothing}.")
+            raise OptionError(f"label_smoothing is in [0, 1), got {label_smoothing}.")
         if head == "binary" and num_classes != 2:
-            raise ValueError(f"A binary head has two classes, but there are {num_classes}: use head=softmax.")
+            raise OptionError(f"A binary head has two classes, but there are {num_classes}: use head=softmax.")
         if class_names is not None and len(class_names) != num_classes:
-            raise ValueError(f"{len(class_names)} class names were given for {num_classes} classes.")
+            raise OptionError(f"{len(class_names)} class names were given for {num_classes} classes.")
         self.head = get_head(head)
         outputs = 1 if head == "binary" else num_classes
         self.net = build_model(model, outputs, weights, freeze_backbone=freeze_backbone, **(model_args or {}))
@@ -101,13 +102,13 @@ class Classifier(LightningModule):
         """Spread the network over the devices of a ``ModelParallelStrategy``; other strategies need nothing.
 
         Raises:
-            ValueError: When the strategy would also divide single layers, which these networks have no plan for.
+            OptionError: When the strategy would also divide single layers, which these networks have no plan for.
         """
         mesh = self.device_mesh
         if mesh is None:
             return
         if mesh["tensor_parallel"].size() > 1:
-            raise ValueError(
+            raise OptionError(
                 "A Classifier is spread by data only: set the strategy's data_parallel_size to the number of devices "
                 "of all nodes, and its tensor_parallel_size to 1."
             )
@@ -141,7 +142,7 @@ class Classifier(LightningModule):
 
     def on_validation_start(self) -> None:
         """Validate one network on all ranks, and explain the one that is saved."""
-        share_buffers(self.net)
+        broadcast_buffers(self.net)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Accumulate loss and metrics."""
@@ -187,7 +188,7 @@ class Classifier(LightningModule):
             )
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
-            raise ValueError("The learning rate falls until training ends: set trainer.max_epochs or max_steps.")
+            raise OptionError("The learning rate falls until training ends: set trainer.max_epochs or max_steps.")
         total = max(1, int(steps))
         warmup = max(1, round(settings.warmup * total))
 

@@ -13,7 +13,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from livecam.core.files import aside, write_atomically
+from livecam.core.errors import DataError
+from livecam.core.files import temporary_sibling, write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with aside(Path(path), durable=True) as part:
+        with temporary_sibling(Path(path), durable=True) as part:
             torch.save(checkpoint, part)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
@@ -117,7 +118,7 @@ def check_checkpoint(path: str | Path) -> None:
         path: ``--ckpt_path``; words and remote paths are not looked into.
 
     Raises:
-        ValueError: When there is no such file, or it is damaged; names those beside it.
+        DataError: When there is no such file, or it is damaged; names those beside it.
     """
     if str(path) in _WORDS or "://" in str(path) or Path(path).is_dir():
         return
@@ -125,18 +126,18 @@ def check_checkpoint(path: str | Path) -> None:
     others = ", ".join(str(file) for file in sorted(path.parent.glob("*.ckpt")) if file != path)
     beside = f"beside it lies {others}" if others else "training writes them to runs/<name>/checkpoints/"
     if not path.is_file():
-        raise ValueError(f"No checkpoint at {path}: {beside}.")
+        raise DataError(f"No checkpoint at {path}: {beside}.")
     try:
         # Mapped, so that only the list of what is inside is read.
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     # Damaged files raise whatever pickle, zipfile or torch happen to trip over.
     except Exception as error:
-        raise ValueError(
+        raise DataError(
             f"{path} cannot be read as a checkpoint (it is damaged, or carries code, which is never run): {beside}."
         ) from error
     parts = [content.get(key, {}) for key in ("hyper_parameters", "loops")] if isinstance(content, dict) else [None]
     if not all(isinstance(part, dict) for part in parts) or not isinstance(content.get("state_dict"), dict):
-        raise ValueError(f"{path} holds no training to go on from: {beside}.")
+        raise DataError(f"{path} holds no training to go on from: {beside}.")
 
 
 def check_folder(folder: Path) -> None:
@@ -146,10 +147,10 @@ def check_folder(folder: Path) -> None:
         folder: Run folder.
 
     Raises:
-        ValueError: With the options that continue, or start elsewhere.
+        DataError: With the options that continue, or start elsewhere.
     """
     found = newest(folder / "checkpoints")
     if found is not None:
-        raise ValueError(
+        raise DataError(
             f"{folder} holds a training: go on with it by --ckpt_path {found}, or name another folder by --run."
         )

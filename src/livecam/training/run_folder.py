@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from livecam.core.errors import OptionError
+
 RUNS = Path("runs")
 _SHARED = "LIVECAM_RUN"
 _NAMELESS = (
@@ -23,7 +25,7 @@ def run_name(name: str | None, checkpoint: str | Path | None, nodes: int = 1) ->
         nodes: Number of machines.
 
     Raises:
-        ValueError: When processes on several machines have no means to agree on a new name.
+        OptionError: When processes on several machines have no means to agree on a new name.
     """
     if name is not None:
         return name
@@ -43,7 +45,7 @@ def run_name(name: str | None, checkpoint: str | Path | None, nodes: int = 1) ->
         # A single task need not agree with anybody, and may train several times, as the agent of a sweep does.
         return agreed if again or os.environ["SLURM_NTASKS"] != "1" else _shared(_unused(agreed))
     if nodes > 1:
-        raise ValueError(_NAMELESS)
+        raise OptionError(_NAMELESS)
     return _shared(_new_name())
 
 
@@ -68,7 +70,7 @@ def _told_by_torchrun() -> str:
 
     # Switched off by TORCH_DISABLE_SHARE_RDZV_TCP_STORE: nobody would answer.
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        raise ValueError(_NAMELESS)
+        raise OptionError(_NAMELESS)
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = TCPStore(address, port, is_master=False, wait_for_workers=False)
     # Processes that are started again after a failure begin a run of their own.

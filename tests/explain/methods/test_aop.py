@@ -6,15 +6,15 @@ import torch.nn.functional as F
 from deletion_toys import certain
 from helpers.toys import StagedNet, build, pictures
 
-from livecam.core.baselines import filled
+from livecam.core.baselines import baseline_images
 from livecam.core.normalization import IMAGENET
 from livecam.explain import AOP, EMP, IGOS, SIGCAM, GradCAM, GradualExtrapolation, Saliency, WGradCAM, by_name, explain
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.mask_optimization.objective import DeletionGame
+from livecam.explain.methods.mask_optimization.objective import MaskObjective
 from livecam.runtime.progress import reporting_to
 
-LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalised"}
-FEW = IGOS(iterations=6, points=3, **LIGHT)
+LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalized"}
+FEW = IGOS(iterations=6, n_steps=3, **LIGHT)
 
 
 def net_and_images(count=3):
@@ -24,7 +24,7 @@ def net_and_images(count=3):
 
 def run(explainer, count=3, targets=None):
     net, images = net_and_images(count)
-    return explain(net, images, [explainer], targets, normalisation=IMAGENET)[explainer.name]
+    return explain(net, images, [explainer], targets, normalization=IMAGENET)[explainer.name]
 
 
 class Given(Explainer):
@@ -40,18 +40,18 @@ class Given(Explainer):
         return self.maps
 
 
-@pytest.mark.parametrize("optimiser", [FEW, EMP(iterations=7, size=7, baseline="zero_normalised")], ids=["igos", "emp"])
-def test_nothing_of_the_base_and_no_warm_up_is_the_optimiser_bit_for_bit(optimiser):
-    plain = run(optimiser)
-    assert torch.equal(run(AOP(GradCAM(), optimiser, lam=0.0, warmup=0)).raw, plain.raw)
-    assert not torch.equal(run(AOP(GradCAM(), optimiser, lam=0.5, warmup=0)).raw, plain.raw)
-    assert not torch.equal(run(AOP(GradCAM(), optimiser, lam=0.0, warmup=2)).raw, plain.raw)
+@pytest.mark.parametrize("optimizer", [FEW, EMP(iterations=7, size=7, baseline="zero_normalized")], ids=["igos", "emp"])
+def test_nothing_of_the_base_and_no_warm_up_is_the_optimizer_bit_for_bit(optimizer):
+    plain = run(optimizer)
+    assert torch.equal(run(AOP(GradCAM(), optimizer, lam=0.0, warmup=0)).raw, plain.raw)
+    assert not torch.equal(run(AOP(GradCAM(), optimizer, lam=0.5, warmup=0)).raw, plain.raw)
+    assert not torch.equal(run(AOP(GradCAM(), optimizer, lam=0.0, warmup=2)).raw, plain.raw)
 
 
-@pytest.mark.parametrize("optimiser", [IGOS(0, size=12), EMP(0, size=12)], ids=["igos", "emp"])
-def test_no_iteration_is_the_base_map(optimiser):
+@pytest.mark.parametrize("optimizer", [IGOS(0, size=12), EMP(0, size=12)], ids=["igos", "emp"])
+def test_no_iteration_is_the_base_map(optimizer):
     base = run(WGradCAM())
-    found = run(AOP("wgradcam", optimiser, theta=0.0, lam=0.3))
+    found = run(AOP("wgradcam", optimizer, theta=0.0, lam=0.3))
     low, high = (value[:, None, None] for value in base.raw.flatten(1).aminmax(dim=1))
     small = F.interpolate((base.raw - low)[:, None] / (high - low)[:, None], (12, 12), mode="bilinear")
     torch.testing.assert_close(found.details["start"], 1 - 0.3 * small[:, 0])
@@ -89,25 +89,25 @@ def test_a_base_finer_than_the_mask_is_averaged_down():
 
 
 @pytest.mark.parametrize(
-    "optimiser",
-    [IGOS(4, points=1, size=7, noise=0.0), EMP(4, size=7, noise=0.0)],
+    "optimizer",
+    [IGOS(4, n_steps=1, size=7, noise=0.0), EMP(4, size=7, noise=0.0)],
     ids=["igos", "emp"],
 )
-def test_the_blank_of_the_warm_up_is_there_for_just_its_iterations(optimiser, monkeypatch):
-    blanks = []
-    genuine = DeletionGame.slope
+def test_the_blank_of_the_warm_up_is_there_for_just_its_iterations(optimizer, monkeypatch):
+    baselines = []
+    gradient = MaskObjective.gradient
 
-    def watched(game, *args):
-        blanks.append(game.blank)
-        return genuine(game, *args)
+    def watched(objective, *args):
+        baselines.append(objective.baseline)
+        return gradient(objective, *args)
 
-    monkeypatch.setattr(DeletionGame, "slope", watched)
+    monkeypatch.setattr(MaskObjective, "gradient", watched)
     net, images = net_and_images(2)
-    explainer = AOP(GradCAM(), optimiser, warmup=2, warmup_blur=(5, 2.0))
-    found = explain(net, images, [explainer], normalisation=IMAGENET)[explainer.name]
-    warm, cold = filled(images, (5, 2.0), None), filled(images, optimiser.baseline, None)
-    assert [torch.equal(blank, warm) for blank in blanks] == [True, True, False, False]
-    assert all(torch.equal(blank, cold) for blank in blanks[2:])
+    explainer = AOP(GradCAM(), optimizer, warmup=2, warmup_baseline=(5, 2.0))
+    found = explain(net, images, [explainer], normalization=IMAGENET)[explainer.name]
+    warm, cold = baseline_images(images, (5, 2.0), None), baseline_images(images, optimizer.baseline, None)
+    assert [torch.equal(baseline, warm) for baseline in baselines] == [True, True, False, False]
+    assert all(torch.equal(baseline, cold) for baseline in baselines[2:])
     # What is reported in the end is p under the blank that counts.
     mask = found.details["mask"]
     keep = F.interpolate(mask[:, None], (24, 24), mode="bilinear", align_corners=True)
@@ -127,8 +127,8 @@ def test_a_base_without_contrast_falls_back_and_says_so():
     net, images = net_and_images()
     maps = torch.rand(3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     maps[1] = 0
-    plain = explain(net, images, [FEW], normalisation=IMAGENET)["igos"]
-    found = explain(net, images, [AOP(Given(maps), FEW)], normalisation=IMAGENET)["igos_given"]
+    plain = explain(net, images, [FEW], normalization=IMAGENET)["igos"]
+    found = explain(net, images, [AOP(Given(maps), FEW)], normalization=IMAGENET)["igos_given"]
     assert found.details["fallback"].tolist() == [False, True, False]
     assert found.details["note"] == ["", "Given empty: I-GOS alone", ""]
     assert torch.equal(found.raw[1], plain.raw[1]) and not torch.equal(found.raw[0], plain.raw[0])
@@ -172,10 +172,10 @@ def test_progress_is_told_by_iteration_under_the_method_s_own_name():
 
 def test_sigcam_is_wgradcam_and_igos_with_the_papers_numbers():
     found, coco = SIGCAM(), SIGCAM(preset="coco")
-    assert found.base == WGradCAM() and found.optimiser == IGOS() and found.optimiser.iterations == 15
-    assert (found.theta, found.lam, found.warmup, found.warmup_blur) == (0.7, 0.15, 5, (11, 5.0))
+    assert found.base == WGradCAM() and found.optimizer == IGOS() and found.optimizer.iterations == 15
+    assert (found.theta, found.lam, found.warmup, found.warmup_baseline) == (0.7, 0.15, 5, (11, 5.0))
     assert (coco.theta, coco.lam) == (0.6, 0.25) and SIGCAM(preset="coco", lam=0.1).lam == 0.1
-    ours = run(SIGCAM(optimiser=FEW))
+    ours = run(SIGCAM(optimizer=FEW))
     assert torch.equal(ours.raw, run(AOP("wgradcam", FEW, 0.7, 0.15)).raw)
 
 
@@ -186,11 +186,11 @@ def test_sigcam_is_wgradcam_and_igos_with_the_papers_numbers():
         ("emp_wgradcam(iterations=7, theta=0.5)", AOP(WGradCAM(), EMP(iterations=7), theta=0.5)),
         ("igos_gradcam(layer='conv', size=14)", AOP(GradCAM("conv"), IGOS(), size=14)),
         ("igos_gradual_gradcam", AOP(GradualExtrapolation(GradCAM()), IGOS())),
-        ("gradual_sigcam(iterations=6)", GradualExtrapolation(SIGCAM(optimiser=IGOS(6)))),
+        ("gradual_sigcam(iterations=6)", GradualExtrapolation(SIGCAM(optimizer=IGOS(6)))),
         ("igos_sigcam(layer='conv')", AOP(SIGCAM(WGradCAM("conv")))),
-        ("sigcam(optimiser='emp', lr=0.2)", SIGCAM(optimiser=EMP(lr=0.2))),
+        ("sigcam(optimizer='emp', lr=0.2)", SIGCAM(optimizer=EMP(lr=0.2))),
         ("sigcam(base='gradcam', layer='conv')", SIGCAM(GradCAM("conv"))),
-        ("gradual_igos_gradcam(points=3)", GradualExtrapolation(AOP(GradCAM(), IGOS(points=3)))),
+        ("gradual_igos_gradcam(n_steps=3)", GradualExtrapolation(AOP(GradCAM(), IGOS(n_steps=3)))),
         ("sigcam(layer='conv', iterations=3, lam=0.3, warmup=1)", SIGCAM(WGradCAM("conv"), IGOS(3), lam=0.3, warmup=1)),
         ("sigcam(base='gradcam')", SIGCAM(GradCAM())),
         ("igos(step=8.0, name='small')", IGOS(step=8.0, name="small")),
@@ -207,21 +207,21 @@ def test_names_and_labels():
     assert SIGCAM().name == "sigcam" and SIGCAM().label == "SIGCAM"
     assert AOP(GradCAM(name="mine"), IGOS(name="few")).name == "few_mine"
     assert (
-        AOP("gradcam", IGOS(size=9), size=14).optimiser.size == 14 and AOP("gradcam", IGOS(size=9)).optimiser.size == 9
+        AOP("gradcam", IGOS(size=9), size=14).optimizer.size == 14 and AOP("gradcam", IGOS(size=9)).optimizer.size == 9
     )
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: AOP("gradcam", "rise"), "'rise' optimises no mask: optimiser is igos or emp"),
+        (lambda: AOP("gradcam", "rise"), "'rise' optimizes no mask: optimizer is igos or emp"),
         (lambda: AOP("gradcam", theta=1.5), "theta is a number from 0 to 1, got 1.5"),
         (lambda: AOP("gradcam", lam=-0.1), "lam is a number from 0 to 1"),
         (lambda: AOP("gradcam", warmup=-1), "warmup is a whole number from 0"),
         (lambda: AOP("gradcm"), "Unknown method 'gradcm'. Did you mean"),
         (lambda: SIGCAM(preset="voc"), "preset='voc' is not one of imagenet, coco"),
         (lambda: by_name("igos_gradcam(iteration=3)"), "no option 'iteration'. Did you mean iterations"),
-        (lambda: by_name("igos_gradcam(optimiser='emp')"), "no option 'optimiser'"),
+        (lambda: by_name("igos_gradcam(optimizer='emp')"), "no option 'optimizer'"),
         (lambda: by_name("igos_gradual_foo"), "Unknown method 'foo'|Unknown method 'gradual_foo'"),
         (lambda: by_name("sigcam(base='gradcm')"), "Unknown method 'gradcm'. Did you mean gradcam"),
         (lambda: by_name("sigcam(thet=0.3)"), "no option 'thet'. Did you mean theta"),

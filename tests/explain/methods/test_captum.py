@@ -40,7 +40,7 @@ def superpixels(monkeypatch):
 
 
 def run(net, images, explainer, targets=None, **kwargs):
-    return explain(net, images, [explainer], targets, normalisation=IMAGENET, **kwargs)[explainer.name]
+    return explain(net, images, [explainer], targets, normalization=IMAGENET, **kwargs)[explainer.name]
 
 
 def theirs(name, net, *layer, images=None, targets=TARGETS, **kwargs):
@@ -141,9 +141,9 @@ def test_deep_lift_of_modules_that_run_twice_is_refused():
 
 def test_baselines_as_words_and_where_captum_wants_several():
     net, images = build(StagedNet), pictures()
-    blank = images.mean((2, 3), keepdim=True).expand_as(images)
+    baseline = images.mean((2, 3), keepdim=True).expand_as(images)
     found = run(net, images, CaptumExplainer("DeepLift", {"baselines": "mean"}), TARGETS).raw
-    torch.testing.assert_close(found, theirs("DeepLift", net, baselines=blank).sum(1))
+    torch.testing.assert_close(found, theirs("DeepLift", net, baselines=baseline).sum(1))
     shap = run(net, images, CaptumExplainer("DeepLiftShap"), TARGETS).raw
     torch.testing.assert_close(shap, run(net, images, CaptumExplainer("DeepLift"), TARGETS).raw)
     with pytest.raises(ValueError, match=r"baselines='blurr'.*Did you mean blur"):
@@ -159,7 +159,7 @@ def test_superpixels_are_perturbed_as_one(name):
             part = found[:, rows, columns].flatten(1)
             assert torch.equal(part, part[:, :1].expand_as(part))
     assert len(found[0].unique()) == 4
-    with pytest.raises(ValueError, match="Superpixels are cut in pixels: pass normalisation"):
+    with pytest.raises(ValueError, match="Superpixels are cut in pixels: pass normalization"):
         explain(build(StagedNet), pictures(), [CaptumExplainer(name, options, segments=4)])
 
 

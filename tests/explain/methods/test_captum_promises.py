@@ -65,7 +65,7 @@ def superpixels(monkeypatch):
 
 
 def run(net, images, explainer, targets=None, **kwargs):
-    return explain(net, images, [explainer], targets, normalisation=IMAGENET, **kwargs)[explainer.name]
+    return explain(net, images, [explainer], targets, normalization=IMAGENET, **kwargs)[explainer.name]
 
 
 def trace(net):

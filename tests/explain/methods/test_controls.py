@@ -2,11 +2,11 @@ import pytest
 import torch
 from helpers.toys import StagedNet, build, pictures
 
-from livecam.explain import CentredGaussian, GradCAM, GradualExtrapolation, Uniform, explain
+from livecam.explain import CenteredGaussian, GradCAM, GradualExtrapolation, Uniform, explain
 
 
 def test_the_gaussian_has_its_peak_in_the_middle_and_its_spread():
-    found = explain(build(StagedNet), pictures(2, (41, 81)), [CentredGaussian(spread=0.25)])["centred_gaussian"]
+    found = explain(build(StagedNet), pictures(2, (41, 81)), [CenteredGaussian(spread=0.25)])["centered_gaussian"]
     (row, column) = divmod(int(found.map[0].argmax()), 81)
     assert (row, column) == (20, 40)
     profile = found.raw[0, 20].double()
@@ -19,7 +19,7 @@ def test_the_gaussian_has_its_peak_in_the_middle_and_its_spread():
 
 def test_the_gaussian_refuses_no_spread():
     with pytest.raises(ValueError, match="spread is a positive share"):
-        CentredGaussian(spread=0.0)
+        CenteredGaussian(spread=0.0)
 
 
 def test_uniform_energy_has_no_contrast():

@@ -9,7 +9,7 @@ from helpers.toys import StagedNet, build, pictures
 from livecam.core.normalization import IMAGENET
 from livecam.explain import EMP, explain
 
-TOY = {"size": 8, "noise": 0.0, "baseline": "zero_normalised"}
+TOY = {"size": 8, "noise": 0.0, "baseline": "zero_normalized"}
 
 
 def test_a_linear_class_loses_its_patch():
@@ -27,17 +27,17 @@ def test_a_certain_class_is_not_left_along_its_plain_gradient():
 
 def written_out(net, images, targets, iterations, l1, tv, beta, size):
     """The loop of the widespread PyTorch code, without noise."""
-    blank = torch.zeros_like(images)
+    baseline = torch.zeros_like(images)
     mask = torch.ones(len(images), 1, size, size, dtype=images.dtype, requires_grad=True)
-    optimiser = torch.optim.Adam([mask], lr=0.1)
+    optimizer = torch.optim.Adam([mask], lr=0.1)
     for _ in range(iterations):
         large = F.interpolate(mask, images.shape[2:], mode="bilinear", align_corners=True)
-        p = net(images * large + blank * (1 - large)).softmax(1)[torch.arange(len(images)), targets]
+        p = net(images * large + baseline * (1 - large)).softmax(1)[torch.arange(len(images)), targets]
         variation = [mask.diff(dim=dim).abs().pow(beta).mean((1, 2, 3)) for dim in (2, 3)]
         loss = (l1 * (1 - mask).abs().mean((1, 2, 3)) + tv * sum(variation) + p).sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         mask.data.clamp_(0, 1)
     return mask.detach()[:, 0]
 
@@ -45,8 +45,8 @@ def written_out(net, images, targets, iterations, l1, tv, beta, size):
 def test_it_is_the_loop_written_out():
     images = pictures(2, seed=5).double()
     net = certain(build(StagedNet, seed=3).double(), images)
-    explainer = EMP(iterations=8, size=6, l1=0.05, tv=0.3, noise=0.0, baseline="zero_normalised")
-    found = explain(net, images, [explainer], normalisation=IMAGENET)["emp"]
+    explainer = EMP(iterations=8, size=6, l1=0.05, tv=0.3, noise=0.0, baseline="zero_normalized")
+    found = explain(net, images, [explainer], normalization=IMAGENET)["emp"]
     expected = written_out(net, images, found.target, 8, 0.05, 0.3, 3, 6)
     torch.testing.assert_close(found.details["mask"], expected, atol=1e-12, rtol=0)
     assert expected.std() > 0.005 and expected.max() < 0.5
@@ -57,23 +57,26 @@ def test_the_end_is_better_than_the_start(preset):
     images = pictures(3, seed=5)
     net = certain(build(StagedNet, seed=3), images)
     explainer = EMP(preset=preset, iterations=60, size=8, noise=0.0)
-    found = explain(net, images, [explainer], normalisation=IMAGENET)["emp"]
+    found = explain(net, images, [explainer], normalization=IMAGENET)["emp"]
     history = found.details["history"]
     assert history["objective"].shape == (3, 61) and history["step"].eq(0.1).all()
     assert (history["objective"][:, -1] <= history["objective"][:, 0]).all()
     assert (history["score"][:, -1] < found.probability).all()
-    again = explain(net, images, [explainer], normalisation=IMAGENET)["emp"]
+    again = explain(net, images, [explainer], normalization=IMAGENET)["emp"]
     assert torch.equal(again.raw, found.raw)
 
 
 def test_a_batch_is_its_images_and_chunks_change_nothing():
     images = pictures(3, seed=5).double()
     net = certain(build(StagedNet, seed=3).double(), images)
-    explainers = [EMP(iterations=6, size=6, jitter=2, chunk=chunk, name=f"by_{chunk}") for chunk in (2, 32)]
-    found = explain(net, images, explainers, normalisation=IMAGENET)
+    explainers = [
+        EMP(iterations=6, size=6, jitter=2, internal_batch_size=internal_batch_size, name=f"by_{internal_batch_size}")
+        for internal_batch_size in (2, 32)
+    ]
+    found = explain(net, images, explainers, normalization=IMAGENET)
     torch.testing.assert_close(found["by_2"].raw, found["by_32"].raw, atol=1e-12, rtol=0)
     for i in range(3):
-        alone = explain(net, images[i : i + 1], explainers[1:], int(found["by_32"].target[i]), normalisation=IMAGENET)
+        alone = explain(net, images[i : i + 1], explainers[1:], int(found["by_32"].target[i]), normalization=IMAGENET)
         torch.testing.assert_close(alone["by_32"].raw[0], found["by_32"].raw[i], atol=1e-12, rtol=0)
 
 
@@ -87,7 +90,7 @@ def test_every_iteration_has_noise_of_its_own():
             return super().forward(images)
 
     net = build(Watching, seed=3)
-    explain(net, images, [EMP(iterations=4, size=6, lr=1e-9)], normalisation=IMAGENET)
+    explain(net, images, [EMP(iterations=4, size=6, lr=1e-9)], normalization=IMAGENET)
     # The last pass is without noise.
     noises = [shown - images for shown in seen[-5:]]
     assert noises[-1].abs().max() < 1e-6

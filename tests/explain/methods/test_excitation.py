@@ -17,7 +17,7 @@ from livecam.explain import (
     Saliency,
     explain,
 )
-from livecam.explain.methods.excitation_backprop.function_mode import WinningProbability
+from livecam.explain.methods.excitation_backprop.function_mode import ExcitationMode
 
 
 class Hand(nn.Module):
@@ -294,7 +294,7 @@ def test_a_contrast_layer_below_the_layer_is_told():
 def test_the_mode_changes_nothing_that_the_network_computes():
     net, images = build(Branches), pictures()
     expected = net(images)
-    with torch.no_grad(), WinningProbability("relu", False, {}):
+    with torch.no_grad(), ExcitationMode("relu", False, {}):
         assert torch.equal(net(images), expected)
-    with torch.enable_grad(), WinningProbability("relu", False, {}, leaf := images.clone().requires_grad_(True)):
+    with torch.enable_grad(), ExcitationMode("relu", False, {}, leaf := images.clone().requires_grad_(True)):
         assert torch.equal(net(leaf), expected)

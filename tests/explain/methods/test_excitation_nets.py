@@ -140,7 +140,7 @@ def test_a_scaled_sum_is_refused_rather_than_computed_wrongly():
         mass_of(net, pictures(), layer="first")
 
 
-def test_a_network_behind_its_own_normalisation_is_read_inside():
+def test_a_network_behind_its_own_normalization_is_read_inside():
     net, images = build(StagedNet), pictures()
     both = nn.Sequential(nn.InstanceNorm2d(3), net)
     assert structure_of(both, images).excitation_layer == "1.first"

@@ -113,12 +113,12 @@ def test_look_alikes_are_told_apart_on_a_gap_head():
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_normalised_alpha_on_a_gap_head_is_grad_cam_without_negative_channels(seed):
+def test_normalized_alpha_on_a_gap_head_is_grad_cam_without_negative_channels(seed):
     net, images = build(GapNet, seed=seed), pictures(2, (18, 24), seed)
     features = net.features(images).detach()
     weights = net.fc.weight[1].relu().detach() / features[0, 0].numel()
     expected = (weights[None, :, None, None] * features).sum(1)
-    torch.testing.assert_close(pp(net, images, 1, normalise_alpha=True).raw, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(pp(net, images, 1, normalize_alpha=True).raw, expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("mean", "singular"), [(-1.0, True), (-0.99985, True), (-0.99, False), (-1.5, True)])

@@ -67,7 +67,7 @@ X = torch.tensor([1.0, 2, 0]).view(1, 3, 1, 1)
 
 
 def only(net, images, explainer, targets=None):
-    return explain(net, images, [explainer], targets, normalisation=IMAGENET)[explainer.name]
+    return explain(net, images, [explainer], targets, normalization=IMAGENET)[explainer.name]
 
 
 def in_place(values):
@@ -167,12 +167,12 @@ def test_integrated_gradients_of_a_homogeneous_net_is_input_x_gradient_for_any_s
     torch.testing.assert_close(expected.sum((1, 2)), net(images)[:, 1].detach(), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("baseline", ["zero_normalised", "black", (1.0, 0.5, 0.0), ("image_min", "image_max")])
+@pytest.mark.parametrize("baseline", ["zero_normalized", "black", (1.0, 0.5, 0.0), ("image_min", "image_max")])
 def test_integrated_gradients_are_complete(baseline):
     net, images = build(GapNet).double(), pictures(3).double()
     found = only(net, images, IntegratedGradients(200, baseline), torch.tensor([0, 1, 2]))
     starts = {
-        "zero_normalised": [torch.zeros_like(images)],
+        "zero_normalized": [torch.zeros_like(images)],
         "black": [IMAGENET.to_input(torch.zeros_like(images))],
         (1.0, 0.5, 0.0): [IMAGENET.to_input(torch.tensor([1.0, 0.5, 0]).double()[:, None, None].expand_as(images))],
         ("image_min", "image_max"): [
@@ -197,19 +197,19 @@ def test_the_convergence_delta_tells_a_coarse_quadrature():
 def test_noise_leaves_the_gradient_of_an_affine_model_alone():
     net, images = build(Affine), pictures(2, (6, 6))
     expected = only(net, images, Saliency(), 1)
-    torch.testing.assert_close(only(net, images, SmoothGrad(nsamples=4), 1).raw, expected.raw)
+    torch.testing.assert_close(only(net, images, SmoothGrad(num_samples=4), 1).raw, expected.raw)
     torch.testing.assert_close(
-        only(net, images, SmoothGrad(nsamples=4, average="square"), 1).details["gradient"],
+        only(net, images, SmoothGrad(num_samples=4, average="square"), 1).details["gradient"],
         expected.details["gradient"].square(),
     )
-    varied = only(net, images, VarGrad(nsamples=4), 1)
+    varied = only(net, images, VarGrad(num_samples=4), 1)
     assert varied.raw.eq(0).all() and varied.degenerate.all()
 
 
 def test_smoothgrad_and_vargrad_of_a_quadratic():
     """Gradient Qx + Q noise: its mean tends to Qx, its variance to sigma^2 diag(QQ)."""
     net, images = Quadratic().double().eval(), pictures(1, (2, 2)).double()
-    settings = {"nsamples": 4000, "std_dev": 0.5, "noise": "absolute", "chunk": 500}
+    settings = {"num_samples": 4000, "std": 0.5, "noise": "absolute", "internal_batch_size": 500}
     mean = only(net, images, SmoothGrad(**settings), 0).details["gradient"].flatten()
     spread = only(net, images, VarGrad(**settings), 0).details["gradient"].flatten()
     variance = 0.25 * (net.q @ net.q).diagonal()
@@ -221,17 +221,17 @@ def test_smoothgrad_and_vargrad_of_a_quadratic():
 def test_noise_is_a_share_of_the_images_own_range():
     net, images = Quadratic().double().eval(), pictures(1, (2, 2)).double()
     span = float(images.max() - images.min())
-    one = only(net, images, VarGrad(nsamples=5, std_dev=0.2), 0).raw
-    other = only(net, images, VarGrad(nsamples=5, std_dev=0.2 * span, noise="absolute"), 0).raw
+    one = only(net, images, VarGrad(num_samples=5, std=0.2), 0).raw
+    other = only(net, images, VarGrad(num_samples=5, std=0.2 * span, noise="absolute"), 0).raw
     torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("internal_batch_size", [1, 3, 100])
 @pytest.mark.parametrize("cls", [IntegratedGradients, SmoothGrad, VarGrad])
-def test_chunks_change_nothing(cls, chunk):
+def test_chunks_change_nothing(cls, internal_batch_size):
     net, images = build(StagedNet).double(), pictures(2).double()
-    count = {"steps": 7} if cls is IntegratedGradients else {"nsamples": 7}
-    one, other = (only(net, images, cls(**count, chunk=size), 1).raw for size in (2, chunk))
+    count = {"n_steps": 7} if cls is IntegratedGradients else {"num_samples": 7}
+    one, other = (only(net, images, cls(**count, internal_batch_size=size), 1).raw for size in (2, internal_batch_size))
     torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
 
 
@@ -245,14 +245,14 @@ def test_a_network_that_stops_gradients_says_so():
     [
         (lambda: Saliency(reduce="maxx"), "Did you mean max"),
         (lambda: Saliency(smooth=-1), "smooth is a number from 0"),
-        (lambda: IntegratedGradients(steps=0), "steps is a whole number from 1"),
+        (lambda: IntegratedGradients(n_steps=0), "n_steps is a whole number from 1"),
         (lambda: IntegratedGradients(baseline="blak"), "Did you mean black"),
         (lambda: IntegratedGradients(baseline=[]), "names none"),
         (lambda: IntegratedGradients(baseline=0), "got 0"),
         (lambda: IntegratedGradients(baseline=["black", ["a", "b", "c"]]), "three values"),
         (lambda: IntegratedGradients(baseline=(3, 0, 0)), r"three values in \[0, 1\]"),
         (lambda: SmoothGrad(average="mean"), "signed, square, abs"),
-        (lambda: VarGrad(std_dev=-0.1), "std_dev is a number from 0"),
+        (lambda: VarGrad(std=-0.1), "std is a number from 0"),
     ],
 )
 def test_wrong_options_get_a_sentence(make, message):
@@ -260,8 +260,8 @@ def test_wrong_options_get_a_sentence(make, message):
         make()
 
 
-def test_colours_need_a_normalisation():
-    with pytest.raises(ValueError, match="normalisation="):
+def test_colors_need_a_normalization():
+    with pytest.raises(ValueError, match="normalization="):
         explain(build(StagedNet), pictures(), [IntegratedGradients(2, "black")])
 
 

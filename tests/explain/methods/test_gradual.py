@@ -222,7 +222,7 @@ def test_an_expensive_base_runs_once_for_itself_and_all_that_build_upon_it():
     net, images = build(StagedNet), pictures(2)
     runs = []
     net.register_forward_hook(lambda module, args, output: runs.append(len(output)))
-    base = ScoreCAM(chunk=3)
+    base = ScoreCAM(internal_batch_size=3)
     alone = explain(net, images, [base])
     passes = sum(runs) - 1  # the dry run is remembered from here on
     runs.clear()
@@ -235,7 +235,7 @@ def test_an_expensive_base_runs_once_for_itself_and_all_that_build_upon_it():
 
 def test_wrapping_a_method_that_runs_many_passes():
     net, images = build(StagedNet), pictures(2)
-    found = explain(net, images, [GradualExtrapolation(ScoreCAM(chunk=3))])["gradual_scorecam"]
+    found = explain(net, images, [GradualExtrapolation(ScoreCAM(internal_batch_size=3))])["gradual_scorecam"]
     assert found.raw.shape == (2, 24, 24) and found.details["convention"].startswith("softmax_logit")
 
 

@@ -1,4 +1,4 @@
-"""Gradual Extrapolation as its author published it: the behaviour of that code, re-told here, against ``reference``."""
+"""Gradual Extrapolation as its author published it: the behavior of that code, re-told here, against ``reference``."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_one_image(case):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
-def test_neighbours_in_a_batch(case):
+def test_neighbors_in_a_batch(case):
     net, images, layer = case
     images = images * torch.tensor([1, 0.3, 2, 1])[:, None, None, None]
     ours, theirs = both(net, images, layer)

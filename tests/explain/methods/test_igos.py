@@ -9,18 +9,18 @@ from helpers.toys import StagedNet, build, pictures
 
 from livecam.core.normalization import IMAGENET
 from livecam.explain import IGOS, explain, record
-from livecam.explain.methods.mask_optimization.objective import DeletionGame, sparsity, total_variation
+from livecam.explain.methods.mask_optimization.objective import MaskObjective, sparsity, total_variation
 from livecam.explain.methods.noise import Noise
 
 # Weights that let small toys lose something of their class.
-LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalised"}
-TOY = {"size": 8, "noise": 0.0, "baseline": "zero_normalised"}
+LIGHT = {"size": 7, "l1": 0.05, "tv": 0.5, "baseline": "zero_normalized"}
+TOY = {"size": 8, "noise": 0.0, "baseline": "zero_normalized"}
 
 
 def game_of(net, images, mask_type=torch.float32, **settings):
     recording = record(net, images, torch.zeros(len(images), dtype=torch.long), head=Plain())
     weights = torch.ones(len(images), dtype=mask_type)
-    return DeletionGame(recording, torch.zeros_like(images), weights, 0.0, 2.0, **settings)
+    return MaskObjective(recording, torch.zeros_like(images), weights, 0.0, 2.0, **settings)
 
 
 @pytest.mark.parametrize("line_search", ["masked", "integrated"])
@@ -43,18 +43,18 @@ def test_with_total_variation_the_patch_stands_out():
 
 
 def test_each_share_is_a_factor_of_its_term():
-    game, masks = game_of(PatchNet(), torch.ones(1, 3, 8, 8)), torch.ones(1, 8, 8)
+    objective, masks = game_of(PatchNet(), torch.ones(1, 3, 8, 8)), torch.ones(1, 8, 8)
     for points in (1, 4, 20):
         shares = torch.arange(1, points + 1) / points
-        _, slope = game.slope(masks, shares, torch.arange(points))
+        _, slope = objective.gradient(masks, shares, torch.arange(points))
         torch.testing.assert_close(slope[0], (points + 1) / (2 * points) * PATCH / 4)
 
 
 def test_a_certain_class_is_left_along_the_integrated_gradient_only():
     net = PatchNet(saturated)
-    game, masks = game_of(net, torch.ones(1, 3, 8, 8)), torch.ones(1, 8, 8)
-    plain = game.slope(masks, torch.ones(1), torch.zeros(1, dtype=torch.long))[1].sum()
-    integrated = game.slope(masks, torch.arange(1, 21) / 20, torch.arange(20))[1].sum()
+    objective, masks = game_of(net, torch.ones(1, 3, 8, 8)), torch.ones(1, 8, 8)
+    plain = objective.gradient(masks, torch.ones(1), torch.zeros(1, dtype=torch.long))[1].sum()
+    integrated = objective.gradient(masks, torch.arange(1, 21) / 20, torch.arange(20))[1].sum()
     # d/dM of sigmoid(20 (M - 0.3)) at M = 1, over the patch.
     certain = 1 / (1 + math.exp(-14))
     assert float(plain) == pytest.approx(20 * certain * (1 - certain), rel=0.05)
@@ -79,12 +79,12 @@ def net_and_images(count=3, size=(24, 24)):
 
 
 def run(net, images, explainer, targets=None):
-    return explain(net, images, [explainer], targets, normalisation=IMAGENET)[explainer.name]
+    return explain(net, images, [explainer], targets, normalization=IMAGENET)[explainer.name]
 
 
 @pytest.mark.parametrize("settings", [{}, {"noise": 0.0, "line_search": "integrated"}], ids=str)
 def test_the_objective_never_rises_but_in_forced_steps(settings):
-    history = run(*net_and_images(), IGOS(points=5, **LIGHT, **settings)).details["history"]
+    history = run(*net_and_images(), IGOS(n_steps=5, **LIGHT, **settings)).details["history"]
     rise = history["objective"].diff(dim=1)
     assert (rise[history["accepted"]] <= 0).all() and (rise <= 1e-6).all()
     assert history["objective"][:, -1].lt(history["objective"][:, 0] - 0.1).all()
@@ -94,7 +94,7 @@ def test_the_objective_never_rises_but_in_forced_steps(settings):
 
 
 def test_history_is_made_of_what_it_says():
-    explainer = IGOS(points=3, size=7, iterations=4, l1=0.7, tv=3.0)
+    explainer = IGOS(n_steps=3, size=7, iterations=4, l1=0.7, tv=3.0)
     found = run(*net_and_images(), explainer)
     history, mask = found.details["history"], found.details["mask"]
     by_hand = history["score"] + 0.7 * history["l1"] + 3.0 * history["tv"]
@@ -107,13 +107,13 @@ def test_history_is_made_of_what_it_says():
 @pytest.mark.parametrize("line_search", ["masked", "integrated"])
 def test_a_batch_is_its_images_and_chunks_change_nothing(line_search):
     net, images = net_and_images()
-    whole = run(net, images, IGOS(points=4, **LIGHT, line_search=line_search, chunk=1000))
+    whole = run(net, images, IGOS(n_steps=4, **LIGHT, line_search=line_search, internal_batch_size=1000))
     steps = whole.details["history"]["step"]
     assert (steps != steps[:1]).any(), "images that all take the same steps would not tell"
-    small = run(net, images, IGOS(points=4, **LIGHT, line_search=line_search, chunk=5))
+    small = run(net, images, IGOS(n_steps=4, **LIGHT, line_search=line_search, internal_batch_size=5))
     torch.testing.assert_close(small.raw, whole.raw, atol=1e-11, rtol=0)
     for i in range(3):
-        alone = run(net, images[i : i + 1], IGOS(points=4, **LIGHT, line_search=line_search), int(whole.target[i]))
+        alone = run(net, images[i : i + 1], IGOS(n_steps=4, **LIGHT, line_search=line_search), int(whole.target[i]))
         torch.testing.assert_close(alone.raw[0], whole.raw[i], atol=1e-11, rtol=0)
         assert torch.equal(alone.details["history"]["step"][0], steps[i])
 
@@ -123,7 +123,7 @@ def test_noise_is_drawn_anew_for_every_term():
     noise = Noise(images, 300, 0.2, "absolute", 0)
     drawn = noise.drawn(torch.arange(300), torch.zeros(300, dtype=torch.long))
     assert drawn.std() == pytest.approx(0.2, rel=0.05) and len(drawn.flatten(1)[:, 0].unique()) == 300
-    one, other = (run(*net_and_images(), IGOS(points=2, **LIGHT, seed=seed)).raw for seed in (0, 1))
+    one, other = (run(*net_and_images(), IGOS(n_steps=2, **LIGHT, seed=seed)).raw for seed in (0, 1))
     assert not torch.equal(one, other)
 
 
@@ -133,11 +133,11 @@ def test_adapted_l1_lets_go_of_what_did_not_fall():
     game_weights = []
 
     class Weighed(IGOS):
-        def _descend(self, game, *args):
-            game_weights.append(game.l1.tolist())
-            return super()._descend(game, *args)
+        def _descend(self, objective, *args):
+            game_weights.append(objective.l1.tolist())
+            return super()._descend(objective, *args)
 
-    play(Weighed(adapt_l1=True, points=1, **TOY), net)
+    play(Weighed(adapt_l1=True, n_steps=1, **TOY), net)
     assert game_weights[6] == [1, 1] and game_weights[7] == pytest.approx([0.1, 0.1])
     assert game_weights[12] == pytest.approx([0.02, 0.02])
     fixed, adapted = (play(IGOS(adapt_l1=a, tv=0.0, **TOY), PatchNet())[0] for a in (False, True))
@@ -149,12 +149,12 @@ def test_adapted_l1_lets_go_of_what_did_not_fall():
     [
         ({"iterations": -1}, "iterations is a whole number from 0"),
         ({"size": 1}, "size is a whole number from 2"),
-        ({"points": 0}, "points is a whole number from 1"),
+        ({"n_steps": 0}, "n_steps is a whole number from 1"),
         ({"decay": 1.0}, "decay is a number above 0 to 0.99"),
         ({"step": 0.0}, "step is a number above 0, got 0.0"),
         ({"line_search": "maskd"}, "line_search='maskd' is not one of .* Did you mean masked"),
         ({"baseline": "blur52"}, "baseline='blur52' is not one of .* Did you mean blur51"),
-        ({"baseline": (10, 5)}, "baseline is a colour .* a blur of odd kernel and sigma"),
+        ({"baseline": (10, 5)}, "baseline is a color .* a blur of odd kernel and sigma"),
         ({"l1": -1.0}, "l1 is a number from 0"),
         ({"beta": 0.5}, "beta is a number from 1"),
         ({"step": float("inf")}, "step is a number above 0, got inf"),
@@ -164,8 +164,8 @@ def test_adapted_l1_lets_go_of_what_did_not_fall():
         ({"noise": float("nan")}, "noise is a number from 0, got nan"),
         ({"seed": 0.5}, "seed is a whole number from 0"),
         ({"seed": 2**70}, "seed is a whole number below"),
-        ({"baseline": (3, True)}, "baseline is a colour"),
-        ({"baseline": (3, float("inf"))}, "baseline is a colour"),
+        ({"baseline": (3, True)}, "baseline is a color"),
+        ({"baseline": (3, float("inf"))}, "baseline is a color"),
     ],
     ids=str,
 )
@@ -196,9 +196,9 @@ def test_a_network_that_cuts_gradients_is_refused_with_the_remedy(net):
 class Watched(IGOS):
     """Keeps what every descent starts from."""
 
-    def _descend(self, game, masks, score, slope, shares, samples, history):
+    def _descend(self, objective, masks, score, slope, shares, samples, history):
         self.seen.append((masks.clone(), slope, samples.tolist()))
-        return super()._descend(game, masks, score, slope, shares, samples, history)
+        return super()._descend(objective, masks, score, slope, shares, samples, history)
 
 
 def watched(**settings):
@@ -224,7 +224,7 @@ def test_a_step_has_to_gain_in_proportion_to_its_length():
     # J = |M - 1/2| over one cell that starts at 1: a step that lands as far below 1/2 as it was above gains nothing.
     net = PatchNet(lambda mean: (mean - 0.5).abs())
     explainer = watched(
-        iterations=6, tv=0.0, l1=0.0, points=1, step=4.0, decay=0.5, size=8, noise=0.0, baseline="zero_normalised"
+        iterations=6, tv=0.0, l1=0.0, n_steps=1, step=4.0, decay=0.5, size=8, noise=0.0, baseline="zero_normalized"
     )
     _, details = play(explainer, net)
     # Slope 1/4 on each of four cells: a step of 4 goes from 1 to 0, where J is what it was.
@@ -232,6 +232,6 @@ def test_a_step_has_to_gain_in_proportion_to_its_length():
 
 
 def test_every_iteration_and_every_point_has_noise_of_its_own():
-    explainer = watched(iterations=3, points=4, **LIGHT)
+    explainer = watched(iterations=3, n_steps=4, **LIGHT)
     run(*net_and_images(), explainer)
     assert [samples for *_, samples in explainer.seen] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]

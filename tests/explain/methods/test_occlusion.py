@@ -12,8 +12,8 @@ from livecam.explain import explain
 from livecam.explain.methods.occlusion import Occlusion
 
 
-def occlusion(net, images, targets=None, normalisation=None, head="auto", **kwargs):
-    return explain(net, images, [Occlusion(**kwargs)], targets, normalisation=normalisation, head=head)["occlusion"]
+def occlusion(net, images, targets=None, normalization=None, head="auto", **kwargs):
+    return explain(net, images, [Occlusion(**kwargs)], targets, normalization=normalization, head=head)["occlusion"]
 
 
 def pair(value):
@@ -61,13 +61,13 @@ def loud(make=StagedNet, **kwargs):
 
 
 SETTINGS = {
-    "apart": ((12, 12), {"size": 4, "stride": 4}),
-    "overlap": ((12, 14), {"size": 6, "stride": 2}),
-    "border": ((13, 11), {"size": 5, "stride": 3}),
-    "no border": ((13, 11), {"size": 5, "stride": 3, "cover_border": False}),
-    "oblong": ((10, 15), {"size": (3, 6), "stride": (2, 5)}),
-    "gaps": ((12, 13), {"size": 2, "stride": 5}),
-    "whole": ((8, 6), {"size": (8, 6), "stride": 1}),
+    "apart": ((12, 12), {"window_size": 4, "stride": 4}),
+    "overlap": ((12, 14), {"window_size": 6, "stride": 2}),
+    "border": ((13, 11), {"window_size": 5, "stride": 3}),
+    "no border": ((13, 11), {"window_size": 5, "stride": 3, "cover_border": False}),
+    "oblong": ((10, 15), {"window_size": (3, 6), "stride": (2, 5)}),
+    "gaps": ((12, 13), {"window_size": 2, "stride": 5}),
+    "whole": ((8, 6), {"window_size": (8, 6), "stride": 1}),
 }
 
 
@@ -76,8 +76,8 @@ SETTINGS = {
 def test_the_definition_window_by_window(case, score):
     size, options = SETTINGS[case]
     net, images, targets = loud(), pictures(2, size).double(), torch.tensor([2, 0])
-    drops = occlusion(net, images, targets, score=score, chunk=5, **options)
-    shows = occlusion(net, images, targets, score=score, chunk=5, show="probability", **options)
+    drops = occlusion(net, images, targets, score=score, internal_batch_size=5, **options)
+    shows = occlusion(net, images, targets, score=score, internal_batch_size=5, show="probability", **options)
     assert drops.raw.shape == shows.raw.shape == (2, *size) and drops.raw.dtype == torch.float64
     for i, target in enumerate(targets):
 
@@ -87,7 +87,9 @@ def test_the_definition_window_by_window(case, score):
             return float(logits[target] if score == "logit" else logits.softmax(0)[target])
 
         border, blank = options.get("cover_border", True), torch.zeros(3, *size).double()
-        drop, mean, grid, clean = naive(read, images[i : i + 1], options["size"], options["stride"], border, blank)
+        drop, mean, grid, clean = naive(
+            read, images[i : i + 1], options["window_size"], options["stride"], border, blank
+        )
         torch.testing.assert_close(drops.raw[i], drop, atol=1e-12, rtol=0)
         torch.testing.assert_close(shows.raw[i], mean, atol=1e-12, rtol=0)
         for found in (drops, shows):
@@ -98,8 +100,8 @@ def test_the_definition_window_by_window(case, score):
         assert (drops.raw[:, 2:5] == 0).all() and (shows.raw[:, 2:5] == shows.details["clean"][:, None, None]).all()
 
 
-FILLS = {
-    "zero_normalised": lambda image: torch.zeros_like(image),
+BASELINE_NAMES = {
+    "zero_normalized": lambda image: torch.zeros_like(image),
     "black": lambda image: IMAGENET.to_input(torch.zeros_like(image)),
     "white": lambda image: IMAGENET.to_input(torch.ones_like(image)),
     "mean": lambda image: image.flatten(1).mean(1)[:, None, None].expand_as(image),
@@ -121,14 +123,14 @@ class Linear(nn.Module):
         return torch.einsum("nchw,kchw->nk", images, self.w) + self.b
 
 
-@pytest.mark.parametrize("fill", FILLS, ids=str)
+@pytest.mark.parametrize("baseline", BASELINE_NAMES, ids=str)
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_a_linear_model_loses_the_sum_under_the_window(fill, seed):
+def test_a_linear_model_loses_the_sum_under_the_window(baseline, seed):
     net, images = Linear((9, 12)).double(), pictures(2, (9, 12), seed).double()
-    found = occlusion(net, images, 1, IMAGENET, size=(3, 4), stride=(3, 4), fill=fill, score="logit")
+    found = occlusion(net, images, 1, IMAGENET, window_size=(3, 4), stride=(3, 4), baseline=baseline, score="logit")
     for i, image in enumerate(images):
-        terms = (net.w[1].detach() * (image - FILLS[fill](image))).sum(0)
+        terms = (net.w[1].detach() * (image - BASELINE_NAMES[baseline](image))).sum(0)
         for y in range(3):
             for x in range(3):
                 under = (slice(3 * y, 3 * y + 3), slice(4 * x, 4 * x + 4))
@@ -140,13 +142,13 @@ def test_a_linear_model_loses_the_sum_under_the_window(fill, seed):
 
 def test_one_pixel_at_a_time_is_input_times_weight():
     net, images = Linear((5, 6)).double(), pictures(2, (5, 6)).double()
-    found = occlusion(net, images, 0, size=1, stride=1, score="logit")
+    found = occlusion(net, images, 0, window_size=1, stride=1, score="logit")
     torch.testing.assert_close(found.raw, (net.w[0].detach() * images).sum(1), atol=1e-12, rtol=0)
 
 
 def test_the_two_classes_of_one_logit():
     net, images = loud(classes=1), pictures(2, (13, 12)).double()
-    options = {"size": 5, "stride": 3}
+    options = {"window_size": 5, "stride": 3}
     zero, one = (occlusion(net, images, target, **options).raw for target in (0, 1))
     torch.testing.assert_close(zero, -one, atol=1e-12, rtol=0)
     assert one.abs().max() > 1e-2
@@ -156,7 +158,7 @@ def test_the_two_classes_of_one_logit():
 
 def test_labels_of_their_own_are_read_by_sigmoids():
     net, images = loud(), pictures(1, (12, 12)).double()
-    found = occlusion(net, images, 2, head="multilabel", size=4, stride=4)
+    found = occlusion(net, images, 2, head="multilabel", window_size=4, stride=4)
     hidden = images.clone()
     hidden[..., :4, 4:8] = 0
     with torch.no_grad():
@@ -170,7 +172,7 @@ class Constant(GapNet):
 
 @pytest.mark.parametrize("show", ["drop", "probability"])
 def test_a_constant_model_shows_nothing(show):
-    found = occlusion(build(Constant), pictures(2, (13, 12)), 1, size=5, stride=3, show=show)
+    found = occlusion(build(Constant), pictures(2, (13, 12)), 1, window_size=5, stride=3, show=show)
     assert found.degenerate.all() and not found.map.any()
     if show == "drop":
         assert not found.raw.any()
@@ -186,7 +188,7 @@ def test_a_constant_model_shows_nothing(show):
 def test_number_of_windows(side, size, stride, inside, with_border):
     net, images = Linear((side, 3)).double(), pictures(1, (side, 3)).double()
     for border, expected in ((False, inside), (True, with_border)):
-        found = occlusion(net, images, size=(size, 3), stride=stride, cover_border=border)
+        found = occlusion(net, images, window_size=(size, 3), stride=stride, cover_border=border)
         assert found.details["grid"].shape == (1, expected, 1)
 
 
@@ -198,7 +200,7 @@ def test_every_pixel_is_covered_where_strides_leave_no_gap(side, size, stride, b
     # One unit of evidence in each row: hidden wherever a window lies, so that no covered pixel keeps a drop of zero.
     net, images = Linear((side, 2)).double(), torch.ones(1, 3, side, 2).double()
     nn.init.constant_(net.w, 1.0)
-    found = occlusion(net, images, 0, size=(size, 2), stride=stride, cover_border=border, score="logit")
+    found = occlusion(net, images, 0, window_size=(size, 2), stride=stride, cover_border=border, score="logit")
     covered = side if border else (side - size) // stride * stride + size
     assert (found.raw[0, :, 0] > 0.5).tolist() == [row < covered for row in range(side)]
     assert len(found.details["grid"][0]) == len(starts(side, size, stride, border))
@@ -210,15 +212,15 @@ def counting(net):
     return runs
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 7, 1000])
-def test_one_forward_per_window_in_chunks_that_change_nothing(chunk):
-    net, images, options = loud(), pictures(3, (13, 12)).double(), {"size": 5, "stride": 3}
+@pytest.mark.parametrize("internal_batch_size", [1, 4, 7, 1000])
+def test_one_forward_per_window_in_chunks_that_change_nothing(internal_batch_size):
+    net, images, options = loud(), pictures(3, (13, 12)).double(), {"window_size": 5, "stride": 3}
     expected = occlusion(net, images, 1, **options)
     runs = counting(net)
-    found = occlusion(net, images, 1, chunk=chunk, **options)
+    found = occlusion(net, images, 1, internal_batch_size=internal_batch_size, **options)
     torch.testing.assert_close(found.raw, expected.raw, atol=1e-13, rtol=0)
     # The recorded pass (the dry run was the first call's), and 4 x 4 windows of each image.
-    assert runs[0] == 3 and sum(runs[1:]) == 3 * 4 * 4 and max(runs[1:]) <= chunk
+    assert runs[0] == 3 and sum(runs[1:]) == 3 * 4 * 4 and max(runs[1:]) <= internal_batch_size
 
 
 def test_only_drops_have_a_sign():
@@ -226,34 +228,36 @@ def test_only_drops_have_a_sign():
 
 
 def test_lists_of_a_configuration_file_are_pairs():
-    assert Occlusion(size=[3, 4], stride=[2, 2], fill=[0, 0.5, 1]) == Occlusion((3, 4), (2, 2), fill=(0, 0.5, 1))
-    hash(Occlusion(size=[3, 4]))
+    assert Occlusion(window_size=[3, 4], stride=[2, 2], baseline=[0, 0.5, 1]) == Occlusion(
+        (3, 4), (2, 2), baseline=(0, 0.5, 1)
+    )
+    hash(Occlusion(window_size=[3, 4]))
 
 
-def test_a_colour_needs_a_normalisation():
-    with pytest.raises(ValueError, match="The colour 'black' is one of pixels: pass normalisation="):
-        occlusion(build(StagedNet), pictures(), fill="black")
+def test_a_color_needs_a_normalization():
+    with pytest.raises(ValueError, match="The color 'black' is one of pixels: pass normalization="):
+        occlusion(build(StagedNet), pictures(), baseline="black")
 
 
 @pytest.mark.parametrize(("size", "said"), [(25, "25 x 25"), ((10, 25), "10 x 25")])
 def test_a_window_larger_than_the_image(size, said):
-    sentence = f"The occluding window of {said} px does not fit into an image of 24 x 24 px: choose a smaller size=."
+    sentence = f"The occluding window of {said} px does not fit into an image of 24 x 24 px: choose a smaller"
     with pytest.raises(ValueError, match=sentence):
-        occlusion(build(StagedNet), pictures(), size=size)
+        occlusion(build(StagedNet), pictures(), window_size=size)
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"size": 0}, r"size is a whole number of pixels from 1, or two: \(height, width\), got 0"),
-        ({"size": (3, 4, 5)}, "size is a whole number"),
-        ({"size": 2.5}, "size is a whole number"),
+        ({"window_size": 0}, r"window_size is a whole number of pixels from 1, or two: \(height, width\), got 0"),
+        ({"window_size": (3, 4, 5)}, "window_size is a whole number"),
+        ({"window_size": 2.5}, "window_size is a whole number"),
         ({"stride": [5, -1]}, r"stride is a whole number .* got \(5, -1\)"),
         ({"stride": "5"}, "stride is a whole number"),
-        ({"fill": "gray"}, "fill='gray' is not one of"),
+        ({"baseline": "gray"}, "baseline='gray' is not one of"),
         ({"score": "prob"}, "score='prob' is not one of probability, logit"),
         ({"show": "drops"}, "show='drops' is not one of drop, probability. Did you mean drop"),
-        ({"chunk": 0}, "chunk is a whole number from 1, got 0"),
+        ({"internal_batch_size": 0}, "internal_batch_size is a whole number from 1, got 0"),
     ],
 )
 def test_wrong_options(wrong, sentence):

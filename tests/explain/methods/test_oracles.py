@@ -1,7 +1,7 @@
 """Agreement with the two best-known libraries, after min-max, each within a tolerance of its own.
 
 Run with ``-m oracle`` and the dependency group ``oracles``; a missing library fails, it does not skip.
-Where their results differ from the definitions, test_oracles_peers.py and its neighbours pin how.
+Where their results differ from the definitions, test_oracles_peers.py and its neighbors pin how.
 """
 
 import copy

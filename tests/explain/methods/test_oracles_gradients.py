@@ -131,7 +131,7 @@ def test_smoothgrad_and_captums_noise_tunnel(case):
 
     net, images, targets = case
     one, other = (
-        explain(net, images, [SmoothGrad(nsamples=8, std_dev=0.3, noise="absolute", seed=seed)], targets)["smoothgrad"]
+        explain(net, images, [SmoothGrad(num_samples=8, std=0.3, noise="absolute", seed=seed)], targets)["smoothgrad"]
         for seed in (0, 1)
     )
     with torch.random.fork_rng():

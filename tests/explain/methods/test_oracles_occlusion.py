@@ -38,7 +38,9 @@ def agree(ours, theirs, tolerance=1e-6):
 
 def ours(net, images, targets, size, stride, score="probability"):
     # So many at a time whatever memory is free: how many run together changes rounding.
-    return explain(net, images, [Occlusion(size, stride, score=score, chunk=32)], targets)["occlusion"].raw
+    return explain(net, images, [Occlusion(size, stride, score=score, internal_batch_size=32)], targets)[
+        "occlusion"
+    ].raw
 
 
 @pytest.fixture(params=["toy", "squeezenet"])

@@ -66,9 +66,9 @@ def test_torchcams_smooth_variant_explains_its_last_noisy_image(varying):
     agree(combine(weights, last_activations), theirs, 1e-6)
     mean = combine(plus_plus(clean, second, third, first, cube_inside=False), clean)
     assert far(theirs, mean) > 0.05
-    found = ours(SmoothGradCAMPlusPlus("early", nsamples=4, std_dev=0.3, noise="absolute"), *varying[:3])
+    found = ours(SmoothGradCAMPlusPlus("early", num_samples=4, std=0.3, noise="absolute"), *varying[:3])
     # Ours draws its own noise, so it is told from theirs by more than two draws of its own differ.
-    other = ours(SmoothGradCAMPlusPlus("early", nsamples=4, std_dev=0.3, noise="absolute", seed=1), *varying[:3])
+    other = ours(SmoothGradCAMPlusPlus("early", num_samples=4, std=0.3, noise="absolute", seed=1), *varying[:3])
     assert far(minmax(found.raw), theirs) > 2 * far(minmax(found.raw), minmax(other.raw))
 
 

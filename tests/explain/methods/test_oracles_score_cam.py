@@ -89,7 +89,7 @@ def test_signed_activations_are_cut_after_enlarging_by_the_authors_and_before_by
     theirs = authors(net, image, 3, "conv")
     assert theirs.min() == 0 and found.raw.min() == 0
     enlarged = F.interpolate(found.raw[:, None], image.shape[-2:], mode="bilinear", align_corners=False)[0, 0]
-    # Cutting first can only add: the negative cells no longer pull their neighbours down.
+    # Cutting first can only add: the negative cells no longer pull their neighbors down.
     assert (enlarged - theirs).min() > -1e-12 and far(minmax(enlarged[None]), minmax(theirs[None])) > 0.05
 
 
@@ -133,24 +133,24 @@ def as_both_do(net, image, target, tolerance):
     assert far(found["torchcam"].map, found["grad_cam"].map) > 0.1
 
 
-# A photo at 96 px that both networks still recognise: a full Score-CAM is a forward per live channel.
-RECOGNISED = 96, (11,)
+# A photo at 96 px that both networks still recognize: a full Score-CAM is a forward per live channel.
+RECOGNIZED = 96, (11,)
 
 
 @pytest.mark.slow
 def test_a_trained_network(mobilenet, photos_at):
     # In float32 a logit near 70 is known to 1e-5 at best, and that is what softmax makes of a weight's relative error.
-    as_both_do(mobilenet, *photos_at(*RECOGNISED), 1e-5)
+    as_both_do(mobilenet, *photos_at(*RECOGNIZED), 1e-5)
 
 
 @pytest.mark.slow
 def test_a_trained_network_in_double_precision(squeezenet, photos_at):
-    image, target = photos_at(*RECOGNISED)
+    image, target = photos_at(*RECOGNIZED)
     as_both_do(copy.deepcopy(squeezenet).double(), image.double(), target, 1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "shown"), [("mobilenet", RECOGNISED), ("squeezenet", (128, (0, 3, 11)))])
+@pytest.mark.parametrize(("name", "shown"), [("mobilenet", RECOGNIZED), ("squeezenet", (128, (0, 3, 11)))])
 def test_half_precision_on_trained_networks(name, shown, photos_at, request):
     # True labels. MobileNetV2 has more than twice the channels and gives photos 0 and 3 a probability near zero, where
     # half precision alone is off by more than 0.02.

@@ -92,7 +92,7 @@ def test_grad_cam_replaces_accumulated_gradients():
         assert all(torch.equal(a, b) for a, b in zip(before, after)) == kept
 
 
-def test_torchcam_in_train_mode_moves_running_statistics_and_mixes_neighbours():
+def test_torchcam_in_train_mode_moves_running_statistics_and_mixes_neighbors():
     images = pictures(3).double()
     for ask, disturbed in ((torchcams, True), (lambda net, x: ours(net, x).raw, False)):
         net = build(GapNet).double().train()
@@ -127,7 +127,7 @@ def test_torchcams_noise_moves_the_global_random_state():
     net, images = build(GapNet), pictures(3)
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    explain(net, images, [SmoothGradCAMPlusPlus(nsamples=2)])
+    explain(net, images, [SmoothGradCAMPlusPlus(num_samples=2)])
     assert torch.equal(torch.get_rng_state(), state)
     torchcam_map(SmoothGradCAMpp, net, images, TARGETS, "last")
     assert not torch.equal(torch.get_rng_state(), state)
@@ -166,7 +166,7 @@ def test_grad_cams_score_cam_masks_all_images_of_all_channels_at_once(monkeypatc
         grad_cam_map(Theirs, net, images, TARGETS, "last")
     assert largest.elements == 8 * images.numel()
     with Largest() as largest:
-        explain(net, images, [ScoreCAM(chunk=2)], TARGETS)
+        explain(net, images, [ScoreCAM(internal_batch_size=2)], TARGETS)
     assert largest.elements < 8 * images.numel()
 
 

@@ -53,7 +53,7 @@ def test_a_real_net_on_real_photos(mobilenet, photos):
     # Not all scales: theirs needs a minute for them.
     images, scales = photos[0][:2], (50, 100, 150)
     found = explain(
-        mobilenet, images, [GradCAM(), XRAI(GradCAM(), scales=scales)], photos[1][:2], normalisation=IMAGENET
+        mobilenet, images, [GradCAM(), XRAI(GradCAM(), scales=scales)], photos[1][:2], normalization=IMAGENET
     )
     for i, image in enumerate(images):
         masks = dilate(masks_of(segment(IMAGENET.to_pixels(image).clamp(0, 1), "slic", scales)), 5)

@@ -13,8 +13,8 @@ from livecam.explain import explain
 from livecam.explain.methods.rise import RISE
 
 
-def rise(net, images, targets=None, normalisation=None, **kwargs):
-    return explain(net, images, [RISE(**kwargs)], targets, normalisation=normalisation)["rise"]
+def rise(net, images, targets=None, normalization=None, **kwargs):
+    return explain(net, images, [RISE(**kwargs)], targets, normalization=normalization)["rise"]
 
 
 def loud(make=StagedNet, **kwargs):
@@ -25,24 +25,24 @@ def loud(make=StagedNet, **kwargs):
     return net
 
 
-class Listener(nn.Module):
+class PassiveRecorder(nn.Module):
     """Keeps what it is shown."""
 
     def __init__(self):
         super().__init__()
-        self.heard = []
+        self.reusable = []
 
     def forward(self, images):
-        self.heard.append(images.clone())
+        self.reusable.append(images.clone())
         return images.mean((2, 3))
 
 
 def masks_of(size, **kwargs):
     """The masks ``(n, H, W)`` that a network receives: an image of ones shows them."""
-    net = Listener()
+    net = PassiveRecorder()
     rise(net, torch.ones(1, 3, *size).double(), 0, **kwargs)
     # Behind the dry run and the recorded pass.
-    masks = torch.cat(net.heard[2:])
+    masks = torch.cat(net.reusable[2:])
     assert (masks == masks[:, :1]).all()
     return masks[:, 0]
 
@@ -50,9 +50,9 @@ def masks_of(size, **kwargs):
 SETTINGS = {
     "default": {},
     "nearest": {"upsampling": "nearest"},
-    "fixed": {"shift": False},
-    "sparse": {"keep": 0.1, "cells": 4},
-    "white": {"fill": "white"},
+    "fixed": {"random_shift": False},
+    "sparse": {"keep_prob": 0.1, "grid_size": 4},
+    "white": {"baseline": "white"},
 }
 
 
@@ -60,24 +60,24 @@ SETTINGS = {
 @pytest.mark.parametrize("size", [(14, 14), (17, 11)], ids=str)
 def test_the_definition_mask_by_mask(case, size):
     net, images, targets = loud(), pictures(2, size).double(), torch.tensor([2, 0])
-    options = {"masks": 40} | SETTINGS[case]
+    options = {"num_masks": 40} | SETTINGS[case]
     found = rise(net, images, targets, IMAGENET, **options)
-    masks = masks_of(size, **{key: value for key, value in options.items() if key != "fill"}).numpy()
+    masks = masks_of(size, **{key: value for key, value in options.items() if key != "baseline"}).numpy()
     assert masks.shape == (40, *size) and masks.min() >= 0 and masks.max() <= 1
     white = (1 - np.array(IMAGENET.mean)) / np.array(IMAGENET.std)
-    blank = white[:, None, None] if case == "white" else 0
+    baseline = white[:, None, None] if case == "white" else 0
     for i, target in enumerate(targets.tolist()):
         total, scores = np.zeros(size), []
         for mask in masks:
-            shown = images[i].numpy() * mask + blank * (1 - mask)
+            shown = images[i].numpy() * mask + baseline * (1 - mask)
             with torch.no_grad():
                 logits = net(torch.from_numpy(shown)[None])[0].numpy()
             scores.append(np.exp(logits[target]) / np.exp(logits).sum())
             total += scores[-1] * mask
-        expected = total / (40 * options.get("keep", 0.5))
+        expected = total / (40 * options.get("keep_prob", 0.5))
         np.testing.assert_allclose(found.raw[i].numpy(), expected, atol=1e-12, rtol=0)
         assert np.ptp(scores) > 0.05, "masks must matter here"
-    assert found.details == {"masks": 40} and found.raw.dtype == torch.float64 and not RISE.signed
+    assert found.details == {"num_masks": 40} and found.raw.dtype == torch.float64 and not RISE.signed
 
 
 class LinearProbability(nn.Module):
@@ -97,7 +97,14 @@ class LinearProbability(nn.Module):
 def test_a_linear_model_within_the_bounds_of_chance(keep):
     """E[map] = b + p T + (1 - p) c in a cell that holds c of T = sum of all, with b = 0.05 here."""
     net, images, number = LinearProbability((8, 12)).double(), pictures(1, (8, 12)).double().sigmoid(), 20_000
-    options = {"masks": number, "cells": 4, "keep": keep, "shift": False, "upsampling": "nearest", "chunk": 2000}
+    options = {
+        "num_masks": number,
+        "grid_size": 4,
+        "keep_prob": keep,
+        "random_shift": False,
+        "upsampling": "nearest",
+        "internal_batch_size": 2000,
+    }
     found = rise(net, images, 1, **options).raw[0]
     cells = found.reshape(4, 2, 4, 3)
     assert (cells - cells[:, :1, :, :1]).abs().max() < 1e-12
@@ -120,7 +127,7 @@ class Constant(GapNet):
 
 
 def test_a_constant_model_shows_its_masks():
-    options = {"masks": 300, "keep": 0.4}
+    options = {"num_masks": 300, "keep_prob": 0.4}
     found = rise(build(Constant).double(), pictures(2, (15, 12)).double(), 1, **options).raw
     probability = torch.tensor([1.0, 3.0, -2.0, 0.0]).double().softmax(0)[1]
     expected = probability * masks_of((15, 12), **options).mean(0) / 0.4
@@ -130,7 +137,7 @@ def test_a_constant_model_shows_its_masks():
 
 
 def test_sums_of_many_masks_keep_the_differences_of_pixels():
-    net, images, options = build(StagedNet), pictures(1, (12, 12)), {"masks": 3000, "chunk": 8}
+    net, images, options = build(StagedNet), pictures(1, (12, 12)), {"num_masks": 3000, "internal_batch_size": 8}
     single = rise(net, images, 1, **options)
     double = rise(net.double(), images.double(), 1, **options)
     assert single.raw.dtype == torch.float32
@@ -141,7 +148,7 @@ def test_sums_of_many_masks_keep_the_differences_of_pixels():
 
 
 def interpolated(line, length):
-    """Values at ``length`` pixel centres of a line of cells, linear between the cells' centres, flat outside."""
+    """Values at ``length`` pixel centers of a line of cells, linear between the cells' centers, flat outside."""
     return np.interp((np.arange(length) + 0.5) * len(line) / length, np.arange(len(line)) + 0.5, line)
 
 
@@ -153,9 +160,9 @@ def enlarged(grid, size):
 @pytest.mark.parametrize("size", [(12, 20), (13, 9)], ids=str)
 def test_smooth_masks_are_enlarged_grids_at_a_random_place(size):
     cell = [-(-side // 4) for side in size]
-    options = {"masks": 60, "cells": 4}
+    options = {"num_masks": 60, "grid_size": 4}
     # Without a shift and with hard cells, masks are the grids, which come before the places do.
-    hard = masks_of(size, shift=False, upsampling="nearest", **options).numpy()
+    hard = masks_of(size, random_shift=False, upsampling="nearest", **options).numpy()
     assert set(np.unique(hard)) == {0, 1}
     grids = hard[:, :: cell[0], :: cell[1]]
     covered = np.repeat(np.repeat(grids, cell[0], 1), cell[1], 2)
@@ -165,7 +172,7 @@ def test_smooth_masks_are_enlarged_grids_at_a_random_place(size):
         # The last cells lie beyond the border for the most part: some not seen at all tell nothing of their grid.
         assert grids.shape[1:] == (4, 3)
         return
-    still = masks_of(size, shift=False, **options).numpy()
+    still = masks_of(size, random_shift=False, **options).numpy()
     np.testing.assert_allclose(still, [enlarged(grid, size) for grid in grids], atol=1e-7)
     places = set()
     for grid, mask in zip(grids, masks_of(size, **options).numpy()):
@@ -184,7 +191,8 @@ def test_smooth_masks_are_enlarged_grids_at_a_random_place(size):
 
 def test_hard_masks_change_only_where_cells_meet():
     fixed, moved = (
-        masks_of((24, 10), masks=200, cells=4, upsampling="nearest", shift=shift) for shift in (False, True)
+        masks_of((24, 10), num_masks=200, grid_size=4, upsampling="nearest", random_shift=shift)
+        for shift in (False, True)
     )
 
     def edges(masks):
@@ -197,74 +205,74 @@ def test_hard_masks_change_only_where_cells_meet():
 
 def test_as_many_cells_are_kept_as_asked():
     for keep in (0.1, 0.5, 0.8):
-        masks = masks_of((14, 14), masks=500, keep=keep, upsampling="nearest", shift=False)
+        masks = masks_of((14, 14), num_masks=500, keep_prob=keep, upsampling="nearest", random_shift=False)
         assert abs(float(masks.mean()) - keep) < 5 * math.sqrt(keep * (1 - keep) / (500 * 49))
 
 
 def test_an_image_smaller_than_the_grid():
-    found = rise(build(StagedNet), pictures(2, (6, 4)), masks=20, cells=7)
+    found = rise(build(StagedNet), pictures(2, (6, 4)), num_masks=20, grid_size=7)
     assert found.raw.shape == (2, 6, 4) and not found.degenerate.any()
 
 
 def test_seeds():
     net, images = build(StagedNet), pictures()
     state = torch.random.get_rng_state()
-    first = rise(net, images, masks=20, seed=3)
+    first = rise(net, images, num_masks=20, seed=3)
     torch.manual_seed(99)
-    assert torch.equal(rise(net, images, masks=20, seed=3).raw, first.raw)
-    assert (rise(net, images, masks=20, seed=4).map - first.map).abs().max() > 0.1
+    assert torch.equal(rise(net, images, num_masks=20, seed=3).raw, first.raw)
+    assert (rise(net, images, num_masks=20, seed=4).map - first.map).abs().max() > 0.1
     torch.random.set_rng_state(state)
-    rise(net, images, masks=20)
+    rise(net, images, num_masks=20)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_a_batch_is_its_images():
     net, images, targets = loud(), pictures(3, (17, 12)).double(), torch.tensor([1, 3, 0])
-    batch = rise(net, images, targets, masks=30, chunk=7, fill="mean").raw
+    batch = rise(net, images, targets, num_masks=30, internal_batch_size=7, baseline="mean").raw
     for i in range(3):
-        alone = rise(net, images[i : i + 1], targets[i : i + 1], masks=30, fill="mean").raw
+        alone = rise(net, images[i : i + 1], targets[i : i + 1], num_masks=30, baseline="mean").raw
         torch.testing.assert_close(batch[i], alone[0], atol=1e-13, rtol=0)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_one_forward_per_mask_in_chunks_that_change_nothing(chunk):
+@pytest.mark.parametrize("internal_batch_size", [1, 7, 1000])
+def test_one_forward_per_mask_in_chunks_that_change_nothing(internal_batch_size):
     net, images = loud(), pictures(3, (13, 12)).double()
-    expected = rise(net, images, 1, masks=25)
+    expected = rise(net, images, 1, num_masks=25)
     runs = []
     net.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
-    found = rise(net, images, 1, masks=25, chunk=chunk)
+    found = rise(net, images, 1, num_masks=25, internal_batch_size=internal_batch_size)
     torch.testing.assert_close(found.raw, expected.raw, atol=1e-13, rtol=0)
     # The recorded pass (the dry run was the first call's), and 25 masks of each image, whole ones for all at once.
-    assert runs[0] == 3 and sum(runs[1:]) == 3 * 25 and max(runs[1:]) <= max(3, chunk)
+    assert runs[0] == 3 and sum(runs[1:]) == 3 * 25 and max(runs[1:]) <= max(3, internal_batch_size)
 
 
 def test_the_two_classes_of_one_logit_share_what_was_seen():
     net, images = loud(classes=1), pictures(2, (13, 12)).double()
-    zero, one = (rise(net, images, target, masks=40).raw for target in (0, 1))
-    expected = masks_of((13, 12), masks=40).mean(0) / 0.5
+    zero, one = (rise(net, images, target, num_masks=40).raw for target in (0, 1))
+    expected = masks_of((13, 12), num_masks=40).mean(0) / 0.5
     torch.testing.assert_close(zero + one, expected.expand(2, -1, -1), atol=1e-12, rtol=0)
 
 
-def test_a_colour_needs_a_normalisation():
-    with pytest.raises(ValueError, match="The colour 'black' is one of pixels: pass normalisation="):
-        rise(build(StagedNet), pictures(), fill="black", masks=4)
+def test_a_color_needs_a_normalization():
+    with pytest.raises(ValueError, match="The color 'black' is one of pixels: pass normalization="):
+        rise(build(StagedNet), pictures(), baseline="black", num_masks=4)
 
 
-def test_lists_of_a_configuration_file_are_colours():
-    assert RISE(fill=[0, 0.5, 1]) == RISE(fill=(0, 0.5, 1))
-    hash(RISE(fill=[0, 0.5, 1]))
+def test_lists_of_a_configuration_file_are_colors():
+    assert RISE(baseline=[0, 0.5, 1]) == RISE(baseline=(0, 0.5, 1))
+    hash(RISE(baseline=[0, 0.5, 1]))
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"masks": 0}, "masks is a whole number from 1, got 0"),
-        ({"cells": 2.5}, "cells is a whole number from 1, got 2.5"),
-        ({"chunk": 0}, "chunk is a whole number from 1, got 0"),
-        ({"keep": 0}, "keep is the probability that a cell is seen, between 0 and 1, got 0"),
-        ({"keep": 1.0}, "keep is the probability"),
+        ({"num_masks": 0}, "num_masks is a whole number from 1, got 0"),
+        ({"grid_size": 2.5}, "grid_size is a whole number from 1, got 2.5"),
+        ({"internal_batch_size": 0}, "internal_batch_size is a whole number from 1, got 0"),
+        ({"keep_prob": 0}, "keep_prob is the probability that a cell is seen, between 0 and 1, got 0"),
+        ({"keep_prob": 1.0}, "keep_prob is the probability"),
         ({"upsampling": "bicubic"}, "upsampling='bicubic' is not one of bilinear, nearest"),
-        ({"fill": "gray"}, "fill='gray' is not one of"),
+        ({"baseline": "gray"}, "baseline='gray' is not one of"),
     ],
 )
 def test_wrong_options(wrong, sentence):

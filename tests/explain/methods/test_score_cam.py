@@ -167,15 +167,15 @@ def test_no_live_channel_at_all():
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("chunk", [1, 5, 7, 1000])
-def test_chunks_change_nothing_and_bound_every_forward(weighting, chunk):
+@pytest.mark.parametrize("internal_batch_size", [1, 5, 7, 1000])
+def test_chunks_change_nothing_and_bound_every_forward(weighting, internal_batch_size):
     net, images = loud(build(StagedNet)).double(), pictures(3).double()
     expected = score_cam(net, images, weighting=weighting)
     runs = counting(net)
-    found = score_cam(net, images, weighting=weighting, chunk=chunk)
+    found = score_cam(net, images, weighting=weighting, internal_batch_size=internal_batch_size)
     assert runs.pop(0) == 3  # the recorded pass
     torch.testing.assert_close(found.raw, expected.raw, atol=1e-12, rtol=1e-10)
-    assert max(runs) <= chunk
+    assert max(runs) <= internal_batch_size
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -195,7 +195,7 @@ def test_half_precision_runs_the_leading_channels_again():
     net, images = loud(build(GapNet, seed=2)), pictures(1)
     kinds = []
     net.fc.register_forward_hook(lambda module, args, output: kinds.extend([output.dtype] * len(output)))
-    score_cam(net, images, precision="bf16", chunk=3)
+    score_cam(net, images, precision="bf16", internal_batch_size=3)
     # The dry run, the recorded pass, and of eight channels at least one: a thirty-second part, rounded up.
     assert kinds.count(torch.bfloat16) == 8 and 3 <= kinds.count(torch.float32) < 2 + 8
 
@@ -213,7 +213,7 @@ def test_half_precision_runs_more_again_until_no_error_is_seen(monkeypatch):
         ({"weighting": "softmax"}, "weighting='softmax' is not one of softmax_logit, prob, logit_diff. Did you mean"),
         ({"mask_order": "upsample"}, "mask_order"),
         ({"precision": "fp16"}, "precision"),
-        ({"chunk": 0}, "chunk is a whole number from 1, got 0"),
+        ({"internal_batch_size": 0}, "internal_batch_size is a whole number from 1, got 0"),
     ],
 )
 def test_wrong_options(wrong, sentence):

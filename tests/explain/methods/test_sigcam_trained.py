@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.data.planted import PlantedShapes
 from livecam.explain import IGOS, SIGCAM, WGradCAM, explain
 from livecam.metrics import InsertionDeletion
 
 pytestmark = pytest.mark.slow
 
-HALF = Normalisation((0.5,) * 3, (0.25,) * 3)
+HALF = Normalization((0.5,) * 3, (0.25,) * 3)
 
 
 def block(inside, outside):
@@ -57,13 +57,13 @@ def trained():
 
 def test_sigcam_deletes_better_than_its_base(trained):
     net, images = trained
-    game = IGOS(points=8, size=8, tv=2.0, baseline="mean")
-    found = explain(net, images, [WGradCAM(), SIGCAM(optimiser=game)], normalisation=HALF)
+    game = IGOS(n_steps=8, size=8, tv=2.0, baseline="mean")
+    found = explain(net, images, [WGradCAM(), SIGCAM(optimizer=game)], normalization=HALF)
     deletion = {}
-    metric = InsertionDeletion(substrate="mean", step=32)
+    metric = InsertionDeletion(baseline="mean", step=32)
     for name, explanation in found.items():
-        values = metric.measure(net, images, explanation.target, explanation.map, normalisation=HALF)
-        deletion[name] = values[metric.parts.index("deletion")]
+        values = metric.per_image(net, images, explanation.target, explanation.map, normalization=HALF)
+        deletion[name] = values[metric.value_names.index("deletion")]
     better = (deletion["sigcam"] <= deletion["wgradcam"]).float().mean()
     assert better >= 0.6
     assert deletion["sigcam"].mean() < deletion["wgradcam"].mean()

@@ -37,17 +37,17 @@ def test_no_samples_is_grad_cam_plus_plus_exactly(varying):
 
 def test_no_noise_is_grad_cam_plus_plus(varying):
     net, images = varying
-    found = smooth(net, images, layer="early", nsamples=3, std_dev=0.0)
+    found = smooth(net, images, layer="early", num_samples=3, std=0.0)
     torch.testing.assert_close(found.raw, plus_plus(net, images, layer="early").raw, rtol=1e-9, atol=1e-12)
-    noisy = smooth(net, images, layer="early", nsamples=3, std_dev=0.5)
+    noisy = smooth(net, images, layer="early", num_samples=3, std=0.5)
     assert (noisy.map - found.map).abs().max() > 1e-2
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10**6), std_dev=st.floats(0, 2), nsamples=st.integers(1, 5))
-def test_noise_means_nothing_where_the_rest_is_linear(seed, std_dev, nsamples):
+@given(seed=st.integers(0, 10**6), std=st.floats(0, 2), num_samples=st.integers(1, 5))
+def test_noise_means_nothing_where_the_rest_is_linear(seed, std, num_samples):
     net, images = build(GapNet, seed=seed).double(), pictures(2, seed=seed).double()
-    found = smooth(net, images, nsamples=nsamples, std_dev=std_dev, seed=seed)
+    found = smooth(net, images, num_samples=num_samples, std=std, seed=seed)
     torch.testing.assert_close(found.raw, plus_plus(net, images).raw, rtol=1e-8, atol=1e-12)
 
 
@@ -71,7 +71,7 @@ def by_autograd(net, images, noises, target, numerator="second", exp=False):
     return torch.stack(maps)
 
 
-def noises(nsamples, std_dev, images):
+def noises(num_samples, std, images):
     """The noise that an explainer drew, read off its own inputs."""
     drawn = []
 
@@ -80,7 +80,7 @@ def noises(nsamples, std_dev, images):
             drawn.append(images)
             return super().forward(images)
 
-    smooth(build(Spy).double(), images[:1], layer="early", nsamples=nsamples, std_dev=std_dev)
+    smooth(build(Spy).double(), images[:1], layer="early", num_samples=num_samples, std=std)
     scale = images[0].max() - images[0].min()
     return [(image - images[0]) / scale for image in drawn[-1]]
 
@@ -94,7 +94,14 @@ def test_the_equations_with_noise(varying, numerator, weighting):
     drawn = noises(4, 0.4, images)
     expected = by_autograd(net, images, drawn, 1, numerator, weighting == "exp")
     found = smooth(
-        net, images, layer="early", nsamples=4, std_dev=0.4, numerator=numerator, weighting=weighting, chunk=3
+        net,
+        images,
+        layer="early",
+        num_samples=4,
+        std=0.4,
+        numerator=numerator,
+        weighting=weighting,
+        internal_batch_size=3,
     )
     torch.testing.assert_close(minmax(found.raw), minmax(expected), atol=1e-9, rtol=0)
     others = {(n, e) for n in ("second", "first") for e in (False, True)} - {(numerator, weighting == "exp")}
@@ -102,19 +109,21 @@ def test_the_equations_with_noise(varying, numerator, weighting):
         assert (minmax(found.raw) - minmax(by_autograd(net, images, drawn, 1, *other))).abs().max() > 1e-3, other
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
-def test_chunks_change_nothing(varying, chunk):
+@pytest.mark.parametrize("internal_batch_size", [1, 2, 3, 5, 100])
+def test_chunks_change_nothing(varying, internal_batch_size):
     net, images = varying
-    whole = smooth(net, images, layer="early", nsamples=5, std_dev=0.3)
-    part = smooth(net, images, layer="early", nsamples=5, std_dev=0.3, chunk=chunk)
+    whole = smooth(net, images, layer="early", num_samples=5, std=0.3)
+    part = smooth(net, images, layer="early", num_samples=5, std=0.3, internal_batch_size=internal_batch_size)
     torch.testing.assert_close(part.raw, whole.raw, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3])
-def test_chunks_change_nothing_under_exponential_weights(varying, chunk):
+@pytest.mark.parametrize("internal_batch_size", [1, 2, 3])
+def test_chunks_change_nothing_under_exponential_weights(varying, internal_batch_size):
     net, images = varying
-    whole = smooth(net, images, layer="early", nsamples=5, std_dev=0.3, weighting="exp")
-    part = smooth(net, images, layer="early", nsamples=5, std_dev=0.3, weighting="exp", chunk=chunk)
+    whole = smooth(net, images, layer="early", num_samples=5, std=0.3, weighting="exp")
+    part = smooth(
+        net, images, layer="early", num_samples=5, std=0.3, weighting="exp", internal_batch_size=internal_batch_size
+    )
     torch.testing.assert_close(minmax(part.raw), minmax(whole.raw), rtol=0, atol=1e-9)
 
 
@@ -123,14 +132,14 @@ def test_exponential_weights_of_huge_scores_are_finite():
     with torch.no_grad():
         net.fc.weight.mul_(3000)
     assert net(images).abs().max() > 100
-    found = smooth(net, images, layer="early", nsamples=4, std_dev=0.3, weighting="exp")
+    found = smooth(net, images, layer="early", num_samples=4, std=0.3, weighting="exp")
     assert found.raw.isfinite().all() and not found.degenerate.any()
 
 
 @pytest.mark.parametrize("weighting", ["mean", "exp"])
 def test_what_is_not_finite_in_one_image_stays_there(varying, weighting):
     net, images = varying
-    settings = {"layer": "early", "nsamples": 3, "std_dev": 0.2, "weighting": weighting}
+    settings = {"layer": "early", "num_samples": 3, "std": 0.2, "weighting": weighting}
     expected = smooth(net, images, **settings).raw
     images = images.clone()
     images[0, 0, 0, 0] = torch.nan
@@ -144,7 +153,7 @@ def test_full_resolution_gradients_do_not_underflow():
     net, images = build(GapNet), pictures(1, (672, 672))
     with torch.no_grad():
         net.fc.weight.mul_(1e-8)
-    found = smooth(net, images, nsamples=2, std_dev=0.1)
+    found = smooth(net, images, num_samples=2, std=0.1)
     expected = plus_plus(net.double(), images.double())
     assert not found.degenerate.any()
     torch.testing.assert_close(minmax(found.raw).double(), minmax(expected.raw), atol=1e-4, rtol=0)
@@ -152,7 +161,7 @@ def test_full_resolution_gradients_do_not_underflow():
 
 def test_the_paper_s_example_shows_39_neurons():
     net, images = build(StagedNet), pictures(1, (28, 28))
-    settings = {"nsamples": 5, "std_dev": 0.3}
+    settings = {"num_samples": 5, "std": 0.3}
     whole = smooth(net, images, **settings).raw
     assert whole.shape == (1, 14, 14)
     found = smooth(net, images, **settings, region=True, subset=[(0, 10), (12, 12)]).raw
@@ -199,7 +208,7 @@ def test_seeds_and_global_randomness(varying):
     net, images = varying
     states = torch.get_rng_state(), np.random.get_state()[1].tolist()
     one, again, other = (
-        smooth(net, images, layer="early", nsamples=3, std_dev=0.3, seed=seed).raw for seed in (1, 1, 2)
+        smooth(net, images, layer="early", num_samples=3, std=0.3, seed=seed).raw for seed in (1, 1, 2)
     )
     assert torch.equal(one, again) and not torch.allclose(one, other)
     assert torch.equal(states[0], torch.get_rng_state()) and states[1] == np.random.get_state()[1].tolist()
@@ -207,9 +216,9 @@ def test_seeds_and_global_randomness(varying):
 
 def test_noise_has_the_spread_that_was_asked_for():
     images = pictures(1, (40, 40)).double()
-    for std_dev in (0.15, 0.3):
-        drawn = torch.stack(noises(30, std_dev, images))
-        assert drawn.std().item() == pytest.approx(std_dev, rel=0.02)
+    for std in (0.15, 0.3):
+        drawn = torch.stack(noises(30, std, images))
+        assert drawn.std().item() == pytest.approx(std, rel=0.02)
         assert abs(drawn.mean().item()) < 0.01
         assert len({round(noise[0, 0, 0].item(), 6) for noise in drawn}) == 30
 
@@ -217,20 +226,20 @@ def test_noise_has_the_spread_that_was_asked_for():
 def test_absolute_noise_does_not_grow_with_the_image(varying):
     net, images = varying
     spread = float(images[:1].max() - images[:1].min())
-    one = smooth(net, images[:1], layer="early", nsamples=3, std_dev=0.2)
-    same = smooth(net, images[:1], layer="early", nsamples=3, std_dev=0.2 * spread, noise="absolute")
+    one = smooth(net, images[:1], layer="early", num_samples=3, std=0.2)
+    same = smooth(net, images[:1], layer="early", num_samples=3, std=0.2 * spread, noise="absolute")
     torch.testing.assert_close(one.raw, same.raw)
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"nsamples": -1}, "nsamples is a whole number from 0"),
-        ({"chunk": 0}, "chunk is a whole number from 1"),
-        ({"std_dev": -0.1}, "std_dev"),
-        ({"nsamples": 1.5}, "nsamples is a whole number from 0, got 1.5"),
-        ({"chunk": "8"}, "chunk is a whole number from 1, got '8'"),
-        ({"std_dev": float("nan")}, "std_dev"),
+        ({"num_samples": -1}, "num_samples is a whole number from 0"),
+        ({"internal_batch_size": 0}, "internal_batch_size is a whole number from 1"),
+        ({"std": -0.1}, "std"),
+        ({"num_samples": 1.5}, "num_samples is a whole number from 0, got 1.5"),
+        ({"internal_batch_size": "8"}, "internal_batch_size is a whole number from 1, got '8'"),
+        ({"std": float("nan")}, "std"),
         ({"filters": []}, "filters is a list of feature map numbers"),
         ({"filters": 5}, "filters is a list of feature map numbers"),
         ({"filters": [1.5]}, "filters is a list of feature map numbers"),

@@ -40,7 +40,7 @@ def test_score_cam_at_full_resolution(skips):
     torch.manual_seed(0)
     model = build_model("unet", 3, width=4, depth=2, skips=skips).eval()
     images = torch.randn(2, 3, 40, 56)
-    found = explain(model, images, [ScoreCAM(chunk=3)])["scorecam"]
+    found = explain(model, images, [ScoreCAM(internal_batch_size=3)])["scorecam"]
     assert found.raw.shape == (2, 40, 56) and not found.degenerate.any()
     # Masks are the channels themselves: nothing is resized on the way.
     channels = model.decoder(*decoder_inputs(model, images[:1]))[0].detach()
@@ -68,7 +68,7 @@ def decoder_inputs(model, images):
 def test_512_pixels(name, kw):
     torch.manual_seed(0)
     model = build_model(name, 3, **kw).eval()
-    methods = by_names(["cam", "gradcam", "gradcam_pp"]) + [ScoreCAM(chunk=8)] * (name == "unet")
+    methods = by_names(["cam", "gradcam", "gradcam_pp"]) + [ScoreCAM(internal_batch_size=8)] * (name == "unet")
     found = explain(model, torch.randn(1, 3, 512, 512), methods, 1)
     for name, explanation in found.items():
         assert explanation.raw.shape == (1, 512, 512) and explanation.map.isfinite().all(), name

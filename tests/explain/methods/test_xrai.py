@@ -155,7 +155,7 @@ def test_an_image_of_one_segment_has_a_flat_map_and_a_flag(method):
     images = images if method == "slic" else torch.stack([IMAGENET.to_input(torch.full((3, 24, 24), 0.3)), images[1]])
     assert segment(IMAGENET.to_pixels(images[0]).clamp(0, 1), method, (4, 9)).eq(0).all()
     xrai = XRAI("gradcam", method, scales=(4, 9), min_pixels=5, dilation=0)
-    found = explain(build(StagedNet), images, [xrai], 2, normalisation=IMAGENET)["xrai_gradcam"]
+    found = explain(build(StagedNet), images, [xrai], 2, normalization=IMAGENET)["xrai_gradcam"]
     assert found.degenerate.tolist() == [True, False] and found.map[0].eq(0).all()
     assert found.details["regions"][0] == 1 < found.details["regions"][1]
 
@@ -182,15 +182,15 @@ def runs(monkeypatch):
 
 def test_a_photo_is_segmented_once(runs):
     net, images = build(StagedNet), scenes(2, (24, 32))
-    first = explain(net, images, [XRAI("gradcam", **SMALL)], normalisation=IMAGENET)["xrai_gradcam"]
+    first = explain(net, images, [XRAI("gradcam", **SMALL)], normalization=IMAGENET)["xrai_gradcam"]
     assert runs == [4, 9, 4, 9]
     # Neither another class or method nor rounding makes it another photo.
-    explain(net, images.flip(0) + 1e-6, [XRAI("cam", **SMALL)], 2, normalisation=IMAGENET)
-    again = explain(net, images, [XRAI("gradcam", **SMALL)], normalisation=IMAGENET)["xrai_gradcam"]
+    explain(net, images.flip(0) + 1e-6, [XRAI("cam", **SMALL)], 2, normalization=IMAGENET)
+    again = explain(net, images, [XRAI("gradcam", **SMALL)], normalization=IMAGENET)["xrai_gradcam"]
     assert len(runs) == 4 and torch.equal(again.raw, first.raw)
-    explain(net, images + 0.1, [XRAI("gradcam", **SMALL)], normalisation=IMAGENET)
+    explain(net, images + 0.1, [XRAI("gradcam", **SMALL)], normalization=IMAGENET)
     assert len(runs) == 8
-    explain(net, images, [XRAI("gradcam", **SMALL | {"scales": (4,)})], normalisation=IMAGENET)
+    explain(net, images, [XRAI("gradcam", **SMALL | {"scales": (4,)})], normalization=IMAGENET)
     assert len(runs) == 10
 
 
@@ -208,7 +208,7 @@ def test_what_is_remembered_is_bounded_and_what_is_used_stays(runs):
 
 def test_a_base_is_resized_and_gathered():
     net, images = build(StagedNet), scenes(2, (24, 40))
-    found = explain(net, images, [CAM(), XRAI(CAM(), **SMALL)], 1, normalisation=IMAGENET)
+    found = explain(net, images, [CAM(), XRAI(CAM(), **SMALL)], 1, normalization=IMAGENET)
     base, xrai = resize(found["cam"].raw, (24, 40)), found["xrai_cam"]
     assert xrai.raw.shape == (2, 24, 40) and xrai.raw.dtype == torch.float32
     torch.testing.assert_close(xrai.raw.sum((1, 2)), base.sum((1, 2)), atol=1e-3, rtol=1e-5)
@@ -222,26 +222,26 @@ def test_a_base_is_resized_and_gathered():
 def test_a_batch_is_its_samples_and_the_base_runs_once():
     net, images = build(StagedNet).double(), scenes(3, (24, 40)).double()
     xrai = XRAI(GradCAM(), segmentation="felzenszwalb", scales=(5, 20), min_pixels=5, dilation=2)
-    batch = explain(net, images, [xrai], 2, normalisation=IMAGENET)["xrai_gradcam"]
+    batch = explain(net, images, [xrai], 2, normalization=IMAGENET)["xrai_gradcam"]
     assert batch.raw.dtype == torch.float64
     for i in range(3):
-        alone = explain(net, images[i : i + 1], [xrai], 2, normalisation=IMAGENET)["xrai_gradcam"]
+        alone = explain(net, images[i : i + 1], [xrai], 2, normalization=IMAGENET)["xrai_gradcam"]
         torch.testing.assert_close(batch.raw[i], alone.raw[0], atol=1e-12, rtol=1e-10)
         assert torch.equal(batch.details["rank"][i], alone.details["rank"][0])
     passes = []
     net.register_forward_hook(lambda *_: passes.append(1))
-    explain(net, images, [GradCAM(), xrai, GradualExtrapolation(GradCAM())], 2, normalisation=IMAGENET)
+    explain(net, images, [GradCAM(), xrai, GradualExtrapolation(GradCAM())], 2, normalization=IMAGENET)
     assert len(passes) == 1
 
 
 def test_its_own_base_is_integrated_gradients_from_black_and_white():
     net, images = build(StagedNet), scenes()
-    base = IntegratedGradients(steps=100, baseline=("image_min", "image_max"), reduce="max")
+    base = IntegratedGradients(n_steps=100, baseline=("image_min", "image_max"), reduce="max")
     passes = []
     net.register_forward_hook(lambda *_: passes.append(1))
-    alone = explain(net, images, [base], normalisation=IMAGENET)
+    alone = explain(net, images, [base], normalization=IMAGENET)
     once = len(passes)
-    found = explain(net, images, [base, XRAI(**SMALL)], normalisation=IMAGENET)
+    found = explain(net, images, [base, XRAI(**SMALL)], normalization=IMAGENET)
     assert len(passes) - once <= once, "the two share one integration"
     torch.testing.assert_close(found["integrated_gradients"].raw, alone["integrated_gradients"].raw)
     torch.testing.assert_close(
@@ -272,5 +272,5 @@ def test_what_cannot_be():
     ]:
         with pytest.raises(ValueError, match=sentence):
             XRAI(**wrong)
-    with pytest.raises(ValueError, match=r"XRAI Grad-CAM segments the image .*: pass normalisation=Normalisation\("):
+    with pytest.raises(ValueError, match=r"XRAI Grad-CAM segments the image .*: pass normalization=Normalization\("):
         explain(build(StagedNet), pictures(), [XRAI("gradcam", **SMALL)])

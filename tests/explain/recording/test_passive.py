@@ -27,7 +27,7 @@ from livecam.explain import (
 from livecam.explain.explanation import explain_recording
 from livecam.explain.methods.cam import LayerExplainer
 from livecam.explain.recording.hooks import Capture
-from livecam.explain.recording.passive import Listener, UnheardError, in_closed_form
+from livecam.explain.recording.passive import NotRecordedError, PassiveRecorder, has_closed_form_gradient
 
 FAMILY = (
     CAM(),
@@ -36,7 +36,7 @@ FAMILY = (
     LayerCAM(),
     WGradCAM(),
     GradCAMPlusPlus(),
-    GradCAMPlusPlus(normalise_alpha=True, name="gradcam_pp_normalised"),
+    GradCAMPlusPlus(normalize_alpha=True, name="gradcam_pp_normalized"),
     SmoothGradCAMPlusPlus(),
     GradualExtrapolation(GradCAM()),
 )
@@ -45,11 +45,11 @@ FAMILY = (
 def listened(net, images, methods=FAMILY, shown=None):
     """A listener that has heard one forward."""
     structure = structure_of(net, images)
-    listener = Listener(net, images, [capture for method in methods for capture in method.captures(structure)])
+    recorder = PassiveRecorder(net, images, [capture for method in methods for capture in method.captures(structure)])
     with torch.no_grad():
         net(images if shown is None else shown)
-    listener.stop()
-    return listener
+    recorder.stop()
+    return recorder
 
 
 def check(net, images, targets, head="auto", methods=FAMILY, atol=1e-5):
@@ -89,7 +89,7 @@ def test_a_tail_that_overwrites_the_layer_in_place():
     check(net, pictures(3), torch.tensor([0, 1, 2]))
     # Not in place, no module returns what is pooled.
     structure = structure_of(build(NormTail, False), pictures())
-    assert not in_closed_form(GradCAM().captures(structure), structure)
+    assert not has_closed_form_gradient(GradCAM().captures(structure), structure)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "shufflenet_v2_x0_5"])
@@ -117,7 +117,7 @@ def test_by_hand():
 class Summed(LayerExplainer):
     """Somebody's own method, which knows nothing of closed forms: channels by the sum of their gradients."""
 
-    method, label, one_pass = "summed", "Summed", True
+    method, label, single_pass = "summed", "Summed", True
 
     def explain(self, recording):
         weights = self.gradients(recording).sum((2, 3))
@@ -144,29 +144,29 @@ def test_listening_changes_nothing_and_leaves_nothing():
     with torch.no_grad():
         before = net(images)
         structure = structure_of(net, images)
-        listener = Listener(net, images, GradCAM().captures(structure))
+        recorder = PassiveRecorder(net, images, GradCAM().captures(structure))
         during = net(images)
     assert same(before, during)
-    listener.stop()
+    recorder.stop()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
 def test_a_layer_that_does_not_exist_leaves_no_hook():
     net, images = build(GapNet), pictures(2)
     with pytest.raises(KeyError, match="nowhere"):
-        Listener(net, images, [*GradCAM().captures(structure_of(net, images)), Capture("nowhere")])
+        PassiveRecorder(net, images, [*GradCAM().captures(structure_of(net, images)), Capture("nowhere")])
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
 
 
 def test_explanations_own_passes_are_not_heard():
     net, images = build(GapNet), pictures(2)
-    listener = Listener(net, images, GradCAM().captures(structure_of(net, images)))
+    recorder = PassiveRecorder(net, images, GradCAM().captures(structure_of(net, images)))
     with torch.no_grad():
         net(images)
     explain(net, images.flip(3), [GradCAM()])
-    listener.stop()
+    recorder.stop()
     torch.testing.assert_close(
-        listener.recording(None, None, "auto").logits, net(images).detach(), atol=1e-6, rtol=1e-6
+        recorder.recording(None, None, "auto").logits, net(images).detach(), atol=1e-6, rtol=1e-6
     )
 
 
@@ -181,12 +181,12 @@ def test_explanations_own_passes_are_not_heard():
 )
 def test_what_was_not_heard_is_said(passes, words):
     net, images = build(GapNet), pictures(3)
-    listener = Listener(net, images[:2], GradCAM().captures(structure_of(net, images)))
+    recorder = PassiveRecorder(net, images[:2], GradCAM().captures(structure_of(net, images)))
     with torch.no_grad():
         for count in passes:
             net(images[:count])
-    with pytest.raises(UnheardError, match=f"layer 'last' {words}"):
-        listener.recording(None, None, "auto")
+    with pytest.raises(NotRecordedError, match=f"layer 'last' {words}"):
+        recorder.recording(None, None, "auto")
 
 
 def test_what_is_in_closed_form():
@@ -194,7 +194,7 @@ def test_what_is_in_closed_form():
     gap, vgg = structure_of(build(GapNet), images), structure_of(build(torchvision.models.vgg11), images)
 
     def told(method, structure):
-        return in_closed_form(method.captures(structure), structure)
+        return has_closed_form_gradient(method.captures(structure), structure)
 
     assert all(told(method, gap) for method in FAMILY) and told(GradCAM(layer="last"), gap)
     assert not told(GradCAM(), vgg) and not told(GradCAM(layer="first"), gap) and not told(Saliency(), gap)
@@ -206,13 +206,13 @@ def test_what_is_in_closed_form():
 def test_half_precision_is_told_and_made_whole():
     net, images = build(GapNet), pictures(3)
     structure = structure_of(net, images)
-    listener = Listener(net, images, [capture for method in FAMILY for capture in method.captures(structure)])
+    recorder = PassiveRecorder(net, images, [capture for method in FAMILY for capture in method.captures(structure)])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         net(images)
-    assert listener.in_half
-    heard = listener.recording(None, None, "auto")
+    assert recorder.in_half
+    heard = recorder.recording(None, None, "auto")
     assert {value.dtype for value in heard.activations.values()} == {torch.float32} == {heard.logits.dtype}
-    listener.stop()
+    recorder.stop()
     assert not listened(net, images).in_half
 
 

@@ -117,25 +117,25 @@ def test_layers_that_cannot_be_explained(layer, sentence):
 def test_score_and_probability_of_further_inputs():
     net, images, more = build(GapNet), pictures(3), pictures(4, seed=7)
     recording = record(net, images, torch.tensor([2, 0, 1]))
-    owner = torch.tensor([1, 1, 0, 2])
+    sample_index = torch.tensor([1, 1, 0, 2])
     logits = net(more)
     wanted = torch.tensor([0, 0, 2, 1])
-    torch.testing.assert_close(recording.score(more, owner), logits[torch.arange(4), wanted])
-    torch.testing.assert_close(recording.probability(more, owner), logits.softmax(1)[torch.arange(4), wanted])
+    torch.testing.assert_close(recording.score(more, sample_index), logits[torch.arange(4), wanted])
+    torch.testing.assert_close(recording.probability(more, sample_index), logits.softmax(1)[torch.arange(4), wanted])
     leaf = more.clone().requires_grad_(True)
     with torch.enable_grad():
-        (slope,) = torch.autograd.grad(recording.score(leaf, owner).sum(), leaf)
+        (slope,) = torch.autograd.grad(recording.score(leaf, sample_index).sum(), leaf)
     expected = record(net, more, wanted, input_gradient=True).input_gradient
     torch.testing.assert_close(slope, expected)
     with torch.no_grad():
-        assert not recording.score(more, owner).requires_grad
+        assert not recording.score(more, sample_index).requires_grad
 
 
 def test_again_records_other_inputs_of_the_same_samples():
     net, more = build(DeepTail), pictures(4, seed=9)
     recording = record(net, pictures(2), torch.tensor([3, 1]))
-    capture, owner = Capture("early", gradient=True), torch.tensor([0, 0, 1, 1])
-    again = recording.again(more, owner, [capture], input_gradient=True)
+    capture, sample_index = Capture("early", gradient=True), torch.tensor([0, 0, 1, 1])
+    again = recording.rerun(more, sample_index, [capture], input_gradient=True)
     fresh = record(net, more, torch.tensor([3, 3, 1, 1]), [capture], input_gradient=True)
     assert again.targets.tolist() == [3, 3, 1, 1]
     torch.testing.assert_close(again.gradients[capture], fresh.gradients[capture])
@@ -152,7 +152,7 @@ class NegatedRelu(torch.overrides.TorchFunctionMode):
 def test_again_enters_its_context_around_the_pass_only():
     net, images = build(DeepTail), pictures()
     recording = record(net, images, 0, [Capture("last")])
-    again = recording.again(images, torch.tensor([0, 1]), [Capture("last")], context=NegatedRelu())
+    again = recording.rerun(images, torch.tensor([0, 1]), [Capture("last")], context=NegatedRelu())
     assert recording.activations[Capture("last")].min() >= 0 > again.activations[Capture("last")].min()
     torch.testing.assert_close(record(net, images, 0).logits, recording.logits)
 

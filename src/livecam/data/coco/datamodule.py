@@ -5,10 +5,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.data.coco.instances import Instances
 from livecam.data.coco.multilabel_dataset import SceneDataset
 from livecam.data.folder import check_root, report_missing
-from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_datamodule import FileIndex, PhotoData
 from livecam.data.splits import random_split
 
 
@@ -36,7 +37,7 @@ class Coco(PhotoData):
         self._year, self._allow_incomplete = year, allow_incomplete
         super().__init__(root, **kwargs)
 
-    def find(self, root: str) -> Catalogue:
+    def find(self, root: str) -> FileIndex:
         """List the images with their categories and masks."""
         check_root(root, "annotations/instances_train2017.json and the like, and the images")
         files = self._files(root)
@@ -44,7 +45,7 @@ class Coco(PhotoData):
         known = {part: Instances(path, root) for part, path in files.items()}
         classes = [instances.classes for instances in known.values()]
         if any(other != classes[0] for other in classes):
-            raise ValueError(f"{' and '.join(files.values())} name different categories: use files of one data set.")
+            raise DataError(f"{' and '.join(files.values())} name different categories: use files of one data set.")
         scenes, missing = {}, []
         for part, instances in known.items():
             folder = _folder(root, instances.path)
@@ -53,13 +54,13 @@ class Coco(PhotoData):
         report_missing(root, missing, self._allow_incomplete)
         for part, found in scenes.items():
             if not found:
-                raise ValueError(f"None of the images that {files[part]} lists is there: unpack them below {root}.")
+                raise DataError(f"None of the images that {files[part]} lists is there: unpack them below {root}.")
         if divided:
-            return Catalogue(classes[0], scenes["train"], scenes["val"])
+            return FileIndex(classes[0], scenes["train"], scenes["val"])
         if "val" in scenes:
-            return Catalogue(classes[0], None, scenes["val"])
+            return FileIndex(classes[0], None, scenes["val"])
         train, val = random_split(next(iter(scenes.values())), self.val_fraction, self.seed)
-        return Catalogue(classes[0], [replace(scene, masks=None) for scene in train], val)
+        return FileIndex(classes[0], [replace(scene, masks=None) for scene in train], val)
 
     def _files(self, root: str) -> dict[str, str]:
         """Path by part: ``train``, ``val``, or ``all`` where there is one file for both."""
@@ -76,16 +77,16 @@ class Coco(PhotoData):
             paths = several or [paths[0] for paths in found.values()]
             same = several and len({os.path.basename(path) for path in paths}) == 1
             remedy = "keep one of them" if same else "say which by year, such as --data.year 2017"
-            raise ValueError(f"There are {' and '.join(paths)}: {remedy}.")
+            raise DataError(f"There are {' and '.join(paths)}: {remedy}.")
         parts = {part: paths[0] for part, paths in found.items()}
         if not parts:
             of = f" of {self._year}" if self._year else ""
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"There is no file of instances{of} in {root}: it should be annotations/instances_val2017.json or the "
                 "like, or instances.json."
             )
         if len(parts) > 1 and "all" in parts:
-            raise ValueError(
+            raise DataError(
                 f"{parts.pop('all')} stands beside {' and '.join(parts.values())}: keep the one or the others."
             )
         return parts

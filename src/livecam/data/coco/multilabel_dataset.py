@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from livecam.data.photo_dataset import NoMaskError, PhotoDataset, check_copy, turned
+from livecam.data.photo_dataset import NoMaskError, PhotoDataset, check_copy, orient
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class SceneDataset(PhotoDataset):
         hot[list(scene.labels)] = True
         return hot
 
-    def describe(
+    def build_sample(
         self, index: int, photo: Scene, image: tv_tensors.Image, stored: tuple[int, int], orientation: int
     ) -> dict[str, Any]:
         sample = {"label": self._hot(photo)}
@@ -63,9 +63,9 @@ class SceneDataset(PhotoDataset):
         try:
             masks = self._decoded(photo, *stored)
         except NoMaskError as error:
-            self.set_aside(index, error)
+            self.mark_unannotated(index, error)
             masks, categories = torch.zeros(1, *stored[::-1], dtype=torch.bool), categories[:0]
-        image, masks = self.transform(image, turned(masks, orientation))
+        image, masks = self.transform(image, orient(masks, orientation))
         # The first one is blank.
         return sample | {"image": image, "categories": categories, "masks": masks.as_subclass(Tensor)[1:].bool()}
 

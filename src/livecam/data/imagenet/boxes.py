@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.data.annotation_files import malformed
 from livecam.data.folder import check_inside, files
 from livecam.data.image_io import opened
@@ -58,13 +59,13 @@ def find_boxes(root: str, given: str | None, wnids: Collection[str], labels: str
         labels: File that says the classes of a flat ``val/``; a CSV file has boxes, too.
 
     Raises:
-        FileNotFoundError: When what is given is not there.
-        ValueError: When the CSV file is malformed.
+        MissingFileError: When what is given is not there.
+        DataError: When the CSV file is malformed.
     """
     if given is not None:
         path = next((p for p in (os.path.expanduser(given), os.path.join(root, given)) if os.path.exists(p)), None)
         if path is None:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"There is no file or folder {given} with boxes: give Kaggle's {CSV} or the folder of the XML files "
                 "as boxes, or leave boxes out and go without masks where none are found."
             )
@@ -73,7 +74,7 @@ def find_boxes(root: str, given: str | None, wnids: Collection[str], labels: str
             return _from_csv(path, wnids)
         if boxes := _from_xml(path, path):
             return boxes
-        raise FileNotFoundError(f"The folder {path} that was given for boxes holds no XML file.")
+        raise MissingFileError(f"The folder {path} that was given for boxes holds no XML file.")
     if boxes := _first_xml(root, XML):
         return boxes
     path = labels if labels and os.path.basename(labels) == CSV else first_of(root, [root], CSV)
@@ -106,7 +107,7 @@ def read_xml(path: str) -> tuple[list[Marked], Size]:
     """Objects and image size of a file as PASCAL VOC has them.
 
     Raises:
-        ValueError: When it is malformed.
+        DataError: When it is malformed.
     """
     try:
         content = ElementTree.parse(path).getroot()
@@ -166,7 +167,7 @@ def _check_scale(photos: Sequence[Photo], root: str, path: str) -> None:
     """Refuse boxes without a size that seem to belong to larger files, by a few of them.
 
     Raises:
-        ValueError: When a tenth of the files looked at, and three at least, are too small.
+        DataError: When a tenth of the files looked at, and three at least, are too small.
     """
     unsure = [photo for photo in photos if photo.boxes and not photo.size]
     looked_at, beyond = unsure[:: len(unsure) // 50 + 1], 0
@@ -178,7 +179,7 @@ def _check_scale(photos: Sequence[Photo], root: str, path: str) -> None:
             continue
         beyond += any(right > width + 1 or bottom > height + 1 for _, _, right, bottom in photo.boxes)
     if beyond > max(2, len(looked_at) / 10):
-        raise ValueError(
+        raise DataError(
             f"Boxes of {beyond} of {len(looked_at)} validation images looked at reach beyond the file: these are "
             f"smaller copies of the images that {path} describes, which does not say their size. Give the folder of "
             "the XML files as boxes, which do."

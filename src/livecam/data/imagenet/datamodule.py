@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from livecam.core.errors import DataError
 from livecam.data.folder import check_root, files, report_missing
 from livecam.data.imagenet.boxes import annotate, find_boxes
 from livecam.data.imagenet.labels import find_labels, ilsvrc_classes
@@ -18,7 +19,7 @@ from livecam.data.imagenet.layout import (
     report_ignored,
     stem,
 )
-from livecam.data.photo_datamodule import Catalogue, PhotoData
+from livecam.data.photo_datamodule import FileIndex, PhotoData
 from livecam.data.photo_dataset import Photo, some
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class ImageNet(PhotoData):
         self._boxes, self._allow = boxes, allow_incomplete
         super().__init__(root, **kwargs)
 
-    def find(self, root: str) -> Catalogue:
+    def find(self, root: str) -> FileIndex:
         """List the photos of either layout, and report all that is missing at once."""
         check_root(root, "val/, and train/ to train on, of ILSVRC2012")
         base = base_of(root)
@@ -66,7 +67,7 @@ class ImageNet(PhotoData):
         photos.sort(key=lambda photo: stem(photo.path))
         if not photos:
             told = "".join(f"; {finding}" for finding in findings)
-            raise ValueError(f"{val} holds no image whose class is known, so there is nothing to validate on{told}.")
+            raise DataError(f"{val} holds no image whose class is known, so there is nothing to validate on{told}.")
         boxes = find_boxes(root, self._boxes, classes, told_by)
         if boxes is None:
             logger.warning("No boxes were found in %s: validation images have no masks.", root)
@@ -79,7 +80,7 @@ class ImageNet(PhotoData):
         if few and trained:
             findings.append("to train on some of the classes, ImageFolderData counts those alone")
         report_missing(root, findings, self._allow)
-        return Catalogue(list(classes.values()), trained or None, photos)
+        return FileIndex(list(classes.values()), trained or None, photos)
 
 
 def _flat(folder: str, root: str, base: str, wnids: list[str], findings: list[str]) -> tuple[list[Photo], str]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from livecam.core.errors import MissingFileError
 from livecam.data.annotation_files import malformed
 from livecam.data.folder import check_inside
 from livecam.data.photo_dataset import Box
@@ -59,7 +60,7 @@ def find_labels(root: str, places: Iterable[str], wnids: Collection[str]) -> tup
         Path of the file, and image name without suffix -> WordNet id.
 
     Raises:
-        FileNotFoundError: When there is no such file, or one that it needs is missing.
+        MissingFileError: When there is no such file, or one that it needs is missing.
         ValueError: When one is malformed.
     """
     places = list(places)
@@ -69,7 +70,7 @@ def find_labels(root: str, places: Iterable[str], wnids: Collection[str]) -> tup
         if path := first_of(root, places, name):
             return path, _read_list(path, root, places, wnids)
     where = ", ".join("the root" if place == root else os.path.relpath(place, root) for place in places)
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"The validation images of {root} lie in one folder, and no file says which class each has: put {CSV}, "
         f"{NUMBERS} with {META}, or {WNIDS} into one of {where}, or the images into a folder for each class."
     )
@@ -146,7 +147,7 @@ def _read_list(path: str, root: str, places: list[str], wnids: Collection[str]) 
     if lines[0].isdecimal():
         meta = first_of(root, [os.path.dirname(path), *places], META)
         if meta is None:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{path} numbers the classes in an order of its own, which {META} of the development kit "
                 "(ILSVRC2012_devkit_t12/data) explains: put it beside that file."
             )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
+from livecam.core.errors import DataError, MissingFileError
 from livecam.data.folder import check_inside, files, is_folder
 from livecam.data.image_io import has_image_suffix, is_hidden
 from livecam.data.photo_dataset import Photo, some
@@ -24,12 +25,12 @@ def base_of(root: str) -> str:
     """The folder that holds ``val/``, and ``train/`` where there is one.
 
     Raises:
-        FileNotFoundError: When there is no ``val/``.
+        MissingFileError: When there is no ``val/``.
     """
     for base in _BASES:
         if os.path.isdir(os.path.join(root, base, "val")):
             return os.path.join(root, base).rstrip(os.sep)
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"{root} should hold val/, or Kaggle's ILSVRC/Data/CLS-LOC/val/, with the validation images of ILSVRC2012, but "
         "it does not: give the folder that does as root."
     )
@@ -44,7 +45,7 @@ def class_folders(folder: str, root: str, classes: Mapping[str, str]) -> list[st
         classes: WordNet ids -> names of the classes.
 
     Raises:
-        ValueError: When one is no class of ILSVRC2012, or a link leaves the root.
+        DataError: When one is no class of ILSVRC2012, or a link leaves the root.
     """
     check_inside(folder, root)
     entries = [entry for entry in os.scandir(folder) if is_folder(entry) and not is_hidden(entry.name)]
@@ -53,7 +54,7 @@ def class_folders(folder: str, root: str, classes: Mapping[str, str]) -> list[st
             check_inside(entry.path, root)
     names = sorted(entry.name for entry in entries)
     if unknown := [name for name in names if name not in classes]:
-        raise ValueError(
+        raise DataError(
             f"{folder} holds folders that are no classes of ILSVRC2012: {some(unknown)}.{_near(unknown, classes)} "
             "Folders bear WordNet ids such as n01440764: rename or remove these, or use ImageFolderData for photos of "
             "other classes."

@@ -11,8 +11,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from livecam.core.errors import UnsupportedNetworkError
 from livecam.explain.explainer import Explainer
-from livecam.explain.recording.channel_stats import Channels, once, over_channels, over_positions, weighted_sum
+from livecam.explain.recording.channel_stats import (
+    Channels,
+    channel_sum_product,
+    once,
+    spatial_mean_product,
+    weighted_sum,
+)
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
@@ -65,12 +72,12 @@ class CAM(LayerExplainer):
     Signed and not rectified: its mean over positions plus the bias is the class score. Costs one forward.
 
     Raises:
-        ValueError: When the network does not end in global average pooling and one linear layer.
+        UnsupportedNetworkError: When the network does not end in global average pooling and one linear layer.
     """
 
     method: ClassVar[str] = "cam"
     label: ClassVar[str] = "CAM"
-    one_pass: ClassVar[bool] = True
+    single_pass: ClassVar[bool] = True
     gradient: ClassVar[bool] = False
 
     def captures(self, structure: Structure) -> list[Capture]:
@@ -79,7 +86,7 @@ class CAM(LayerExplainer):
             where = "this network's classifier is built otherwise"
             if structure.linear is not None:
                 where = f"in this network that reads {structure.target_layer!r}, not {capture.layer!r}"
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 f"CAM needs a head of global average pooling and one linear layer (GAP+linear): {where}. "
                 "Use Grad-CAM, which needs no special head."
             )
@@ -93,10 +100,10 @@ class CAM(LayerExplainer):
 
 
 @dataclass(frozen=True)
-class ChannelWeights(LayerExplainer):
+class WeightedCAM(LayerExplainer):
     """A method of the form L = relu(sum_k w_k A_k)."""
 
-    one_pass: ClassVar[bool] = True
+    single_pass: ClassVar[bool] = True
 
     @abstractmethod
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
@@ -115,7 +122,7 @@ class ChannelWeights(LayerExplainer):
 
 
 @dataclass(frozen=True)
-class GradCAM(ChannelWeights):
+class GradCAM(WeightedCAM):
     """Grad-CAM (Selvaraju et al. 2017): w_k is the mean gradient of channel k."""
 
     method: ClassVar[str] = "gradcam"
@@ -126,7 +133,7 @@ class GradCAM(ChannelWeights):
 
 
 @dataclass(frozen=True)
-class XGradCAM(ChannelWeights):
+class XGradCAM(WeightedCAM):
     """XGrad-CAM (Fu et al. 2020): w_k = sum g A / sum A; a channel whose sum is zero counts nothing."""
 
     method: ClassVar[str] = "xgradcam"
@@ -136,19 +143,19 @@ class XGradCAM(ChannelWeights):
         known = known or Channels(activations)
         # Relative, so that the rule does not depend on the layer's scale.
         dead = known.positions * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
-        product = over_positions(gradients, activations, known.mean)
+        product = spatial_mean_product(gradients, activations, known.mean)
         return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
 
 
 @dataclass(frozen=True)
-class WGradCAM(ChannelWeights):
+class WGradCAM(WeightedCAM):
     """WGradCAM (Zhang, Rao, Yang, eq. 2-4): w_k = mean of g A, gradient weighted by activation."""
 
     method: ClassVar[str] = "wgradcam"
     label: ClassVar[str] = "WGradCAM"
 
     def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        return over_positions(gradients, activations, (known or Channels(activations)).mean)
+        return spatial_mean_product(gradients, activations, (known or Channels(activations)).mean)
 
 
 @dataclass(frozen=True)
@@ -157,14 +164,14 @@ class LayerCAM(LayerExplainer):
 
     method: ClassVar[str] = "layercam"
     label: ClassVar[str] = "LayerCAM"
-    one_pass: ClassVar[bool] = True
+    single_pass: ClassVar[bool] = True
 
     def explain(self, recording: Recording) -> Tensor:
-        return over_channels(once(self.gradients(recording)).relu(), self.activations(recording)).relu()
+        return channel_sum_product(once(self.gradients(recording)).relu(), self.activations(recording)).relu()
 
 
 def plus_plus_alpha(channels: Channels, slope: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the cancelled form 1 / (2 + sum(A) D3/D2).
+    """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the canceled form 1 / (2 + sum(A) D3/D2).
 
     The textbook form with an epsilon is ruined where gradients are small, as at full resolution.
 
@@ -201,22 +208,22 @@ class GradCAMPlusPlus(LayerExplainer):
     Args:
         layer: See :class:`LayerExplainer`.
         post_relu: See :class:`LayerExplainer`.
-        normalise_alpha: Divide alpha by its sum over the channel's positive positions, as the authors' code does and
+        normalize_alpha: Divide alpha by its sum over the channel's positive positions, as the authors' code does and
             their equations do not.
         name: See :class:`Explainer`.
     """
 
     method: ClassVar[str] = "gradcam_pp"
     label: ClassVar[str] = "Grad-CAM++"
-    one_pass: ClassVar[bool] = True
+    single_pass: ClassVar[bool] = True
 
-    normalise_alpha: bool = False
+    normalize_alpha: bool = False
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         channels, gradients = self.channels(recording), once(self.gradients(recording))
         alpha, singular = plus_plus_alpha(channels, gradients, gradients > 0)
         # Sums over positions as means, since all may have the same gradient.
-        if self.normalise_alpha:
+        if self.normalize_alpha:
             total = alpha.mean((2, 3), keepdim=True) * channels.positions
             alpha = alpha / total.masked_fill(total == 0, 1)
         # alpha is 0 where g is not positive.

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from livecam.core.baselines import as_fill, filled
+from livecam.core.baselines import as_baseline, baseline_images
+from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.heads import Binary, Head, as_logits
 from livecam.core.validation import check_count, check_option, suggest
 from livecam.explain.explainer import Explainer
@@ -21,8 +22,8 @@ from livecam.explain.methods.gradients import MAGNITUDES, OUTLIERS
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure, named_layers
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.model_state import untouched_rng
-from livecam.runtime.module_state import seed_all, untouched
+from livecam.runtime.model_state import isolate_rng
+from livecam.runtime.module_state import restore_module_state, seed_all
 from livecam.runtime.progress import chunks
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -48,15 +49,15 @@ class CaptumExplainer(Explainer):
     Captum meets the scores of all classes (two for a one-logit network), in eval mode, and every in-place activation
     out of place, because its hooks need that. Whatever it puts on the network is gone afterwards, also when it fails.
     Attributions that perturb or draw run image by image, each with the same seed, so that a map does not depend on its
-    neighbours; their option ``perturbations_per_eval`` bounds memory, as ``internal_batch_size`` does for others.
+    neighbors; their option ``perturbations_per_eval`` bounds memory, as ``internal_batch_size`` does for others.
 
     Not all of Captum fits: NoiseTunnel and the like work upon other attributions, permutations mix a batch's images.
 
     Args:
         attribution: Class of ``captum.attr``, such as ``DeepLift``; ``deep_lift`` means the same.
         options: Keyword arguments of its ``attribute``, or of its constructor; lists count as tuples. ``baselines`` may
-            also be a word, such as ``blur`` (see :func:`livecam.core.baselines.filled`), and where Captum insists on a
-            distribution of them, a number or a word stands for two equal images, zeros unless given.
+            also be a word, such as ``blur`` (see :func:`livecam.core.baselines.baseline_images`), and where Captum
+            insists on a distribution of them, a number or a word stands for two equal images, zeros unless given.
         layer: The layer of layer and neuron attributions and of GuidedGradCam; None means the network's default one.
         reduce: Channels to one map: their ``sum``, signed, their ``max`` absolute value, or their ``l2`` norm.
         segments: Number of SLIC superpixels that are perturbed as one; None leaves the features to Captum.
@@ -88,13 +89,13 @@ class CaptumExplainer(Explainer):
         for option in self.options:
             check_option(f"option of Captum's {self.attribution}", option, sorted(known.keys() - _TAKEN))
         if isinstance(self.options.get("baselines"), str):
-            as_fill("baselines", self.options["baselines"])
+            as_baseline("baselines", self.options["baselines"])
         if self.layer is not None and "layer" not in known:
-            raise ValueError(f"Captum's {self.attribution} reads no layer: leave layer={self.layer!r} away.")
+            raise OptionError(f"Captum's {self.attribution} reads no layer: leave layer={self.layer!r} away.")
         if self.segments is not None:
             check_count("segments", self.segments)
             if "feature_mask" not in known:
-                raise ValueError(f"Captum's {self.attribution} knows no superpixels: leave segments away.")
+                raise OptionError(f"Captum's {self.attribution} knows no superpixels: leave segments away.")
 
     @property
     def label(self) -> str:
@@ -107,7 +108,7 @@ class CaptumExplainer(Explainer):
         return self.reduce == "sum"
 
     @property
-    def outliers(self) -> float:
+    def clip_fraction(self) -> float:
         """Attributions of single pixels have long tails; those of layers and of segments have not."""
         return 0.0 if self.attribution.startswith("Layer") or self.segments else OUTLIERS
 
@@ -120,7 +121,7 @@ class CaptumExplainer(Explainer):
     def explain(self, recording: Recording) -> Tensor:
         cls = _attribution(self.attribution)
         device, count = recording.images.device, len(recording.images)
-        with untouched(recording.model), untouched_rng(device), torch.enable_grad(), warnings.catch_warnings():
+        with restore_module_state(recording.model), isolate_rng(device), torch.enable_grad(), warnings.catch_warnings():
             _check_reach(cls.__name__, recording)
             # Captum tells of every hook that it sets and takes away again.
             warnings.filterwarnings("ignore", module=_CAPTUMS)
@@ -146,31 +147,31 @@ class CaptumExplainer(Explainer):
     def _baselines(self, cls: type, images: Tensor, recording: Recording) -> dict[str, Tensor]:
         given, distribution = self.options.get("baselines"), _wants_distribution(cls)
         if isinstance(given, str):
-            blank = filled(images, given, recording.normalisation)
+            baseline = baseline_images(images, given, recording.normalization)
         elif distribution and (given is None or isinstance(given, int | float)):
-            blank = torch.full_like(images, given or 0)
+            baseline = torch.full_like(images, given or 0)
         else:
             return {}
-        return {"baselines": torch.cat([blank, blank]) if distribution else blank}
+        return {"baselines": torch.cat([baseline, baseline]) if distribution else baseline}
 
     def _features(self, images: Tensor, recording: Recording) -> dict[str, Tensor]:
         if self.segments is None:
             return {}
         from livecam.explain.methods.segmentation import segment
 
-        if recording.normalisation is None:
-            raise ValueError(
-                "Superpixels are cut in pixels: pass normalisation=Normalisation(mean, std) to say how pixels become "
+        if recording.normalization is None:
+            raise OptionError(
+                "Superpixels are cut in pixels: pass normalization=Normalization(mean, std) to say how pixels become "
                 "model input, or leave segments away."
             )
-        labels = segment(recording.normalisation.to_pixels(images)[0], "slic", (self.segments,))
+        labels = segment(recording.normalization.to_pixels(images)[0], "slic", (self.segments,))
         # Captum counts features from zero and without gaps.
         return {"feature_mask": labels.unique(return_inverse=True)[1].view(1, 1, *images.shape[2:]).to(images.device)}
 
     def _reduced(self, found: Any, count: int) -> Tensor:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != count:
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 f"{self.label} gave {shape} for {count} images, but a map needs (N, C, h, w): choose an attribution to "
                 "pixels, or a convolutional layer."
             )
@@ -195,12 +196,12 @@ def _attribution(word: str) -> type:
     try:
         from captum import attr
     except ImportError:
-        raise ValueError("CaptumExplainer needs Captum: pip install 'livecam[captum]'.") from None
+        raise OptionError("CaptumExplainer needs Captum: pip install 'livecam[captum]'.") from None
     known = {name.lower(): cls for name, cls in vars(attr).items() if _fits(attr, cls)}
     key = str(word).replace("_", "").lower()
     if key not in known:
         names = sorted(cls.__name__ for cls in known.values())
-        raise ValueError(f"CaptumExplainer knows no attribution {word!r}.{suggest(key, names, 'It may be')}")
+        raise OptionError(f"CaptumExplainer knows no attribution {word!r}.{suggest(key, names, 'It may be')}")
     return known[key]
 
 
@@ -283,7 +284,7 @@ def _check_reach(name: str, recording: Recording) -> None:
     census.take(recording.model, recording.images[:1], _DEEP_LIFT if deep else (nn.ReLU,))
     twice = [layer for layer, runs in census.runs.items() if runs > 1]
     if deep and twice:
-        raise ValueError(
+        raise UnsupportedNetworkError(
             f"Captum's {name} needs modules that run once per forward, but {', '.join(twice[:3])} run several times: "
             "give every call a module of its own."
         )

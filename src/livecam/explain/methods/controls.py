@@ -6,13 +6,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from livecam.core.errors import OptionError
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.cam import LayerExplainer
 from livecam.explain.recording.recording import Recording
 
 
 @dataclass(frozen=True)
-class CentredGaussian(Explainer):
+class CenteredGaussian(Explainer):
     """A Gaussian in the middle of the image, the same for every image and class; costs nothing.
 
     Photographers put what they mean in the middle, so this map scores far above chance on photos: an explanation that
@@ -23,19 +24,19 @@ class CentredGaussian(Explainer):
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When the spread is not positive.
+        OptionError: When the spread is not positive.
     """
 
-    method: ClassVar[str] = "centred_gaussian"
-    label: ClassVar[str] = "Centred Gaussian"
-    one_pass: ClassVar[bool] = True
+    method: ClassVar[str] = "centered_gaussian"
+    label: ClassVar[str] = "Centered Gaussian"
+    single_pass: ClassVar[bool] = True
 
     spread: float = 0.25
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.spread > 0:
-            raise ValueError(f"spread is a positive share of the image, got {self.spread!r}.")
+            raise OptionError(f"spread is a positive share of the image, got {self.spread!r}.")
 
     def maps(self, images: Tensor) -> Tensor:
         """The map ``(N, H, W)`` in (0, 1] for images ``(N, 3, H, W)``, float32 or float64."""
@@ -58,12 +59,12 @@ class Uniform(LayerExplainer):
 
     method: ClassVar[str] = "uniform"
     label: ClassVar[str] = "Uniform map"
-    one_pass: ClassVar[bool] = True
+    single_pass: ClassVar[bool] = True
     gradient: ClassVar[bool] = False
 
     def explain(self, recording: Recording) -> Tensor:
         return torch.ones_like(self.activations(recording)[:, 0])
 
 
-BASELINES = (CentredGaussian, Uniform)
+CONTROLS = (CenteredGaussian, Uniform)
 """Methods whose maps are no results: something to compare with."""

@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from livecam.core.baselines import Fill, as_fill, filled, gaussian_blur
-from livecam.core.validation import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.core.baselines import Baseline, as_baseline, baseline_images, gaussian_blur
+from livecam.core.errors import OptionError
+from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.noise import NOISES, Noise
 from livecam.explain.recording.hooks import IMAGES, Capture
@@ -32,7 +33,7 @@ MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class PixelGradient(Explainer):
+class InputGradient(Explainer):
     """A method whose map is the magnitude, over channels, of something like a gradient.
 
     Args:
@@ -42,7 +43,7 @@ class PixelGradient(Explainer):
         name: See :class:`Explainer`.
     """
 
-    outliers: ClassVar[float] = OUTLIERS
+    clip_fraction: ClassVar[float] = OUTLIERS
 
     reduce: Reduce = "max"
     smooth: float = 0.0
@@ -65,7 +66,7 @@ class PixelGradient(Explainer):
 
 
 @dataclass(frozen=True)
-class Saliency(PixelGradient):
+class Saliency(InputGradient):
     """Saliency (Simonyan et al. 2014): max over channels of |dS_c/dx|.
 
     It has no sign: both classes of a one-logit network get the same map. Costs one forward and one backward, shared
@@ -86,14 +87,14 @@ class Saliency(PixelGradient):
 class InputXGradient(Explainer):
     """Input x gradient (Shrikumar et al. 2016): sum over channels of x dS_c/dx.
 
-    Signed. x is the model's input, so zero is the data's mean colour. For networks without biases its sum is the class
+    Signed. x is the model's input, so zero is the data's mean color. For networks without biases its sum is the class
     score. Costs one forward and one backward, shared with all methods of the call.
     """
 
     method: ClassVar[str] = "input_x_gradient"
     label: ClassVar[str] = "Input x gradient"
     signed: ClassVar[bool] = True
-    outliers: ClassVar[float] = OUTLIERS
+    clip_fraction: ClassVar[float] = OUTLIERS
 
     def captures(self, structure: Structure) -> list[Capture]:
         return [IMAGES]
@@ -104,7 +105,7 @@ class InputXGradient(Explainer):
 
 
 def gradients_at(
-    recording: Recording, label: str, count: int, chunk: int | None, inputs: Callable[[slice], Tensor]
+    recording: Recording, label: str, count: int, internal_batch_size: int | None, inputs: Callable[[slice], Tensor]
 ) -> Iterator[Tensor]:
     """Gradients of the class score at ``count`` variants of every image, in chunks of whole variants.
 
@@ -112,7 +113,8 @@ def gradients_at(
         recording: The shared pass.
         label: What is being done, for people.
         count: Variants per image.
-        chunk: Most images per pass, None for what fits into free memory; at least one variant of every image is run.
+        internal_batch_size: Most images per pass, None for what fits into free memory; at least one variant of every
+            image is run.
         inputs: Makes model input ``(S, N, 3, H, W)`` of the variants of these numbers.
 
     Yields:
@@ -120,10 +122,12 @@ def gradients_at(
     """
     images = recording.images
     # Whole variants, so that sums over them need no scattering, which is not repeatable on a GPU.
-    for part in chunks(label, count, max(1, recording.fitting(chunk, backward=True) // len(images))):
+    for part in chunks(
+        label, count, max(1, recording.internal_batch_size(internal_batch_size, backward=True) // len(images))
+    ):
         variants = inputs(part)
-        owner = torch.arange(len(images), device=images.device).repeat(len(variants))
-        found = recording.again(variants.flatten(0, 1), owner, input_gradient=True).input_gradient
+        sample_index = torch.arange(len(images), device=images.device).repeat(len(variants))
+        found = recording.rerun(variants.flatten(0, 1), sample_index, input_gradient=True).input_gradient
         yield found.view_as(variants)
 
 
@@ -133,103 +137,106 @@ class IntegratedGradients(Explainer):
 
     Signed: its sum is the score at the image minus the score at the baseline, up to the error of the quadrature, which
     ``details["convergence_delta"]`` ``(N,)`` reports in units of the score. The quadrature takes the midpoints of
-    ``steps`` equal parts. Costs ``steps`` forwards and backwards and one forward for every baseline.
+    ``n_steps`` equal parts. Costs ``n_steps`` forwards and backwards and one forward for every baseline.
 
     ``details``: ``convergence_delta``; ``attribution`` ``(N, 3, H, W)``.
 
     Args:
-        steps: Parts of the way.
-        baseline: Where the way begins, see :func:`livecam.core.baselines.filled`; several in a tuple are averaged.
+        n_steps: Parts of the way.
+        baseline: Where the way begins, see :func:`livecam.core.baselines.baseline_images`; several in a tuple are
+            averaged.
         reduce: ``sum`` over channels, or their signed ``max`` as in PAIR's XRAI.
-        chunk: Images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`. A pass has at
-            least one variant of every image.
+        internal_batch_size: Images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+            A pass has at least one variant of every image.
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When an option is unknown or a number is not positive.
+        OptionError: When an option is unknown or a number is not positive.
     """
 
     method: ClassVar[str] = "integrated_gradients"
     label: ClassVar[str] = "Integrated gradients"
     signed: ClassVar[bool] = True
-    outliers: ClassVar[float] = OUTLIERS
+    clip_fraction: ClassVar[float] = OUTLIERS
 
-    steps: int = 50
-    baseline: Fill | tuple[Fill, ...] = "zero_normalised"
+    n_steps: int = 50
+    baseline: Baseline | tuple[Baseline, ...] = "zero_normalized"
     reduce: Literal["sum", "max"] = "sum"
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("steps", self.steps)
-        check_chunk(self.chunk)
+        check_count("n_steps", self.n_steps)
+        check_internal_batch_size(self.internal_batch_size)
         check_option("reduce", self.reduce, ("sum", "max"))
         if self.baseline in ((), []):
-            raise ValueError("baseline names none: leave it away for 'zero_normalised'.")
-        made = tuple(as_fill("baseline", baseline) for baseline in self._baselines())
+            raise OptionError("baseline names none: leave it away for 'zero_normalized'.")
+        made = tuple(as_baseline("baseline", baseline) for baseline in self._baselines())
         object.__setattr__(self, "baseline", made if len(made) > 1 else made[0])
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images, baselines = recording.images, self._baselines()
-        starts = torch.stack([filled(images, baseline, recording.normalisation) for baseline in baselines])
+        starts = torch.stack([baseline_images(images, baseline, recording.normalization) for baseline in baselines])
 
         # Sums need more digits than half-precision networks have.
         mean = torch.zeros_like(starts, dtype=torch.promote_types(starts.dtype, torch.float32))
         for start, total in zip(starts, mean):
-            for found in gradients_at(recording, self.label, self.steps, self.chunk, partial(self._way, images, start)):
-                total += found.to(total).sum(0) / self.steps
+            for found in gradients_at(
+                recording, self.label, self.n_steps, self.internal_batch_size, partial(self._way, images, start)
+            ):
+                total += found.to(total).sum(0) / self.n_steps
         attribution = ((images - starts) * mean).mean(0)
-        owner = torch.arange(len(images), device=images.device)
+        sample_index = torch.arange(len(images), device=images.device)
         score = recording.head.score(recording.logits, recording.targets)
-        gained = score - torch.stack([recording.score(start, owner) for start in starts]).mean(0)
+        gained = score - torch.stack([recording.score(start, sample_index) for start in starts]).mean(0)
         maps = attribution.sum(1) if self.reduce == "sum" else attribution.amax(1)
         delta = attribution.sum((1, 2, 3)) - gained.to(attribution)
         return maps, {"convergence_delta": delta, "attribution": attribution}
 
     def _way(self, images: Tensor, start: Tensor, part: slice) -> Tensor:
         """Images ``(S, N, 3, H, W)`` at these parts of the way from ``start``."""
-        share = (torch.arange(part.start, part.stop, device=images.device) + 0.5).to(images) / self.steps
+        share = (torch.arange(part.start, part.stop, device=images.device) + 0.5).to(images) / self.n_steps
         return start + share[:, None, None, None, None] * (images - start)
 
-    def _baselines(self) -> tuple[Fill, ...]:
+    def _baselines(self) -> tuple[Baseline, ...]:
         several = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
         return tuple(self.baseline) if several else (self.baseline,)
 
 
 @dataclass(frozen=True)
-class NoisyGradient(PixelGradient):
+class NoisyGradient(InputGradient):
     """A statistic of the gradients of noisy copies of an image.
 
-    Costs ``nsamples`` forwards and backwards. Every image of a batch gets the same noise, scaled by its own range.
+    Costs ``num_samples`` forwards and backwards. Every image of a batch gets the same noise, scaled by its own range.
 
     Args:
-        nsamples: Noisy copies per image.
-        std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
-        noise: ``range`` reads ``std_dev`` so, ``absolute`` in units of the model's input.
+        num_samples: Noisy copies per image.
+        std: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
+        noise: ``range`` reads ``std`` so, ``absolute`` in units of the model's input.
         seed: Seed of the noise.
-        chunk: Images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`. A pass has at
-            least one variant of every image.
+        internal_batch_size: Images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+            A pass has at least one variant of every image.
         name: See :class:`Explainer`.
     """
 
-    nsamples: int = 25
-    std_dev: float = 0.15
+    num_samples: int = 25
+    std: float = 0.15
     noise: Literal["range", "absolute"] = "range"
     seed: int = 0
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("nsamples", self.nsamples)
-        check_chunk(self.chunk)
+        check_count("num_samples", self.num_samples)
+        check_internal_batch_size(self.internal_batch_size)
         check_option("noise", self.noise, NOISES)
-        check_number("std_dev", self.std_dev, 0)
+        check_number("std", self.std, 0)
         check_seed(self.seed)
 
     def samples(self, recording: Recording) -> Iterator[Tensor]:
         """Gradients ``(S, N, 3, H, W)`` at noisy copies, in chunks."""
-        noise = Noise(recording.images, self.nsamples, self.std_dev, self.noise, self.seed)
-        return gradients_at(recording, self.label, self.nsamples, self.chunk, noise.variants)
+        noise = Noise(recording.images, self.num_samples, self.std, self.noise, self.seed)
+        return gradients_at(recording, self.label, self.num_samples, self.internal_batch_size, noise.variants)
 
 
 @dataclass(frozen=True)
@@ -252,7 +259,7 @@ class SmoothGrad(NoisyGradient):
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         read = {"signed": lambda g: g, "square": torch.square, "abs": torch.abs}[self.average]
-        return sum(read(found).sum(0) for found in self.samples(recording)) / self.nsamples, {}
+        return sum(read(found).sum(0) for found in self.samples(recording)) / self.num_samples, {}
 
 
 @dataclass(frozen=True)
@@ -272,4 +279,4 @@ class VarGrad(NoisyGradient):
             first = found[0] if first is None else first
             off = found - first
             total, squares = total + off.sum(0), squares + off.square().sum(0)
-        return (squares / self.nsamples - (total / self.nsamples).square()).clamp(min=0), {}
+        return (squares / self.num_samples - (total / self.num_samples).square()).clamp(min=0), {}

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError
 from livecam.core.maps import minmax, resize
 from livecam.core.validation import check_option
 from livecam.explain.explainer import Explainer
@@ -41,8 +42,8 @@ def extrapolate(maps: Tensor, contributions: Sequence[Tensor]) -> Tensor:
 def reference_extrapolate(maps: Tensor, contributions: Sequence[Tensor]) -> Tensor:
     """What the author's published code does to one image: signed contributions, and a z-score cut at 1.
 
-    The code scales by a maximum over the batch and standardises over the batch; here both are per image, which is the
-    same for a batch of one and does not let neighbours change a map.
+    The code scales by a maximum over the batch and standardizes over the batch; here both are per image, which is the
+    same for a batch of one and does not let neighbors change a map.
 
     Args:
         maps: Base maps ``(N, h, w)``.
@@ -83,7 +84,7 @@ class GradualExtrapolation(Explainer):
         name: Key of the method; None makes it ``gradual_<base>``.
 
     Raises:
-        ValueError: When the base or an option is unknown, or no layer is named.
+        OptionError: When the base or an option is unknown, or no layer is named.
     """
 
     prefix: ClassVar[str] = "gradual_"
@@ -102,7 +103,7 @@ class GradualExtrapolation(Explainer):
         if isinstance(self.layers, str):
             check_option("layers", self.layers, ("auto", "reference"))
         elif not self.layers:
-            raise ValueError("layers names no layer: use layers='auto' to have them found.")
+            raise OptionError("layers names no layer: use layers='auto' to have them found.")
         else:
             object.__setattr__(self, "layers", tuple(self.layers))
 
@@ -112,14 +113,14 @@ class GradualExtrapolation(Explainer):
         return f"Gradual {self.base.label}"
 
     @property
-    def outliers(self) -> float:
+    def clip_fraction(self) -> float:
         """Those of the base."""
-        return self.base.outliers
+        return self.base.clip_fraction
 
     @property
-    def one_pass(self) -> bool:
+    def single_pass(self) -> bool:
         """As the base."""
-        return self.base.one_pass
+        return self.base.single_pass
 
     def captures(self, structure: Structure) -> list[Capture]:
         base = self.base.captures(structure)
@@ -186,11 +187,11 @@ def extrapolate_map(
         Maps ``(N, h', w')`` of the finest stage's size, neither resized nor scaled.
 
     Raises:
-        ValueError: When there is not one map per image, or an option is unknown.
+        OptionError: When there is not one map per image, or an option is unknown.
         KeyError: When a layer is unknown.
     """
     if maps.ndim != 3 or len(maps) != len(images):
-        raise ValueError(f"Maps must be (N, h, w), one per image: {len(images)} images, shape {tuple(maps.shape)}.")
+        raise OptionError(f"Maps must be (N, h, w), one per image: {len(images)} images, shape {tuple(maps.shape)}.")
     structure = structure_of(model, images)
     sources = contributions_to(structure, [Capture(layer)], layers, q)
     return sharpen(maps, sources, record(model, images, captures=sources, structure=structure), layers)[0]

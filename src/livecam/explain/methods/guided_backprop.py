@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from livecam.explain.methods.gradients import PixelGradient
+from livecam.explain.methods.gradients import InputGradient
 from livecam.explain.recording.recording import Recording
 
 _IN_PLACE = {torch.relu_, F.relu_, Tensor.relu_}
@@ -86,7 +86,7 @@ def _bounds(args: tuple, kwargs: dict) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class RectifiedGradient(PixelGradient):
+class ModifiedReluGradient(InputGradient):
     """dS_c/dx where rectifiers pass gradients by a rule of their own; costs one forward and one backward.
 
     Works on modules, functions, in-place and shared ReLUs and ReLU6 alike. Other activations keep their own gradient,
@@ -101,8 +101,8 @@ class RectifiedGradient(PixelGradient):
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         mode = Rectifiers(self.rule)
-        owner = torch.arange(len(recording.images), device=recording.images.device)
-        found = recording.again(recording.images, owner, input_gradient=True, context=mode)
+        sample_index = torch.arange(len(recording.images), device=recording.images.device)
+        found = recording.rerun(recording.images, sample_index, input_gradient=True, context=mode)
         details: dict[str, Any] = {"rectifiers": mode.replaced}
         if not mode.replaced:
             details["note"] = "plain gradient"
@@ -116,7 +116,7 @@ class RectifiedGradient(PixelGradient):
 
 
 @dataclass(frozen=True)
-class GuidedBackprop(RectifiedGradient):
+class GuidedBackprop(ModifiedReluGradient):
     """Guided backpropagation (Springenberg et al. 2015): a ReLU passes positive gradients of units that are on.
 
     It shows edges that matter to many classes; Adebayo et al. (2018) found it nearly blind to the deeper weights.
@@ -131,7 +131,7 @@ class GuidedBackprop(RectifiedGradient):
 
 
 @dataclass(frozen=True)
-class Deconvnet(RectifiedGradient):
+class Deconvnet(ModifiedReluGradient):
     """Deconvnet (Zeiler and Fergus 2014): a ReLU passes positive gradients, whether its unit is on or not."""
 
     method: ClassVar[str] = "deconvnet"

@@ -10,24 +10,24 @@ class Noise:
     """Gaussian noise by numbered samples, for one batch of images.
 
     Every image of a batch gets the same noise, scaled by its own range, so that a map does not depend on its
-    neighbours; it comes from generators of its own on the CPU, so that every device draws the same and the global
+    neighbors; it comes from generators of its own on the CPU, so that every device draws the same and the global
     random state stays as it was.
 
     Args:
         images: Model input ``(N, C, H, W)``.
         count: How many samples there are.
-        std_dev: Standard deviation, in the unit of ``kind``.
+        std: Standard deviation, in the unit of ``kind``.
         kind: ``range``: a share of each image's range (maximum minus minimum); ``absolute``: in units of the input.
         seed: Seed of the noise.
     """
 
-    def __init__(self, images: Tensor, count: int, std_dev: float, kind: str, seed: int) -> None:
+    def __init__(self, images: Tensor, count: int, std: float, kind: str, seed: int) -> None:
         self.images = images
-        self.spread = std_dev * torch.ones_like(images[:, :1, :1, :1])
+        self.spread = std * torch.ones_like(images[:, :1, :1, :1])
         if kind == "range":
             low, high = images.flatten(1).aminmax(dim=1)
             self.spread = self.spread * (high - low)[:, None, None, None]
-        # A seed per sample: what a sample draws depends on no chunk, and runs with other seeds share nothing.
+        # A seed per sample: what a sample draws depends on no batch size, and runs with other seeds share nothing.
         self.seeds = torch.randint(2**62, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
 
     def variants(self, part: slice) -> Tensor:
@@ -35,17 +35,17 @@ class Noise:
         normal = self._normal(list(range(part.start, part.stop)))
         return self.images + self.spread * normal[:, None]
 
-    def drawn(self, sample: Tensor, owner: Tensor) -> Tensor:
+    def drawn(self, sample: Tensor, sample_index: Tensor) -> Tensor:
         """The noise alone, ``(M, C, H, W)``.
 
         Args:
             sample: Numbers of the samples, LongTensor ``(M,)`` on the CPU, so that nobody waits for a device to tell.
-            owner: LongTensor ``(M,)``: the image whose range scales each.
+            sample_index: LongTensor ``(M,)``: the image whose range scales each.
         """
         numbers = sample.tolist()
         each = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
         place = on_device(torch.tensor([each[number] for number in numbers]), self.images.device)
-        return self.spread[owner] * self._normal(list(each))[place]
+        return self.spread[sample_index] * self._normal(list(each))[place]
 
     def _normal(self, numbers: list[int]) -> Tensor:
         """Standard normal noise ``(S, C, H, W)`` of these samples, of the type and on the device of the images."""

@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from livecam.core.baselines import Fill, as_fill, filled
-from livecam.core.validation import check_chunk, check_option
+from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.errors import OptionError
+from livecam.core.validation import check_internal_batch_size, check_option
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import PRECISIONS, Precision
@@ -31,47 +32,48 @@ class Occlusion(Explainer):
     ``details``: ``grid`` ``(N, ny, nx)``, the score under each window; ``clean`` ``(N,)``, that of the image itself.
 
     Args:
-        size: Height and width of the window in pixels; one number for a square.
+        window_size: Height and width of the window in pixels; one number for a square.
         stride: Pixels from one window to the next, downwards and to the right; one number for both.
         cover_border: Whether a last window is aligned to the border where strides do not reach it.
-        fill: What the window shows, see :func:`livecam.core.baselines.filled`.
+        baseline: What the window shows, see :func:`livecam.core.baselines.baseline_images`.
         score: Hidden and clean images are compared by the class's ``probability`` or by its ``logit``.
         show: ``drop`` as above; ``probability`` is the mean score under the windows themselves, low where the class
             needs the pixel (Midha and Garg draw it).
         precision: Of the occluded images' forwards, see :mod:`livecam.runtime.inference`; with ``bf16`` the image
             itself goes through one more of its own, so that rounding they share cancels.
-        chunk: Occluded images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+        internal_batch_size: Occluded images per forward; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`.
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When an option is unknown or a number is not positive.
+        OptionError: When an option is unknown or a number is not positive.
     """
 
     method: ClassVar[str] = "occlusion"
     label: ClassVar[str] = "Occlusion"
 
-    size: int | tuple[int, int] = 10
+    window_size: int | tuple[int, int] = 10
     stride: int | tuple[int, int] = 10
     cover_border: bool = True
-    fill: Fill = "zero_normalised"
+    baseline: Baseline = "zero_normalized"
     score: Literal["probability", "logit"] = "probability"
     show: Literal["drop", "probability"] = "drop"
     precision: Precision = "full"
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option in ("size", "stride"):
+        for option in ("window_size", "stride"):
             # Lists as YAML has them.
             if isinstance(getattr(self, option), list):
                 object.__setattr__(self, option, tuple(getattr(self, option)))
-        _as_pair("size", self.size)
+        _as_pair("window_size", self.window_size)
         _as_pair("stride", self.stride)
-        object.__setattr__(self, "fill", as_fill("fill", self.fill))
+        object.__setattr__(self, "baseline", as_baseline("baseline", self.baseline))
         check_option("score", self.score, ("probability", "logit"))
         check_option("show", self.show, ("drop", "probability"))
         check_option("precision", self.precision, PRECISIONS)
-        check_chunk(self.chunk)
+        check_internal_batch_size(self.internal_batch_size)
 
     @property
     def signed(self) -> bool:
@@ -93,11 +95,15 @@ class Occlusion(Explainer):
 
     def _covers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows ``(ny, H)`` and which columns ``(nx, W)`` each row and column of windows covers, as 0 and 1."""
-        sides, size, stride = images.shape[2:], _as_pair("size", self.size), _as_pair("stride", self.stride)
+        sides, size, stride = (
+            images.shape[2:],
+            _as_pair("window_size", self.window_size),
+            _as_pair("stride", self.stride),
+        )
         if size[0] > sides[0] or size[1] > sides[1]:
-            raise ValueError(
+            raise OptionError(
                 f"The occluding window of {size[0]} x {size[1]} px does not fit into an image of {sides[0]} x "
-                f"{sides[1]} px: choose a smaller size=."
+                f"{sides[1]} px: choose a smaller window_size=."
             )
         covers = []
         for side, width, step in zip(sides, size, stride):
@@ -113,27 +119,31 @@ class Occlusion(Explainer):
     def _clean(self, recording: Recording) -> Tensor:
         """Score ``(N,)`` of the images themselves; the recorded pass has it in full precision."""
         if self.precision != "full":
-            owner = torch.arange(len(recording.images), device=recording.images.device)
-            return self._score(recording, recording.images, owner)
+            sample_index = torch.arange(len(recording.images), device=recording.images.device)
+            return self._score(recording, recording.images, sample_index)
         read = recording.head.probability if self.score == "probability" else recording.head.score
         return read(recording.logits, recording.targets)
 
-    def _score(self, recording: Recording, images: Tensor, owner: Tensor) -> Tensor:
+    def _score(self, recording: Recording, images: Tensor, sample_index: Tensor) -> Tensor:
         score = recording.probability if self.score == "probability" else recording.score
-        return score(images, owner, self.precision)
+        return score(images, sample_index, self.precision)
 
     def _grid(self, recording: Recording, rows: Tensor, columns: Tensor) -> Tensor:
         """Score ``(N, ny, nx)`` under each window."""
         images = recording.images
-        blank = filled(images, self.fill, recording.normalisation)
+        baseline = baseline_images(images, self.baseline, recording.normalization)
         grid = rows.new_empty(len(images), len(rows), len(columns))
         flat = grid.view(-1)
-        for part in chunks(self.label, len(flat), recording.fitting(self.chunk, precision=self.precision)):
+        for part in chunks(
+            self.label, len(flat), recording.internal_batch_size(self.internal_batch_size, precision=self.precision)
+        ):
             window = torch.arange(part.start, part.stop, device=images.device)
-            owner = window // grid[0].numel()
+            sample_index = window // grid[0].numel()
             row, column = rows[window // len(columns) % len(rows)], columns[window % len(columns)]
             hidden = (row[:, :, None] * column[:, None, :]).bool()[:, None]
-            flat[part] = self._score(recording, torch.where(hidden, blank[owner], images[owner]), owner).to(flat)
+            flat[part] = self._score(
+                recording, torch.where(hidden, baseline[sample_index], images[sample_index]), sample_index
+            ).to(flat)
         return grid
 
 
@@ -141,9 +151,9 @@ def _as_pair(option: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width.
 
     Raises:
-        ValueError: When the value is neither a positive whole number nor two of them.
+        OptionError: When the value is neither a positive whole number nor two of them.
     """
     pair = value if isinstance(value, tuple) else (value, value)
     if len(pair) != 2 or not all(isinstance(number, int) and number >= 1 for number in pair):
-        raise ValueError(f"{option} is a whole number of pixels from 1, or two: (height, width), got {value!r}.")
+        raise OptionError(f"{option} is a whole number of pixels from 1, or two: (height, width), got {value!r}.")
     return pair

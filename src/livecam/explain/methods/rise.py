@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livecam.core.baselines import Fill, as_fill, filled
-from livecam.core.validation import check_chunk, check_count, check_option, check_seed
+from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.errors import OptionError
+from livecam.core.validation import check_count, check_internal_batch_size, check_option, check_seed
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import PRECISIONS, Precision
@@ -22,74 +23,79 @@ class RISE(Explainer):
 
     A mask is a grid of s x s cells, each kept with probability p, enlarged by a cell more than the image needs and cut
     to its size at a random place. A map is an estimate of the expected probability when a pixel is seen, and its noise
-    shrinks with the square root of n. Costs ``masks`` forwards.
+    shrinks with the square root of n. Costs ``num_masks`` forwards.
 
-    Every image of a batch gets the same masks, so that a map does not depend on its neighbours; grids and places come
+    Every image of a batch gets the same masks, so that a map does not depend on its neighbors; grids and places come
     from a generator of their own on the CPU, so that every device draws the same.
 
-    ``details``: ``masks``, their number.
+    ``details``: ``num_masks``, their number.
 
     Args:
-        masks: Number of masks n; the paper takes 4000 for VGG16 and 8000 for ResNet50.
-        cells: Cells of a mask s, along each side of the image.
-        keep: Probability p that a cell is seen.
-        shift: Whether masks are cut at a random place; False lets the grid lie on the image from its upper left corner.
+        num_masks: Number of masks n; the paper takes 4000 for VGG16 and 8000 for ResNet50.
+        grid_size: Cells of a mask s, along each side of the image.
+        keep_prob: Probability p that a cell is seen.
+        random_shift: Whether masks are cut at a random place; False lets the grid lie on the image from its upper left
+            corner.
         upsampling: ``bilinear`` masks fade from cell to cell, ``nearest`` ones do not.
-        fill: What shows through where a mask is 0, see :func:`livecam.core.baselines.filled`.
+        baseline: What shows through where a mask is 0, see :func:`livecam.core.baselines.baseline_images`.
         seed: Seed of the masks.
         precision: Of the masked images' forwards, see :mod:`livecam.runtime.inference`; sums stay in at least float32.
-        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`. A
-            forward has at least one mask of every image.
+        internal_batch_size: Masked images per forward; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`. A forward has at least one mask of every image.
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When an option is unknown or out of range.
+        OptionError: When an option is unknown or out of range.
     """
 
     method: ClassVar[str] = "rise"
     label: ClassVar[str] = "RISE"
 
-    masks: int = 4000
-    cells: int = 7
-    keep: float = 0.5
-    shift: bool = True
+    num_masks: int = 4000
+    grid_size: int = 7
+    keep_prob: float = 0.5
+    random_shift: bool = True
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
-    fill: Fill = "zero_normalised"
+    baseline: Baseline = "zero_normalized"
     seed: int = 0
     precision: Precision = "full"
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("masks", self.masks)
-        check_count("cells", self.cells)
-        check_chunk(self.chunk)
+        check_count("num_masks", self.num_masks)
+        check_count("grid_size", self.grid_size)
+        check_internal_batch_size(self.internal_batch_size)
         check_option("precision", self.precision, PRECISIONS)
         check_seed(self.seed)
-        if not 0 < self.keep < 1:
-            raise ValueError(f"keep is the probability that a cell is seen, between 0 and 1, got {self.keep}.")
+        if not 0 < self.keep_prob < 1:
+            raise OptionError(
+                f"keep_prob is the probability that a cell is seen, between 0 and 1, got {self.keep_prob}."
+            )
         check_option("upsampling", self.upsampling, ("bilinear", "nearest"))
-        object.__setattr__(self, "fill", as_fill("fill", self.fill))
+        object.__setattr__(self, "baseline", as_baseline("baseline", self.baseline))
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images = recording.images
-        blank = filled(images, self.fill, recording.normalisation)
-        # Drawn at once, before any pass: what a mask is depends on no chunk.
+        baseline = baseline_images(images, self.baseline, recording.normalization)
+        # Drawn at once, before any pass: what a mask is depends on no batch size.
         masks = _Masks(self, tuple(images.shape[-2:]), images.device)
         # Sums in at least single precision, whatever the network computes in.
         maps = torch.zeros_like(images[:, 0], dtype=torch.promote_types(images.dtype, torch.float32))
         total = maps.new_zeros(len(images), 1, 1)
-        at_once = max(1, recording.fitting(self.chunk, precision=self.precision) // len(images))
-        for part in chunks(self.label, self.masks, at_once):
+        at_once = max(
+            1, recording.internal_batch_size(self.internal_batch_size, precision=self.precision) // len(images)
+        )
+        for part in chunks(self.label, self.num_masks, at_once):
             mask = masks.made(part, maps)
             seen = mask[:, None, None].to(images)
-            owner = torch.arange(len(images), device=images.device).repeat(len(mask))
-            shown = (images * seen + blank * (1 - seen)).flatten(0, 1)
-            score = recording.probability(shown, owner, self.precision).view(len(mask), len(images)).to(maps)
+            sample_index = torch.arange(len(images), device=images.device).repeat(len(mask))
+            shown = (images * seen + baseline * (1 - seen)).flatten(0, 1)
+            score = recording.probability(shown, sample_index, self.precision).view(len(mask), len(images)).to(maps)
             # Around the masks' mean: what all pixels have in common would grow until it rounds their differences off.
-            maps += torch.einsum("mn,mhw->nhw", score, mask - self.keep)
+            maps += torch.einsum("mn,mhw->nhw", score, mask - self.keep_prob)
             total += score.sum(0)[:, None, None]
-        return (maps + self.keep * total) / (self.masks * self.keep), {"masks": self.masks}
+        return (maps + self.keep_prob * total) / (self.num_masks * self.keep_prob), {"num_masks": self.num_masks}
 
 
 class _Masks:
@@ -104,15 +110,17 @@ class _Masks:
     def __init__(self, rise: RISE, size: tuple[int, int], device: torch.device) -> None:
         generator = torch.Generator().manual_seed(rise.seed)
         self.mode, self.size = rise.upsampling, size
-        self.grids = (torch.rand(rise.masks, rise.cells, rise.cells, generator=generator) < rise.keep).float()
-        cell = [ceil(side / rise.cells) for side in size]
-        if rise.shift:
-            self.large = tuple((rise.cells + 1) * side for side in cell)
-            self.starts = [torch.randint(side, (rise.masks,), generator=generator) for side in cell]
+        self.grids = (
+            torch.rand(rise.num_masks, rise.grid_size, rise.grid_size, generator=generator) < rise.keep_prob
+        ).float()
+        cell = [ceil(side / rise.grid_size) for side in size]
+        if rise.random_shift:
+            self.large = tuple((rise.grid_size + 1) * side for side in cell)
+            self.starts = [torch.randint(side, (rise.num_masks,), generator=generator) for side in cell]
         else:
             # Not a cell more: nothing is cut at its upper left, and a cell is a cell of the image.
-            self.large = tuple(rise.cells * side for side in cell)
-            self.starts = [torch.zeros(rise.masks, dtype=torch.long)] * 2
+            self.large = tuple(rise.grid_size * side for side in cell)
+            self.starts = [torch.zeros(rise.num_masks, dtype=torch.long)] * 2
         self.grids, self.starts = self.grids.to(device), [start.to(device) for start in self.starts]
 
     def made(self, part: slice, like: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from livecam.core.maps import is_degenerate, minmax, resize
-from livecam.core.validation import check_chunk, check_option
+from livecam.core.validation import check_internal_batch_size, check_option
 from livecam.explain.methods.cam import LayerExplainer
 from livecam.explain.recording.channel_stats import weighted_sum
 from livecam.explain.recording.recording import Recording
@@ -25,7 +25,7 @@ class ScoreCAM(LayerExplainer):
     """Score-CAM (Wang et al. 2020): L = relu(sum_k w_k A_k), w_k from the score of the image under mask k.
 
     Mask k is channel k, resized to the image and scaled to [0, 1]; the masked image is image times mask, in the space
-    of the model's input, where zero is the mean colour. Channels that are constant (up to rounding) mask nothing: they
+    of the model's input, where zero is the mean color. Channels that are constant (up to rounding) mask nothing: they
     weigh nothing and are never run. Costs one forward for every other channel and one more for ``logit_diff``.
 
     ``details``: ``convention``, ``channels`` ``(N,)`` that were run, and ``n_eff`` ``(N,)`` = (sum |w|)^2 / sum w^2,
@@ -36,17 +36,18 @@ class ScoreCAM(LayerExplainer):
         post_relu: See :class:`LayerExplainer`.
         weighting: ``softmax_logit``: softmax over channels of the class's logit (the paper's algorithm; its baseline
             cancels). ``prob``: the class's probability (the authors' code). ``logit_diff``: logit of the masked image
-            minus that of a blank one (Mascolini et al. 2022; Wang et al., definition 3, without the softmax).
+            minus that of a baseline one (Mascolini et al. 2022; Wang et al., definition 3, without the softmax).
         mask_order: ``resize_first`` resizes a channel, then scales it to [0, 1] (the paper); ``scale_first`` the other
             way round (torchcam).
         align_corners: How masks are resized; True as in pytorch_grad_cam.
         precision: Of the masked images' forwards, see :mod:`livecam.runtime.inference`; with ``bf16`` and
             ``softmax_logit`` the few channels that weigh most are run once more in full precision.
-        chunk: Masked images per forward; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+        internal_batch_size: Masked images per forward; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`.
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When an option is unknown or ``chunk`` is not positive.
+        ValueError: When an option is unknown or ``internal_batch_size`` is not positive.
     """
 
     method: ClassVar[str] = "scorecam"
@@ -57,14 +58,14 @@ class ScoreCAM(LayerExplainer):
     mask_order: Literal["resize_first", "scale_first"] = "resize_first"
     align_corners: bool = False
     precision: Precision = "full"
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option("weighting", self.weighting, _WEIGHTINGS)
         check_option("mask_order", self.mask_order, _ORDERS)
         check_option("precision", self.precision, PRECISIONS)
-        check_chunk(self.chunk)
+        check_internal_batch_size(self.internal_batch_size)
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations = self.activations(recording)
@@ -78,9 +79,9 @@ class ScoreCAM(LayerExplainer):
             weights = scores
         else:
             # In the precision of the others, so that its rounding cancels.
-            owner = torch.arange(len(live), device=live.device)
-            blank = self._run(recording, torch.zeros_like(recording.images[:1]), owner, self.precision)
-            weights = (scores - blank.to(scores)[:, None]).masked_fill(~live, 0)
+            sample_index = torch.arange(len(live), device=live.device)
+            baseline = self._run(recording, torch.zeros_like(recording.images[:1]), sample_index, self.precision)
+            weights = (scores - baseline.to(scores)[:, None]).masked_fill(~live, 0)
         mass = weights.abs().sum(1)
         details = {
             "convention": f"{self.weighting}, {self.mask_order}",
@@ -93,17 +94,19 @@ class ScoreCAM(LayerExplainer):
         """Score of the images under the masks that ``chosen`` ``(N, K)`` names; zero elsewhere."""
         scores = torch.zeros_like(activations[:, :, 0, 0])
         owners, channels = chosen.nonzero(as_tuple=True)
-        for part in chunks(self.label, len(owners), recording.fitting(self.chunk, precision=precision)):
-            owner, channel = owners[part], channels[part]
-            images = recording.images[owner]
-            masks = self._masks(activations[owner, channel], tuple(images.shape[-2:]))
+        for part in chunks(
+            self.label, len(owners), recording.internal_batch_size(self.internal_batch_size, precision=precision)
+        ):
+            sample_index, channel = owners[part], channels[part]
+            images = recording.images[sample_index]
+            masks = self._masks(activations[sample_index, channel], tuple(images.shape[-2:]))
             masked = images * masks[:, None].to(images)
-            scores[owner, channel] = self._run(recording, masked, owner, precision).to(scores)
+            scores[sample_index, channel] = self._run(recording, masked, sample_index, precision).to(scores)
         return scores
 
-    def _run(self, recording: Recording, images: Tensor, owner: Tensor, precision: Precision) -> Tensor:
+    def _run(self, recording: Recording, images: Tensor, sample_index: Tensor, precision: Precision) -> Tensor:
         score = recording.probability if self.weighting == "prob" else recording.score
-        return score(images, owner, precision)
+        return score(images, sample_index, precision)
 
     def _refined(self, recording: Recording, activations: Tensor, live: Tensor, scores: Tensor) -> Tensor:
         """Scores of half precision, where those that matter most are replaced by scores of full precision.

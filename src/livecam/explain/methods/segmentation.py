@@ -21,13 +21,13 @@ def segment(pixels: Tensor, method: str, scales: tuple[int, ...]) -> Tensor:
     """Segment one image at several scales; on the CPU, by scikit-image.
 
     The last 64 results are kept: a gallery that shows the same photos again and again segments them once. Pixels count
-    as rounded to 1/255, so that the rounding of normalisation neither changes segments nor makes two images of one.
+    as rounded to 1/255, so that the rounding of normalization neither changes segments nor makes two images of one.
 
     Args:
         pixels: ``(3, H, W)`` in [0, 1].
         method: ``slic`` (Achanta et al. 2012), compactness 10. ``felzenszwalb`` (Felzenszwalb and Huttenlocher 2004) as
             in PAIR's XRAI: the image is stretched to [-1, 1] and to 224 x 224 px, sigma 0.8, at least 150 px per
-            segment; labels come back by nearest neighbour.
+            segment; labels come back by nearest neighbor.
         scales: Segments wanted of SLIC, which finds fewer where there is no texture; or Felzenszwalb's scales: the
             larger, the larger the segments.
 
@@ -70,7 +70,7 @@ def _felzenszwalb(image: Any, scales: tuple[int, ...]) -> list[Any]:
     from skimage.transform import resize
 
     low, high = image.min(), image.max()
-    # A blank image is one segment, whatever it is stretched to.
+    # A baseline image is one segment, whatever it is stretched to.
     stretched = (image - low) / ((high - low) or 1) * 2 - 1
     small = resize(stretched, (224, 224), order=3, mode="constant", preserve_range=True, anti_aliasing=True)
     found = [felzenszwalb(small, scale=scale, sigma=0.8, min_size=150) for scale in scales]

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from livecam.core.validation import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.core.errors import OptionError
+from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
 from livecam.explain.methods.cam import LayerExplainer, plus_plus_alpha
 from livecam.explain.methods.noise import NOISES, Noise
 from livecam.explain.recording.channel_stats import once, weighted_sum
@@ -24,10 +25,10 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
 
     w_k = sum_ij alpha relu(D1) and alpha = D2 / (2 D2 + sum(A) D3), where D1, D2 and D3 are the means of g, g^2 and g^3
     over the noisy images; A and its sum are the clean image's. Without noise this is Grad-CAM++, and where everything
-    behind the layer is linear (GAP heads) noise changes nothing. Costs ``nsamples`` forwards and backwards.
+    behind the layer is linear (GAP heads) noise changes nothing. Costs ``num_samples`` forwards and backwards.
 
     Every image of a batch gets the same noise, scaled by its own range, so that a map does not depend on its
-    neighbours; it comes from a generator of its own on the CPU, so that every device draws the same.
+    neighbors; it comes from a generator of its own on the CPU, so that every device draws the same.
 
     ``details``: ``singular`` ``(N,)`` as in Grad-CAM++; with ``per_filter`` also ``per_filter`` ``(N, F, h, w)``, the
     map of each of ``filters`` alone, not summed.
@@ -35,32 +36,32 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
     Args:
         layer: See :class:`LayerExplainer`.
         post_relu: See :class:`LayerExplainer`.
-        nsamples: Noisy copies per image; 0 takes the clean image alone, otherwise the clean image is not among them.
-        std_dev: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
+        num_samples: Noisy copies per image; 0 takes the clean image alone, otherwise the clean image is not among them.
+        std: Standard deviation of the noise, as a share of the image's range (maximum minus minimum).
         filters: Feature maps to combine; None takes all.
         per_filter: Give each of ``filters`` (or of all) a map of its own in ``details`` too.
         region: Whether ``subset`` holds two corners of a rectangle, both inside it, instead of single neurons.
         subset: (row, column) of the neurons to show, from 0, at the layer's resolution; all others become 0.
         numerator: ``second`` puts D2 into alpha's numerator, as Grad-CAM++ does; ``first`` puts D1, as the paper's
             equation 7 is printed.
-        noise: ``range`` reads ``std_dev`` as above, ``absolute`` in units of the model's input.
+        noise: ``range`` reads ``std`` as above, ``absolute`` in units of the model's input.
         weighting: ``mean`` averages powers of g; ``exp`` weighs each noisy image by exp(score), which the derivatives
             of exp(score) carry and which cancels for one image only.
         seed: Seed of the noise.
         precision: Of the noisy images' passes, see :mod:`livecam.runtime.inference`; sums stay in at least float32.
-        chunk: Noisy images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`. A pass
-            has at least one sample of every image.
+        internal_batch_size: Noisy images per pass; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`. A pass has at least one sample of every image.
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When an option is unknown or out of range.
+        OptionError: When an option is unknown or out of range.
     """
 
     method: ClassVar[str] = "smooth_gradcam_pp"
     label: ClassVar[str] = "Smooth Grad-CAM++"
 
-    nsamples: int = 0
-    std_dev: float = 0.15
+    num_samples: int = 0
+    std: float = 0.15
     filters: tuple[int, ...] | None = None
     per_filter: bool = False
     region: bool = False
@@ -70,42 +71,42 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
     weighting: Literal["mean", "exp"] = "mean"
     seed: int = 0
     precision: Precision = "full"
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("nsamples", self.nsamples, 0)
-        check_chunk(self.chunk)
+        check_count("num_samples", self.num_samples, 0)
+        check_internal_batch_size(self.internal_batch_size)
         check_option("precision", self.precision, PRECISIONS)
         check_option("numerator", self.numerator, ("second", "first"))
         check_option("noise", self.noise, NOISES)
         check_option("weighting", self.weighting, ("mean", "exp"))
-        check_number("std_dev", self.std_dev, 0)
+        check_number("std", self.std, 0)
         check_seed(self.seed)
         if self.filters is not None:
             # Each map once, however often it is named: twice would count it double.
             chosen = tuple(dict.fromkeys(self.filters)) if isinstance(self.filters, Sequence) else ()
             if not chosen or not all(isinstance(index, int) for index in chosen):
-                raise ValueError(f"filters is a list of feature map numbers, such as [0, 32], got {self.filters!r}.")
+                raise OptionError(f"filters is a list of feature map numbers, such as [0, 32], got {self.filters!r}.")
             object.__setattr__(self, "filters", chosen)
         if self.subset is not None:
             object.__setattr__(self, "subset", _as_neurons(self.subset))
         if self.region and (self.subset is None or len(self.subset) != 2):
-            raise ValueError(f"With region=True, subset is two corners (row, column), got {self.subset}.")
+            raise OptionError(f"With region=True, subset is two corners (row, column), got {self.subset}.")
 
     @property
-    def one_pass(self) -> bool:
+    def single_pass(self) -> bool:
         """Without noise, as Grad-CAM++."""
-        return self.nsamples == 0
+        return self.num_samples == 0
 
     def capture(self, structure: Structure) -> Capture:
-        return replace(super().capture(structure), gradient=self.nsamples == 0)
+        return replace(super().capture(structure), gradient=self.num_samples == 0)
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations = self.activations(recording)
         shown = _neurons(self.subset, self.region, tuple(activations.shape[2:])).to(activations)
         filters = _checked_filters(self.filters, activations.shape[1])
-        if self.nsamples == 0:
+        if self.num_samples == 0:
             first = slope = once(self.gradients(recording))
             ratio = 1 / first
         else:
@@ -125,7 +126,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         """D1, D3/D2 and D1/D2 over the noisy images, each ``(N, K, h, w)``."""
         images = recording.images
         capture = replace(self.capture(recording.structure), gradient=True)
-        noise = Noise(images, self.nsamples, self.std_dev, self.noise, self.seed)
+        noise = Noise(images, self.num_samples, self.std, self.noise, self.seed)
         # In units of 1/Z, or cubes of gradients at full resolution would leave float32's range.
         unit = shape[2] * shape[3]
         sums = torch.zeros(3, *shape, dtype=self.activations(recording).dtype, device=images.device)
@@ -133,12 +134,12 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         # Whole samples, so that sums over them need no scattering, which is not repeatable on a GPU; and elementwise:
         # in a matrix product, what is not finite in one image would reach all.
         count = len(images)
-        at_once = recording.fitting(self.chunk, backward=True, precision=self.precision)
+        at_once = recording.internal_batch_size(self.internal_batch_size, backward=True, precision=self.precision)
         at_once = max(count, at_once // count * count)
-        for part in chunks(self.label, self.nsamples * count, at_once):
+        for part in chunks(self.label, self.num_samples * count, at_once):
             noisy = noise.variants(slice(part.start // count, part.stop // count))
-            owner = torch.arange(count, device=images.device).repeat(len(noisy))
-            found = recording.again(noisy.flatten(0, 1), owner, [capture], precision=self.precision)
+            sample_index = torch.arange(count, device=images.device).repeat(len(noisy))
+            found = recording.rerun(noisy.flatten(0, 1), sample_index, [capture], precision=self.precision)
             g = found.gradients[capture].view(-1, *shape) * unit
             power = g
             if self.weighting == "exp":
@@ -154,7 +155,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         some = second > 0
         safe = second.masked_fill(~some, 1)
         return (
-            first / (self.nsamples * unit),
+            first / (self.num_samples * unit),
             torch.where(some, third / safe, 0) / unit,
             torch.where(some, first / safe, 0) * unit,
         )
@@ -164,7 +165,7 @@ def _as_neurons(subset: Any) -> tuple[tuple[int, int], ...]:
     """Neurons as pairs of whole numbers."""
     pairs = tuple(map(tuple, subset)) if isinstance(subset, Sequence) and all(map(_is_pair, subset)) else ()
     if not pairs:
-        raise ValueError(f"subset is a list of (row, column), such as [(0, 10), (12, 12)], got {subset!r}.")
+        raise OptionError(f"subset is a list of (row, column), such as [(0, 10), (12, 12)], got {subset!r}.")
     return pairs
 
 
@@ -178,7 +179,7 @@ def _neurons(subset: tuple[tuple[int, int], ...] | None, region: bool, size: tup
         return torch.ones(size)
     for row, column in subset:
         if not (0 <= row < size[0] and 0 <= column < size[1]):
-            raise ValueError(
+            raise OptionError(
                 f"Neuron ({row}, {column}) lies outside of this layer's {size[0]} x {size[1]} map (rows 0 to "
                 f"{size[0] - 1}, columns 0 to {size[1] - 1}): choose others with subset=, or a finer layer=."
             )
@@ -196,5 +197,5 @@ def _checked_filters(filters: tuple[int, ...] | None, channels: int) -> list[int
     chosen = list(range(channels)) if filters is None else list(filters)
     wrong = [index for index in chosen if not 0 <= index < channels]
     if wrong:
-        raise ValueError(f"Feature map {wrong[0]} does not exist: this layer has {channels}, 0 to {channels - 1}.")
+        raise OptionError(f"Feature map {wrong[0]} does not exist: this layer has {channels}, 0 to {channels - 1}.")
     return chosen

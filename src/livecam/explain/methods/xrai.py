@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from livecam.core.errors import OptionError
 from livecam.core.maps import resize
 from livecam.core.validation import check_count, check_option
 from livecam.explain.explainer import Explainer
@@ -60,9 +61,9 @@ def grow_regions(attribution: Tensor, masks: Tensor, min_pixels: int = 50, area:
     return grown.view_as(attribution).to(attribution), _ranked(means, region).view(attribution.shape)
 
 
-def dilate(masks: Tensor, radius: int, chunk: int = 32) -> Tensor:
-    """Dilate masks ``(R, H, W)`` by the disk x² + y² <= radius², as unions of shifted masks, ``chunk`` at a time."""
-    return torch.cat([_dilated(part, radius) for part in masks.split(chunk)]) if radius else masks
+def dilate(masks: Tensor, radius: int, batch_size: int = 32) -> Tensor:
+    """Dilate masks ``(R, H, W)`` by the disk x² + y² <= radius², as unions of shifted masks, a batch at a time."""
+    return torch.cat([_dilated(part, radius) for part in masks.split(batch_size)]) if radius else masks
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class XRAI(Explainer):
     map, which is reported as degenerate.
 
     Costs what the base costs (by default 200 forwards and backwards per image), the segmentation of each image on the
-    CPU, which is remembered for the last 64 images, and the growth of regions. Needs the normalisation: segments are
+    CPU, which is remembered for the last 64 images, and the growth of regions. Needs the normalization: segments are
     those of the image as people see it.
 
     ``details``: those of the base; ``rank`` ``(N, H, W)`` of each pixel's region from 1, or 0 outside; ``regions``
@@ -93,7 +94,7 @@ class XRAI(Explainer):
         name: Key of the method; None makes it ``xrai_<base>``, or ``xrai`` upon its own base.
 
     Raises:
-        ValueError: When the base or an option is unknown, or a number is out of range.
+        OptionError: When the base or an option is unknown, or a number is out of range.
     """
 
     method: ClassVar[str] = "xrai"
@@ -116,11 +117,11 @@ class XRAI(Explainer):
         check_count("dilation", self.dilation, 0)
         check_count("min_pixels", self.min_pixels)
         if not 0 <= self.area <= 1:
-            raise ValueError(f"area is a share of the image in [0, 1], got {self.area}.")
+            raise OptionError(f"area is a share of the image in [0, 1], got {self.area}.")
         if self.scales is not None:
             object.__setattr__(self, "scales", tuple(self.scales))
             if not self.scales:
-                raise ValueError("scales names no scale: use scales=None for those of the papers.")
+                raise OptionError("scales names no scale: use scales=None for those of the papers.")
             for scale in self.scales:
                 check_count("scales", scale)
 
@@ -134,20 +135,20 @@ class XRAI(Explainer):
         """The method whose map is gathered."""
         if self.base is not None:
             return self.base
-        return IntegratedGradients(steps=100, baseline=("image_min", "image_max"), reduce="max")
+        return IntegratedGradients(n_steps=100, baseline=("image_min", "image_max"), reduce="max")
 
     def captures(self, structure: Structure) -> list[Capture]:
         return self.attribution.captures(structure)
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        images, normalisation = recording.images, recording.normalisation
-        if normalisation is None:
-            raise ValueError(
-                f"{self.label} segments the image as people see it: pass normalisation=Normalisation(mean, std) to say "
+        images, normalization = recording.images, recording.normalization
+        if normalization is None:
+            raise OptionError(
+                f"{self.label} segments the image as people see it: pass normalization=Normalization(mean, std) to say "
                 "how pixels become model input."
             )
         maps, details = self.attribution.result(recording)
-        maps, pixels = resize(maps, tuple(images.shape[-2:])), normalisation.to_pixels(images).clamp(0, 1)
+        maps, pixels = resize(maps, tuple(images.shape[-2:])), normalization.to_pixels(images).clamp(0, 1)
         scales, grown = self.scales or SCALES[self.segmentation], []
         for part in chunks(self.label, len(images), 1):
             labels = segment(pixels[part.start], self.segmentation, scales).to(maps.device)

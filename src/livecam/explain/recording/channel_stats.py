@@ -39,7 +39,7 @@ def once(gradients: Tensor) -> Tensor:
     return gradients[:, :, :1, :1] if gradients.stride()[2:] == (0, 0) else gradients
 
 
-def over_positions(gradients: Tensor, activations: Tensor, mean: Tensor) -> Tensor:
+def spatial_mean_product(gradients: Tensor, activations: Tensor, mean: Tensor) -> Tensor:
     """Mean over positions of g A, ``(N, K)``.
 
     Args:
@@ -52,7 +52,7 @@ def over_positions(gradients: Tensor, activations: Tensor, mean: Tensor) -> Tens
     return (gradients * activations).mean((2, 3))
 
 
-def over_channels(gradients: Tensor, activations: Tensor) -> Tensor:
+def channel_sum_product(gradients: Tensor, activations: Tensor) -> Tensor:
     """Sum over channels of g A, ``(N, h, w)``; arguments as above."""
     if gradients.shape[2:] != activations.shape[2:]:
         return weighted_sum(gradients[:, :, 0, 0], activations)

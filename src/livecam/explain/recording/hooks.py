@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError, UnsupportedNetworkError
+
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
     "channel_mean": lambda value: value.mean(1, keepdim=True),
     "positive_mean": lambda value: value.clamp(min=0).mean(1, keepdim=True),
@@ -41,9 +43,9 @@ class Capture:
 
     def __post_init__(self) -> None:
         if self.at not in ("output", "input") or self.reduce not in (None, *_REDUCE):
-            raise ValueError(f"Capture has at='output' or 'input' and reduce=None or one of {[*_REDUCE]}, got {self}.")
+            raise OptionError(f"Capture has at='output' or 'input' and reduce=None or one of {[*_REDUCE]}, got {self}.")
         if self.gradient and self.reduce:
-            raise ValueError("Channel means have no gradient of their own: capture the whole layer.")
+            raise OptionError("Channel means have no gradient of their own: capture the whole layer.")
 
 
 IMAGES = Capture("", at="input", gradient=True)
@@ -66,7 +68,7 @@ def reduced(value: Tensor, reduce: str) -> Tensor:
     return _REDUCE[reduce](value.detach() if value.dtype == torch.float64 else value.detach().float())
 
 
-class Tap:
+class ActivationHook:
     """Keeps one capture during one forward.
 
     The kept tensor is the layer's own value; the network goes on with a clone of it, so that a later in-place
@@ -92,10 +94,12 @@ class Tap:
             ValueError: When the layer did not run, or its post-ReLU value was asked for and no in-place ReLU follows.
         """
         if self.tensor is None:
-            raise ValueError(f"Layer {self.capture.layer!r} takes no part in the model's forward.")
+            raise UnsupportedNetworkError(f"Layer {self.capture.layer!r} takes no part in the model's forward.")
         value = self.tensor.detach()
         if self.capture.post_relu and value.numel() and value.min() < 0:
-            raise ValueError(f"No in-place ReLU follows layer {self.capture.layer!r}: use post_relu=False.")
+            raise UnsupportedNetworkError(
+                f"No in-place ReLU follows layer {self.capture.layer!r}: use post_relu=False."
+            )
         return value if value.dtype == torch.float64 else value.float()
 
     def _before(self, module: nn.Module, args: tuple) -> tuple:
@@ -108,7 +112,7 @@ class Tap:
         capture = self.capture
         if not isinstance(value, Tensor) or value.ndim != 4:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 f"Layer {capture.layer!r} has {shape} as its {capture.at}, but a map needs (N, C, h, w): "
                 "choose a convolutional layer."
             )

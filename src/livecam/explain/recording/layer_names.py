@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from livecam.core.errors import LayerNotFoundError
+
 
 def clean(name: str) -> str:
     """Drop the ``_orig_mod`` parts that torch.compile adds to module names."""
@@ -17,7 +19,7 @@ def resolve_layer(name: str, known: Iterable[str]) -> str:
         known: Full names of the model's layers, without ``_orig_mod``.
 
     Raises:
-        KeyError: When no layer, or more than one, answers to the name; the message lists candidates.
+        LayerNotFoundError: When no layer, or more than one, answers to the name; the message lists candidates.
     """
     known = list(known)
     name = clean(name)
@@ -27,8 +29,10 @@ def resolve_layer(name: str, known: Iterable[str]) -> str:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise KeyError(f"Layer name {name!r} is ambiguous: it could be {', '.join(matches[:6])}. Use the full name.")
-    raise KeyError(f"The model has no layer {name!r}.{_candidates(name, known)}")
+        raise LayerNotFoundError(
+            f"Layer name {name!r} is ambiguous: it could be {', '.join(matches[:6])}. Use the full name."
+        )
+    raise LayerNotFoundError(f"The model has no layer {name!r}.{_candidates(name, known)}")
 
 
 def _candidates(name: str, known: list[str]) -> str:

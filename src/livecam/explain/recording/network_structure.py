@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from livecam.core.errors import UnsupportedNetworkError
 from livecam.core.heads import as_logits
 from livecam.explain.recording.layer_names import clean, resolve_layer
 from livecam.runtime.memory import measuring
-from livecam.runtime.model_state import as_input, check_images, undisturbed
+from livecam.runtime.model_state import check_images, isolated_eval, to_model_dtype
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)
 _PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -70,12 +71,12 @@ class Structure:
 
         Raises:
             KeyError: When the name fits no layer or several.
-            ValueError: When None is asked of a network without a convolutional feature map.
+            UnsupportedNetworkError: When None is asked of a network without a convolutional feature map.
         """
         if layer is not None:
             return resolve_layer(layer, self.layers)
         if self.target_layer is None:
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 "No convolutional feature map feeds this network's pooling, so there is no default target layer: "
                 "name one with layer=."
             )
@@ -102,7 +103,7 @@ def structure_of(model: nn.Module, images: Tensor) -> Structure:
         images: Model input ``(N, 3, H, W)``; only the first image is used.
 
     Raises:
-        ValueError: When the images are no batch.
+        UnsupportedNetworkError: When the images are no batch.
     """
     check_images(images)
     sizes = _cache.setdefault(model, {})
@@ -112,8 +113,8 @@ def structure_of(model: nn.Module, images: Tensor) -> Structure:
     if key not in sizes:
         if len(sizes) >= _CACHED_SIZES:
             sizes.pop(next(iter(sizes)))
-        image = as_input(model, images[:1])
-        with undisturbed(model, images.device), measuring(model, image):
+        image = to_model_dtype(model, images[:1])
+        with isolated_eval(model, images.device), measuring(model, image):
             sizes[key] = _DryRun(model).run(image)
     return sizes[key]
 
@@ -240,7 +241,7 @@ class _DryRun:
     def _excitation(self, target: _Event) -> str:
         maps = {event.name: event.tensor for event in self.events if event.tensor.ndim == 4}
         trunk = self._trunk("")
-        # Into whatever holds the target layer: a wrapper, a normalising network's second part, a backbone.
+        # Into whatever holds the target layer: a wrapper, a normalizing network's second part, a backbone.
         while target.name not in trunk:
             inside = next((name for name in trunk if target.name.startswith(name + ".")), None)
             if inside is None:

@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from livecam.core.heads import get_head
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.explain.recording.channel_stats import Channels
 from livecam.explain.recording.hooks import IMAGES, Capture, merge, reduced
 from livecam.explain.recording.network_structure import Structure, named_layers, structure_of
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.model_state import as_input, is_ours
+from livecam.runtime.model_state import is_explaining, to_model_dtype
 
 
-class UnheardError(RuntimeError):
+class NotRecordedError(RuntimeError):
     """The forward that was listened to does not show what is needed."""
 
 
-def in_closed_form(captures: Iterable[Capture], structure: Structure) -> bool:
+def has_closed_form_gradient(captures: Iterable[Capture], structure: Structure) -> bool:
     """Whether activations tell all that is captured: no gradient is asked for but that of what the head pools."""
     pooled = _pooled(structure)
     wanted = [capture for capture in captures if capture.gradient]
@@ -34,7 +34,7 @@ def in_closed_form(captures: Iterable[Capture], structure: Structure) -> bool:
     return all(replace(capture, layer=structure.resolve(capture.layer)) == pooled for capture in wanted)
 
 
-class Listener:
+class PassiveRecorder:
     """Keeps what layers show while somebody else runs the network, and changes nothing of what that computes.
 
     Hooks are in place from the start until :meth:`stop`.
@@ -42,7 +42,7 @@ class Listener:
     Args:
         model: A network that ends in global average pooling and one linear layer.
         images: Model input ``(N, 3, H, W)`` that it is about to be given.
-        captures: What to keep; :func:`in_closed_form` holds for them.
+        captures: What to keep; :func:`has_closed_form_gradient` holds for them.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, captures: Sequence[Capture]) -> None:
@@ -51,36 +51,36 @@ class Listener:
         self._pooled = _pooled(self.structure)
         # All found before the first hook is placed: a layer that does not exist must leave none behind.
         found = [(self._layers[self.structure.resolve(c.layer)], c) for c in merge([*captures, self._pooled])]
-        self._ears = [_Ear(layer, capture) for layer, capture in found]
+        self._hooks = [_PassiveHook(layer, capture) for layer, capture in found]
 
     @property
     def in_half(self) -> bool:
         """Whether a layer's activations were in half precision."""
-        return any(ear.in_half for ear in self._ears)
+        return any(hook.in_half for hook in self._hooks)
 
     def stop(self) -> None:
         """Take the hooks away."""
-        for ear in self._ears:
-            ear.handle.remove()
+        for hook in self._hooks:
+            hook.handle.remove()
 
     def check(self) -> None:
         """See whether everything was heard.
 
         Raises:
-            UnheardError: See :meth:`recording`.
+            NotRecordedError: See :meth:`recording`.
         """
-        self._heard()
+        self._values()
 
     def logits(self) -> Tensor:
         """Logits ``(N, K)`` of all images; for what is raised see :meth:`recording`."""
-        return self._classified(self._heard()[self._pooled].mean((2, 3)))[0]
+        return self._classified(self._values()[self._pooled].mean((2, 3)))[0]
 
     def recording(
         self,
         rows: Tensor | slice | None,
         targets: Tensor | None,
         head: str,
-        normalisation: Normalisation | None = None,
+        normalization: Normalization | None = None,
     ) -> Recording:
         """What a recorded pass over some of the images would have shown.
 
@@ -88,13 +88,13 @@ class Listener:
             rows: Which of the images, any of them several times if need be; None for all, in their order.
             targets: Class of each row ``(M,)``; None means the predicted one.
             head: See :func:`livecam.core.heads.get_head`.
-            normalisation: See :class:`Recording`.
+            normalization: See :class:`Recording`.
 
         Raises:
-            UnheardError: When the forward did not show it: a layer ran not exactly once, or saw other images.
+            NotRecordedError: When the forward did not show it: a layer ran not exactly once, or saw other images.
             ValueError: When a target is out of range.
         """
-        images, activations = self.images, self._heard()
+        images, activations = self.images, self._values()
         if rows is not None:
             images, activations = images[rows], {capture: value[rows] for capture, value in activations.items()}
         pooled = activations[self._pooled]
@@ -105,7 +105,7 @@ class Listener:
         found.check_targets(targets, logits)
         slope = (found.class_weights(weight, targets) / pooled.shape[2:].numel())[:, :, None, None].expand_as(pooled)
         return Recording(
-            images=as_input(self.model, images),
+            images=to_model_dtype(self.model, images),
             targets=targets,
             logits=logits,
             activations=activations,
@@ -113,14 +113,14 @@ class Listener:
             input_gradient=None,
             model=self.model,
             head=found,
-            normalisation=normalisation,
+            normalization=normalization,
             structure=self.structure,
             _layers=self._layers,
             _channels={self._pooled: channels},
         )
 
-    def _heard(self) -> dict[Capture, Tensor]:
-        return {ear.capture: ear.heard(len(self.images)) for ear in self._ears}
+    def _values(self) -> dict[Capture, Tensor]:
+        return {hook.capture: hook.value(len(self.images)) for hook in self._hooks}
 
     def _classified(self, means: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of pooled activations ``(M, K)``, and the weight of the layer that gives them."""
@@ -129,7 +129,7 @@ class Listener:
         return F.linear(means, weight, None if linear.bias is None else linear.bias.detach().to(means.dtype)), weight
 
 
-class _Ear:
+class _PassiveHook:
     """Keeps one capture of a forward that is not ours."""
 
     def __init__(self, module: nn.Module, capture: Capture) -> None:
@@ -138,12 +138,12 @@ class _Ear:
         self._runs = 0
         self._value: Tensor | None = None
         if capture.at == "input":
-            self.handle = module.register_forward_pre_hook(lambda module, args: self._hear(args[0] if args else None))
+            self.handle = module.register_forward_pre_hook(lambda module, args: self._keep(args[0] if args else None))
         else:
-            self.handle = module.register_forward_hook(lambda module, args, output: self._hear(output))
+            self.handle = module.register_forward_hook(lambda module, args, output: self._keep(output))
 
-    def _hear(self, value: object) -> None:
-        if is_ours():
+    def _keep(self, value: object) -> None:
+        if is_explaining():
             return
         self._runs += 1
         self._value = None
@@ -153,13 +153,13 @@ class _Ear:
                 self.in_half = value.dtype.itemsize < 4
                 self._value = reduced(value, self.capture.reduce) if self.capture.reduce else value.detach()
 
-    def heard(self, count: int) -> Tensor:
+    def value(self, count: int) -> Tensor:
         """The value of a forward of ``count`` images, in at least float32."""
         layer = self.capture.layer
         if self._runs != 1:
-            raise UnheardError(f"layer {layer!r} ran {self._runs} times")
+            raise NotRecordedError(f"layer {layer!r} ran {self._runs} times")
         if self._value is None or len(self._value) != count:
-            raise UnheardError(f"layer {layer!r} did not see the {count} images of the batch")
+            raise NotRecordedError(f"layer {layer!r} did not see the {count} images of the batch")
         if self._value.dtype.itemsize < 4:
             self._value = self._value.float()
         return self._value

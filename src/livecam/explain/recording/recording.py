@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.heads import Head, as_logits, get_head
-from livecam.core.normalization import Normalisation
+from livecam.core.normalization import Normalization
 from livecam.explain.recording.channel_stats import Channels
-from livecam.explain.recording.hooks import IMAGES, Capture, Tap, merge
+from livecam.explain.recording.hooks import IMAGES, ActivationHook, Capture, merge
 from livecam.explain.recording.network_structure import Structure, named_layers, structure_of
-from livecam.runtime.inference import Precision, laid_out, logits_of, running_in
-from livecam.runtime.memory import chunk_for
-from livecam.runtime.model_state import as_input, check_images, ordinary, undisturbed
+from livecam.runtime.inference import Precision, autocast_for, predict_logits, to_channels_last
+from livecam.runtime.memory import auto_batch_size
+from livecam.runtime.model_state import check_images, isolated_eval, leave_inference_mode, to_model_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Recording:
             by the capture ``IMAGES``).
         model: The explained network.
         head: How its logits are read.
-        normalisation: Tie between model input and pixels; None when the caller gave none.
+        normalization: Tie between model input and pixels; None when the caller gave none.
         structure: The network's default layer, stages and head.
         results: Explainers, and what each has made of this recording already.
     """
@@ -46,7 +47,7 @@ class Recording:
     input_gradient: Tensor | None
     model: nn.Module
     head: Head
-    normalisation: Normalisation | None
+    normalization: Normalization | None
     structure: Structure
     _layers: dict[str, nn.Module] = field(repr=False)
     results: list[tuple[Any, tuple[Tensor, dict[str, Any]]]] = field(default_factory=list, repr=False)
@@ -62,40 +63,46 @@ class Recording:
             self._channels[capture] = Channels(self.activations[capture])
         return self._channels[capture]
 
-    def fitting(self, chunk: int | None, backward: bool = False, precision: Precision = "full") -> int:
-        """``chunk``, or where it is None as many further inputs as fit into half of the free memory.
+    def internal_batch_size(
+        self, internal_batch_size: int | None, backward: bool = False, precision: Precision = "full"
+    ) -> int:
+        """``internal_batch_size``, or where it is None as many further inputs as fit into half of the free memory.
 
         Args:
-            chunk: Inputs per pass, where somebody has said how many.
+            internal_batch_size: Inputs per pass, where somebody has said how many.
             backward: Whether a backward follows each forward.
             precision: What the network runs in.
         """
-        return chunk_for(self.model, self.images, backward, precision) if chunk is None else chunk
+        return (
+            auto_batch_size(self.model, self.images, backward, precision)
+            if internal_batch_size is None
+            else internal_batch_size
+        )
 
-    def score(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
+    def score(self, images: Tensor, sample_index: Tensor, precision: Precision = "full") -> Tensor:
         """Target logit of M further inputs; differentiable when grad mode is on.
 
         Args:
-            images: Model input ``(M, 3, H, W)``; a single one is scored for every owner, from one forward.
-            owner: LongTensor ``(M,)``: the sample of this recording whose target each input is scored for.
-            precision: What the network runs in, see :func:`livecam.runtime.inference.running_in`.
+            images: Model input ``(M, 3, H, W)``; a single one is scored for every target, from one forward.
+            sample_index: LongTensor ``(M,)``: the sample of this recording whose target each input is scored for.
+            precision: What the network runs in, see :func:`livecam.runtime.inference.autocast_for`.
 
         Returns:
             Scores ``(M,)``, at least float32.
         """
-        return self.head.score(self._logits(images, owner, precision), self.targets[owner])
+        return self.head.score(self._logits(images, sample_index, precision), self.targets[sample_index])
 
-    def probability(self, images: Tensor, owner: Tensor, precision: Precision = "full") -> Tensor:
+    def probability(self, images: Tensor, sample_index: Tensor, precision: Precision = "full") -> Tensor:
         """Target probability in [0, 1] of M further inputs; see :meth:`score`."""
-        return self.head.probability(self._logits(images, owner, precision), self.targets[owner])
+        return self.head.probability(self._logits(images, sample_index, precision), self.targets[sample_index])
 
-    def _logits(self, images: Tensor, owner: Tensor, precision: Precision) -> Tensor:
-        return logits_of(self.model, images, precision).expand(len(owner), -1)
+    def _logits(self, images: Tensor, sample_index: Tensor, precision: Precision) -> Tensor:
+        return predict_logits(self.model, images, precision).expand(len(sample_index), -1)
 
-    def again(
+    def rerun(
         self,
         images: Tensor,
-        owner: Tensor,
+        sample_index: Tensor,
         captures: Sequence[Capture] = (),
         input_gradient: bool = False,
         context: AbstractContextManager | None = None,
@@ -105,20 +112,20 @@ class Recording:
 
         Args:
             images: Model input ``(M, 3, H, W)``.
-            owner: LongTensor ``(M,)``: the sample each input belongs to.
+            sample_index: LongTensor ``(M,)``: the sample each input belongs to.
             captures: What to keep.
             input_gradient: Whether to take the gradient with respect to ``images`` too.
             context: Entered around forward and backward (a TorchFunctionMode that swaps rectifiers, say).
-            precision: What the network runs in, see :func:`livecam.runtime.inference.running_in`.
+            precision: What the network runs in, see :func:`livecam.runtime.inference.autocast_for`.
         """
-        with running_in(precision, images.device):
+        with autocast_for(precision, images.device):
             return _record(
                 self.model,
-                laid_out(images, precision),
-                self.targets[owner],
+                to_channels_last(images, precision),
+                self.targets[sample_index],
                 captures,
                 self.head,
-                self.normalisation,
+                self.normalization,
                 self.structure,
                 input_gradient,
                 context or nullcontext(),
@@ -133,7 +140,7 @@ def record(
     captures: Sequence[Capture] = (),
     *,
     head: str = "auto",
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     input_gradient: bool = False,
     structure: Structure | None = None,
 ) -> Recording:
@@ -148,7 +155,7 @@ def record(
         targets: Class per sample ``(N,)``, one class for all, or None for the predicted class.
         captures: What to keep; equal captures are kept once.
         head: ``softmax``, ``binary``, ``multilabel`` or ``auto`` (see :func:`livecam.core.heads.get_head`).
-        normalisation: Passed on to the recording for methods that work in pixel space.
+        normalization: Passed on to the recording for methods that work in pixel space.
         input_gradient: Whether to take the gradient with respect to the images.
         structure: The result of :func:`structure_of`, when the caller already has it.
 
@@ -158,8 +165,8 @@ def record(
     """
     check_images(images)
     structure = structure or structure_of(model, images)
-    with undisturbed(model, images.device):
-        return _record(model, images, targets, captures, head, normalisation, structure, input_gradient, nullcontext())
+    with isolated_eval(model, images.device):
+        return _record(model, images, targets, captures, head, normalization, structure, input_gradient, nullcontext())
 
 
 def _record(
@@ -168,51 +175,51 @@ def _record(
     targets: Tensor | int | None,
     captures: Sequence[Capture],
     head: Head | str,
-    normalisation: Normalisation | None,
+    normalization: Normalization | None,
     structure: Structure,
     input_gradient: bool,
     context: AbstractContextManager,
     checked: bool = False,
 ) -> Recording:
-    images = as_input(model, images).detach()
+    images = to_model_dtype(model, images).detach()
     layers = named_layers(model)
     input_gradient = input_gradient or IMAGES in captures
     captures = merge(capture for capture in captures if capture != IMAGES)
-    taps = [Tap(layers[structure.resolve(capture.layer)], capture) for capture in captures]
-    wants_gradient = input_gradient or any(tap.capture.gradient for tap in taps)
+    hooks = [ActivationHook(layers[structure.resolve(capture.layer)], capture) for capture in captures]
+    wants_gradient = input_gradient or any(hook.capture.gradient for hook in hooks)
     with torch.no_grad(), context:
         leaf = images.detach().requires_grad_(True) if input_gradient else images
-        logits = forward(model, leaf, taps, grad=input_gradient)
+        logits = forward(model, leaf, hooks, grad=input_gradient)
         head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
         # Checked again, they would make every further pass wait for the device.
         goal = targets if checked else _as_targets(targets, logits, head)
-        kept = {tap.capture: tap.result() for tap in taps}
-        found = _gradients(head, logits, goal, taps, leaf) if wants_gradient else []
+        kept = {hook.capture: hook.result() for hook in hooks}
+        found = _gradients(head, logits, goal, hooks, leaf) if wants_gradient else []
         if any(gradient is None for gradient in found):
             # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
-            found = _gradients(head, forward(model, leaf, taps, grad=True), goal, taps, leaf)
-            _check_connected(found, taps)
-    slopes = {tap.capture: _at_least_float(g) for tap, g in zip((t for t in taps if t.capture.gradient), found)}
+            found = _gradients(head, forward(model, leaf, hooks, grad=True), goal, hooks, leaf)
+            _check_connected(found, hooks)
+    gradients = {hook.capture: _at_least_float(g) for hook, g in zip((t for t in hooks if t.capture.gradient), found)}
     return Recording(
         images=images,
         targets=goal,
         logits=logits.detach(),
         activations=kept,
-        gradients=slopes,
+        gradients=gradients,
         input_gradient=_at_least_float(found[-1]) if input_gradient else None,
         model=model,
         head=head,
-        normalisation=normalisation,
+        normalization=normalization,
         structure=structure,
         _layers=layers,
     )
 
 
-def forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) -> Tensor:
+def forward(model: nn.Module, images: Tensor, hooks: Iterable[ActivationHook], grad: bool) -> Tensor:
     """Logits of ``images``; the taps keep what they are made for, and their hooks are gone afterwards."""
     handles = []
     try:
-        handles += [tap.attach() for tap in taps]
+        handles += [hook.attach() for hook in hooks]
         with torch.set_grad_enabled(grad):
             logits = as_logits(model(images))
     finally:
@@ -221,12 +228,14 @@ def forward(model: nn.Module, images: Tensor, taps: Iterable[Tap], grad: bool) -
     return logits
 
 
-def _gradients(head: Head, logits: Tensor, targets: Tensor, taps: list[Tap], leaf: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(
+    head: Head, logits: Tensor, targets: Tensor, hooks: list[ActivationHook], leaf: Tensor
+) -> tuple[Tensor | None, ...]:
     """Gradient of each layer that wants one, then of the images if they do; None where the score does not depend on it.
 
     One backward serves the whole batch: in eval mode no sample's score depends on another sample.
     """
-    sources = [tap.tensor for tap in taps if tap.capture.gradient] + ([leaf] if leaf.requires_grad else [])
+    sources = [hook.tensor for hook in hooks if hook.capture.gradient] + ([leaf] if leaf.requires_grad else [])
     with torch.enable_grad():
         total = head.score(logits, targets).sum()
     if not total.requires_grad:
@@ -234,11 +243,13 @@ def _gradients(head: Head, logits: Tensor, targets: Tensor, taps: list[Tap], lea
     return torch.autograd.grad(total, sources, allow_unused=True)
 
 
-def _check_connected(found: tuple[Tensor | None, ...], taps: list[Tap]) -> None:
-    layers = [tap.capture.layer for tap in taps if tap.capture.gradient]
+def _check_connected(found: tuple[Tensor | None, ...], hooks: list[ActivationHook]) -> None:
+    layers = [hook.capture.layer for hook in hooks if hook.capture.gradient]
     for layer, gradient in zip(layers, found):
         if gradient is None:
-            raise ValueError(f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another.")
+            raise UnsupportedNetworkError(
+                f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another."
+            )
     if found[-1] is None:
         raise cut_off("class score")
 
@@ -258,8 +269,10 @@ def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Ten
     if goal.ndim == 0:
         goal = goal.expand(len(logits))
     if goal.shape != logits.shape[:1]:
-        raise ValueError(f"Targets must be one class index per image: {len(logits)} images, shape {tuple(goal.shape)}.")
-    goal = ordinary(goal)
+        raise OptionError(
+            f"Targets must be one class index per image: {len(logits)} images, shape {tuple(goal.shape)}."
+        )
+    goal = leave_inference_mode(goal)
     head.check_targets(goal, logits)
     return goal
 

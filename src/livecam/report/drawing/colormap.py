@@ -1,7 +1,7 @@
-"""Colours of maps: one sequential scale for evidence, one diverging scale for signed evidence.
+"""Colors of maps: one sequential scale for evidence, one diverging scale for signed evidence.
 
 Both rise evenly in lightness (the diverging one on each side of zero), so that equal steps look equal and a print in
-grey keeps the order. Sampled at a few anchors and interpolated, so that no plotting library is needed.
+gray keeps the order. Sampled at a few anchors and interpolated, so that no plotting library is needed.
 """
 
 from functools import lru_cache
@@ -22,10 +22,10 @@ def _table(anchors: tuple[str, ...], device: torch.device) -> Tensor:
     return torch.tensor([[int(a[i : i + 2], 16) / 255 for i in (1, 3, 5)] for a in anchors], device=device)
 
 
-def colourise(maps: Tensor, signed: bool = False) -> Tensor:
-    """Colour maps ``(N, H, W)`` in [0, 1] (0.5 is zero on the diverging scale): RGB ``(N, 3, H, W)`` in [0, 1].
+def apply_colormap(maps: Tensor, signed: bool = False) -> Tensor:
+    """Color maps ``(N, H, W)`` in [0, 1] (0.5 is zero on the diverging scale): RGB ``(N, 3, H, W)`` in [0, 1].
 
-    NaN has no colour and is taken for no evidence.
+    NaN has no color and is taken for no evidence.
     """
     table = _table(_DIVERGING if signed else _SEQUENTIAL, maps.device)
     place = maps.nan_to_num(0.5 if signed else 0.0).clamp(0, 1) * (len(table) - 1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from livecam.report.drawing.labelled_grid import Aside, Row, draw_grid
+from livecam.report.drawing.labeled_grid import Aside, Row, draw_grid
 from livecam.report.drawing.panels import fitted, frame, to_uint8, tone_of
 from livecam.report.drawing.strips import Sample
 from livecam.report.drawing.text_layout import FAINT, INK, TextBlock, block, fit, width_of

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from livecam.report.drawing.colormap import colourise
-from livecam.report.drawing.labelled_grid import BLANK
+from livecam.report.drawing.colormap import apply_colormap
+from livecam.report.drawing.labeled_grid import BLANK
 from livecam.report.drawing.panels import PAPER, Panel, Strip, strips, to_host, to_uint8
 from livecam.report.drawing.strips import Sample
 from livecam.report.drawing.text_layout import FAINT, INK, TextBlock, block, font, wrap
@@ -37,7 +37,7 @@ class Layer(Protocol):
 def feature_grid(sample: Sample, layers: Sequence[Layer], number: int) -> np.ndarray:
     """Draw one image and the picked channels of each layer.
 
-    A layer's tiles share one colour scale, which stands beside them: from zero (dark) upwards, or to both sides of
+    A layer's tiles share one color scale, which stands beside them: from zero (dark) upwards, or to both sides of
     zero (white) for signed layers. It ends at the peak or, where few pixels tower above all others, below it (``>``).
     Small maps are enlarged by a whole factor, pixels kept square; large ones are reduced. Many channels continue on
     further lines.
@@ -99,14 +99,14 @@ def _head(sample: Sample, width: int, panel: Image.Image, wide: int) -> Image.Im
     known = (block(text, width - beside, 15, FAINT) for text in [*true, *sample.answers])
     words = sum(known, block(sample.name, width - beside, 18, INK))
     picture = Image.new("RGB", (width, max(panel.height, _TITLE + words.height)), PAPER)
-    # The strip centres its picture; here the picture's edge is in line with the rows below, or its title whole.
+    # The strip centers its picture; here the picture's edge is in line with the rows below, or its title whole.
     picture.paste(panel, (-min(panel.width - wide, 2 * _GAP) // 2, 0))
     words.draw(ImageDraw.Draw(picture), beside, _TITLE)
     return picture
 
 
 def _row(layer: Layer, maps: Tensor, channels: Sequence[int], columns: int, width: int) -> Image.Image:
-    """Name, size and colour scale of a layer, and the tiles of one image."""
+    """Name, size and color scale of a layer, and the tiles of one image."""
     sound = maps[maps.isfinite().all((1, 2))].abs()
     peak, end = float(sound.max()) if len(sound) else 0.0, _end(sound)
     cells = [_cell(one, channel, end, layer.signed) for one, channel in zip(maps, channels)]
@@ -137,22 +137,22 @@ def _cell(values: Tensor, channel: int, end: float, signed: bool) -> Image.Image
         draw.rectangle((left, 0, left + wide - 1, tall - 1), fill=BLANK)
         draw.text((middle, tall // 2), flaw, FAINT, font(13), anchor="mm")
     else:
-        picture.paste(Image.fromarray(to_uint8(_colour(tile, end, signed))), (left, 0))
+        picture.paste(Image.fromarray(to_uint8(_color(tile, end, signed))), (left, 0))
     draw.text((middle, tall + _FOOT // 2), f"channel {channel}", INK, font(13), anchor="mm")
     return picture
 
 
 def _end(sizes: Tensor) -> float:
-    """Where the colour scale of a row ends, given the absolute values."""
+    """Where the color scale of a row ends, given the absolute values."""
     values = sizes[sizes > 0].numpy()
     return float(np.quantile(values, _REACH, method="higher")) if len(values) else 1.0
 
 
 def _scale(picture: Image.Image, y: int, end: float, peak: float, signed: bool) -> None:
-    """The colour scale with its ends."""
+    """The color scale with its ends."""
     wide = _GUTTER - 3 * _GAP
     values = torch.linspace(-end if signed else 0, end, wide).expand(_BAR, -1)
-    picture.paste(Image.fromarray(to_uint8(_colour(values, end, signed))), (0, y))
+    picture.paste(Image.fromarray(to_uint8(_color(values, end, signed))), (0, y))
     draw = ImageDraw.Draw(picture)
     below, above = ("< ", "> ") if end < peak else ("", "")
     marks = [(0, f"{below}-{end:.3g}", "lm"), (wide // 2, "0", "mm")] if signed else [(0, "0", "lm")]
@@ -160,10 +160,10 @@ def _scale(picture: Image.Image, y: int, end: float, peak: float, signed: bool) 
         draw.text((x, y + _BAR + _FOOT // 2), text, FAINT, font(13), anchor=anchor)
 
 
-def _colour(values: Tensor, end: float, signed: bool) -> Tensor:
+def _color(values: Tensor, end: float, signed: bool) -> Tensor:
     """RGB ``(3, h, w)`` of ``(h, w)`` on the scale that ends at ``end``."""
     share = values / end
-    return colourise((0.5 + 0.5 * share if signed else share)[None], signed)[0]
+    return apply_colormap((0.5 + 0.5 * share if signed else share)[None], signed)[0]
 
 
 def _fit(pixels: Tensor, side: int) -> Tensor:

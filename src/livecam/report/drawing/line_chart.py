@@ -1,4 +1,4 @@
-"""The course of an optimisation, drawn: one small chart per quantity, side by side."""
+"""The course of an optimization, drawn: one small chart per quantity, side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def history_chart(title: str, history: Mapping[str, Sequence[float]], accepted: 
     """Draw one image's history, uint8 ``(h, w, 3)``.
 
     Args:
-        title: What was optimised.
+        title: What was optimized.
         history: Values per iteration of each of :data:`TITLES` that is there.
         accepted: Which steps descended; the others, which are as short as they get, are red.
     """

@@ -1,4 +1,4 @@
-"""Pictures of explanations: overlays and labelled strips, as uint8 HWC arrays that every logger shows alike."""
+"""Pictures of explanations: overlays and labeled strips, as uint8 HWC arrays that every logger shows alike."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from livecam.report.drawing.colormap import colourise
+from livecam.report.drawing.colormap import apply_colormap
 from livecam.report.drawing.text_layout import FAINT, INK, fit, font, width_of
 
 PAPER = (255, 255, 255)
 GOOD, BAD = (46, 125, 80), (196, 56, 48)
-"""Colours of right and wrong answers."""
+"""Colors of right and wrong answers."""
 FRAME = 4
 """Width in pixels of the frame that shows them."""
 _GAP = 6
@@ -54,8 +54,8 @@ class Strip:
 def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
     """Lay maps over their images.
 
-    The image is turned grey and dimmed, so that every colour belongs to the map; where the map is low it shows
-    through, where it is high the map's colour covers it.
+    The image is turned gray and dimmed, so that every color belongs to the map; where the map is low it shows
+    through, where it is high the map's color covers it.
 
     Args:
         pixels: RGB ``(N, 3, H, W)`` in [0, 1].
@@ -66,11 +66,11 @@ def overlay(pixels: Tensor, maps: Tensor, signed: bool = False) -> Tensor:
         RGB ``(N, 3, H, W)`` in [0, 1].
     """
     maps = maps.nan_to_num(0.5 if signed else 0.0)
-    grey = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True)
+    gray = (pixels.clamp(0, 1) * _luma(pixels.dtype, pixels.device)).sum(1, keepdim=True)
     strength = (maps - 0.5).abs() * 2 if signed else maps
     cover = 0.35 + 0.5 * strength[:, None]
     # In place, because new memory costs a CPU more than the sum.
-    return colourise(maps, signed).mul_(cover).add_(grey * 0.9 * (1 - cover))
+    return apply_colormap(maps, signed).mul_(cover).add_(gray * 0.9 * (1 - cover))
 
 
 @lru_cache
@@ -90,7 +90,7 @@ def outline(pixels: Tensor, mask: Tensor) -> Tensor:
     return pixels.clamp(0, 1) * (0.25 + 0.75 * weight)
 
 
-def quantised(pixels: Tensor) -> Tensor:
+def as_uint8(pixels: Tensor) -> Tensor:
     """Pixels in [0, 1] as uint8; those that are uint8 stay as they are."""
     if pixels.dtype == torch.uint8:
         return pixels
@@ -99,7 +99,7 @@ def quantised(pixels: Tensor) -> Tensor:
 
 def to_uint8(pixels: Tensor) -> np.ndarray:
     """RGB ``(3, H, W)``, uint8 or in [0, 1], as a uint8 array ``(H, W, 3)``; floats would come out black in W&B."""
-    return quantised(pixels).permute(1, 2, 0).cpu().numpy()
+    return as_uint8(pixels).permute(1, 2, 0).cpu().numpy()
 
 
 def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = None, height: int = 168) -> np.ndarray:
@@ -118,7 +118,7 @@ def strips(wanted: Sequence[Strip], height: int = 168) -> list[np.ndarray]:
         uint8 array ``(h, w, 3)`` of each.
     """
     pixels = [panel.pixels for each in wanted for panel in each.panels]
-    whole = [quantised(each if each.dtype == torch.uint8 else each.float()).permute(1, 2, 0) for each in pixels]
+    whole = [as_uint8(each if each.dtype == torch.uint8 else each.float()).permute(1, 2, 0) for each in pixels]
     pictures = (_enlarge(picture.numpy(), height) for picture in to_host(whole))
     return [_draw(each, [next(pictures) for _ in each.panels]) for each in wanted]
 
@@ -144,9 +144,9 @@ def _draw(wanted: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
         if panel.note:
             draw.text((middle, head + tall + 11), fit(panel.note, cell, 13), FAINT, font(13), anchor="mm")
     if caption:
-        colour = BAD if correct is False else INK
+        color = BAD if correct is False else INK
         y = head + tall + foot + below // 2
-        draw.text((_GAP + 2, y), fit(caption, canvas.width - 2 * _GAP, 15), colour, font(15), anchor="lm")
+        draw.text((_GAP + 2, y), fit(caption, canvas.width - 2 * _GAP, 15), color, font(15), anchor="lm")
     return np.asarray(canvas)
 
 
@@ -167,7 +167,7 @@ def _enlarge(picture: np.ndarray, height: int) -> np.ndarray:
 
 
 def tone_of(correct: bool | None) -> tuple[int, int, int]:
-    """Colour of an answer, which is right, wrong or not known to be either."""
+    """Color of an answer, which is right, wrong or not known to be either."""
     return FAINT if correct is None else GOOD if correct else BAD
 
 
@@ -186,29 +186,29 @@ def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST if scale == int(scale) else Image.Resampling.LANCZOS)
 
 
-def signed_display(raw: Tensor, outliers: float = 0.0) -> Tensor:
+def signed_display(raw: Tensor, clip_fraction: float = 0.0) -> Tensor:
     """Scale signed maps ``(N, H, W)`` symmetrically: 0.5 is zero, the largest magnitude reaches 0 or 1.
 
     Args:
         raw: As a method gives them.
-        outliers: Share of the pixels, in [0, 1), that are drawn at full colour, as if they were not larger.
+        clip_fraction: Share of the pixels, in [0, 1), that are drawn at full color, as if they were not larger.
     """
-    peak = _peak(raw.abs(), outliers)
+    peak = _peak(raw.abs(), clip_fraction)
     return 0.5 + 0.5 * (raw / torch.where(peak > 0, peak, 1)).clamp(-1, 1)
 
 
-def unsigned_display(maps: Tensor, outliers: float = 0.0) -> Tensor:
-    """Maps ``(N, H, W)`` in [0, 1], brightened so that only ``outliers``, a share of the pixels, are cut at 1."""
-    if not outliers:
+def unsigned_display(maps: Tensor, clip_fraction: float = 0.0) -> Tensor:
+    """Maps ``(N, H, W)`` in [0, 1], brightened so that only ``clip_fraction``, a share of the pixels, are cut at 1."""
+    if not clip_fraction:
         return maps
-    peak = _peak(maps, outliers)
+    peak = _peak(maps, clip_fraction)
     return (maps / torch.where(peak > 0, peak, 1)).clamp(max=1)
 
 
-def _peak(maps: Tensor, outliers: float) -> Tensor:
+def _peak(maps: Tensor, clip_fraction: float) -> Tensor:
     """The value ``(N, 1, 1)`` that all pixels but this share stay below; the largest where that would be zero."""
     flat = maps.flatten(1)
-    rank = max(1, math.ceil((1 - outliers) * flat.shape[1]))
+    rank = max(1, math.ceil((1 - clip_fraction) * flat.shape[1]))
     peak = flat.kthvalue(rank, dim=1).values
     return torch.where(peak > 0, peak, flat.amax(1))[:, None, None]
 

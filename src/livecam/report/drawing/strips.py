@@ -1,4 +1,4 @@
-"""One labelled strip per sample: input, ground truth and one column per method, with the words beside it."""
+"""One labeled strip per sample: input, ground truth and one column per method, with the words beside it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from torch import Tensor
 from livecam.report.drawing.panels import (
     Panel,
     Strip,
+    as_uint8,
     outline,
     overlay,
-    quantised,
     signed_display,
     strips,
     to_host,
@@ -43,7 +43,7 @@ class Method(Protocol):
     name: str
     label: str
     signed: bool
-    outliers: float
+    clip_fraction: float
 
 
 @dataclass
@@ -108,7 +108,7 @@ def draw_strips(samples: Sequence[Sample], with_truth: bool, with_caption: bool 
         with_truth: Whether there is a column for ground truth; galleries have it in every strip or in none.
         with_caption: Whether the caption is drawn too, for pictures that travel alone.
     """
-    inputs = quantised(torch.stack([sample.pixels for sample in samples]).float())
+    inputs = as_uint8(torch.stack([sample.pixels for sample in samples]).float())
     truths = _truths(samples) if with_truth else [[] for _ in samples]
     wanted = []
     for sample, pixels, truth in zip(samples, inputs, truths):
@@ -122,7 +122,7 @@ def _truths(samples: Sequence[Sample]) -> list[list[Panel]]:
     known = [sample for sample in samples if sample.mask is not None]
     if known:
         pixels, masks = (torch.stack([getattr(sample, name) for sample in known]) for name in ("pixels", "mask"))
-        shown = iter(quantised(outline(pixels, masks[:, None]).float()))
+        shown = iter(as_uint8(outline(pixels, masks[:, None]).float()))
     blank = Panel("ground truth", torch.full_like(samples[0].pixels, 0.94), "not annotated")
     return [[blank if sample.mask is None else Panel("ground truth", next(shown))] for sample in samples]
 
@@ -145,10 +145,10 @@ def shown(explanation: Explained, method: Method) -> Tensor:
     Where single pixels stand out, as in gradients of pixels, they are cut, or nothing else would be seen.
     """
     if not method.signed:
-        return unsigned_display(explanation.map, method.outliers)
+        return unsigned_display(explanation.map, method.clip_fraction)
     size = tuple(explanation.map.shape[-2:])
     raw = torch.nn.functional.interpolate(explanation.raw[:, None].float(), size, mode="bilinear")[:, 0]
-    return signed_display(raw, method.outliers)
+    return signed_display(raw, method.clip_fraction)
 
 
 def samples_of(
@@ -188,7 +188,7 @@ def samples_of(
     facts |= {("inside", m.name): inside[m.name] for m in columns if masks is not None and inside}
     facts |= {("degenerate", m.name): explanations[m.name].degenerate for m in columns}
     told = dict(zip(facts, (values.tolist() for values in to_host([*facts.values()]))))
-    drawn = {m.name: quantised(overlay(pixels, shown(explanations[m.name], m), m.signed)) for m in columns}
+    drawn = {m.name: as_uint8(overlay(pixels, shown(explanations[m.name], m), m.signed)) for m in columns}
 
     def word(index: int) -> str:
         return str(class_names[index]) if class_names is not None and index < len(class_names) else f"class {index}"

@@ -6,7 +6,7 @@ from functools import lru_cache
 from PIL import ImageDraw, ImageFont
 
 INK, FAINT = (28, 32, 38), (104, 112, 122)
-"""Colours of what is read first, and of remarks."""
+"""Colors of what is read first, and of remarks."""
 
 
 @lru_cache
@@ -45,7 +45,7 @@ def wrap(text: str, width: int, size: int) -> list[str]:
     return lines
 
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass
@@ -53,10 +53,10 @@ class TextBlock:
     """Lines below each other; blocks add up to longer ones.
 
     Args:
-        lines: What each says, the height of its letters in pixels, and its colour (RGB, 0 to 255).
+        lines: What each says, the height of its letters in pixels, and its color (RGB, 0 to 255).
     """
 
-    lines: list[tuple[str, int, Colour]] = field(default_factory=list)
+    lines: list[tuple[str, int, Color]] = field(default_factory=list)
 
     def __add__(self, other: "TextBlock") -> "TextBlock":
         return TextBlock(self.lines + other.lines)
@@ -73,11 +73,11 @@ class TextBlock:
 
     def draw(self, canvas: ImageDraw.ImageDraw, x: float, y: float, anchor: str = "lm") -> None:
         """Draw them with their top at ``y``; ``anchor`` says how they stand to ``x``, in Pillow's words."""
-        for text, size, colour in self.lines:
-            canvas.text((x, y + (size + 4) / 2), text, colour, font(size), anchor=anchor)
+        for text, size, color in self.lines:
+            canvas.text((x, y + (size + 4) / 2), text, color, font(size), anchor=anchor)
             y += size + 4
 
 
-def block(text: str, width: int, size: int, colour: Colour) -> TextBlock:
+def block(text: str, width: int, size: int, color: Color) -> TextBlock:
     """A text in lines of at most ``width`` pixels, as :func:`wrap` breaks them."""
-    return TextBlock([(line, size, colour) for line in wrap(text, width, size)])
+    return TextBlock([(line, size, color) for line in wrap(text, width, size)])

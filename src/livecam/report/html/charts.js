@@ -1,8 +1,8 @@
 "use strict";
-// Curves as inline SVG: one chart per group of series, colours by name so that a method looks the same everywhere.
+// Curves as inline SVG: one chart per group of series, colors by name so that a method looks the same everywhere.
 
 const SVG = document.querySelector("svg").namespaceURI;
-const COLOURS = 8;
+const COLORS = 8;
 const SPLIT = /^(train|val|valid|validation|test)[/_](.+)$/;
 const BOOKKEEPING = /(^|\/)(epoch|step)$|_seconds(\/|$)|_(n|undefined|degenerate)(\/|$)/;
 
@@ -108,8 +108,8 @@ class Chart {
     this.series = series;
     this.legend.replaceChildren(...series.map((one) => {
       const order = series.length > 1 ? rank(one.family, one.name) : 0;
-      one.colour = `c${order % COLOURS}${order >= COLOURS ? " dashed" : ""}`;
-      const item = html("li", one.colour);
+      one.color = `c${order % COLORS}${order >= COLORS ? " dashed" : ""}`;
+      const item = html("li", one.color);
       one.value = html("b");
       if (series.length > 1 || one.name !== this.title) item.append(html("i", "swatch"), html("span", "", one.name));
       item.append(one.value);
@@ -152,8 +152,8 @@ class Chart {
     root.append(this.cursor = svg("line", { class: "cursor", y1: top, y2: bottom }));
     root.append(this.marker = svg("line", { class: "marker", y1: top, y2: bottom }));
     for (const one of this.series) {
-      root.append(svg("path", { class: `line ${one.colour}`, d: this.path(thin(one.points, (right - left) / 2)) }));
-      root.append(one.dot = svg("circle", { class: `dot ${one.colour}`, r: 3.5 }));
+      root.append(svg("path", { class: `line ${one.color}`, d: this.path(thin(one.points, (right - left) / 2)) }));
+      root.append(one.dot = svg("circle", { class: `dot ${one.color}`, r: 3.5 }));
     }
     if (direct) this.endLabels(root, right + 8, bottom);
     if (!finite.length) root.append(svg("text", { ...middle, class: "tick", y: height / 2 }, "no finite value"));
@@ -183,7 +183,7 @@ class Chart {
     ends.sort((a, b) => a.y - b.y);
     ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + 12.5); });
     ends.reverse().forEach((end, i) => { end.y = Math.min(end.y, i ? ends[i - 1].y - 12.5 : bottom + 4); });
-    for (const { one, y } of ends) root.append(svg("text", { class: `end ${one.colour}`, x, y }, one.name));
+    for (const { one, y } of ends) root.append(svg("text", { class: `end ${one.color}`, x, y }, one.name));
   }
 
   mark(step) {

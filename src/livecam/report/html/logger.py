@@ -15,6 +15,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from livecam.core.errors import DataError
 from livecam.report.html.page import Page, as_picture
 from livecam.report.html.page_data import config_tree, plain_leaf
 
@@ -96,7 +97,7 @@ class HTMLLogger(Logger):
             step: Defaults to the step after the last one.
 
         Raises:
-            ValueError: When a value is not one number.
+            DataError: When a value is not one number.
         """
         data = self._open().data
         data.step = data.step + 1 if step is None else int(step)
@@ -104,7 +105,7 @@ class HTMLLogger(Logger):
             try:
                 number = float(value)
             except (TypeError, ValueError, RuntimeError) as error:
-                raise ValueError(f"Metric {key!r} must be one number, not {value!r}.") from error
+                raise DataError(f"Metric {key!r} must be one number, not {value!r}.") from error
             data.metrics.setdefault(str(key), {})[data.step] = number
         self.save()
 
@@ -121,11 +122,11 @@ class HTMLLogger(Logger):
             caption: One text per picture.
 
         Raises:
-            ValueError: When a picture has another form, or pictures and captions differ in number.
+            DataError: When a picture has another form, or pictures and captions differ in number.
         """
         captions = [""] * len(images) if caption is None else [str(text) for text in caption]
         if len(captions) != len(images):
-            raise ValueError(f"{key!r} has {len(images)} pictures but {len(captions)} captions: give one each.")
+            raise DataError(f"{key!r} has {len(images)} pictures but {len(captions)} captions: give one each.")
         pictures = [as_picture(image, f"Picture {index} of {key!r}") for index, image in enumerate(images)]
         data = self._open().data
         data.step = max(data.step, 0) if step is None else int(step)
@@ -141,24 +142,24 @@ class HTMLLogger(Logger):
             data: Rows of text and numbers.
 
         Raises:
-            ValueError: When a row is not as long as the columns.
+            DataError: When a row is not as long as the columns.
         """
         rows = [[plain_leaf(cell) for cell in row] for row in data]
         for index, row in enumerate(rows):
             if len(row) != len(columns):
-                raise ValueError(f"Row {index} of table {key!r} has {len(row)} cells for {len(columns)} columns.")
+                raise DataError(f"Row {index} of table {key!r} has {len(row)} cells for {len(columns)} columns.")
         table = {"columns": [str(column) for column in columns], "rows": rows}
         self._open().data.tables[str(key)] = table
         self._page.write()
 
     @rank_zero_only
-    def wind_back(self, step: int) -> None:
+    def discard_from(self, step: int) -> None:
         """Forget what a killed training logged from ``step`` on, since the resumed one logs it again, or never.
 
         Args:
             step: The step that is logged next.
         """
-        self._open().wind_back(step)
+        self._open().discard_from(step)
 
     @rank_zero_only
     def log_graph(self, model: Any, input_array: Any = None) -> None:

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from markupsafe import Markup
 from PIL import Image
 
+from livecam.core.errors import DataError
 from livecam.core.files import encode_jpeg, write_atomically
 from livecam.report.html.page_data import PageData
 
@@ -83,8 +84,8 @@ WRITER = Background(64)
 class Page:
     """A folder with ``index.html``, ``data.js`` and ``media/``; one that is there already is continued.
 
-    Failures cost the page, with one warning, never the training. A fork of the process that began the page, such as a
-    worker of a DataLoader, writes nothing.
+    FailurePolicy cost the page, with one warning, never the training. A fork of the process that began the page, such
+    as a worker of a DataLoader, writes nothing.
 
     Args:
         folder: Where it is; made if it has to be.
@@ -140,10 +141,10 @@ class Page:
         self._later(lambda: self.data.galleries.setdefault(key, {}).__setitem__(step, entries))
         self.write()
 
-    def wind_back(self, step: int) -> None:
+    def discard_from(self, step: int) -> None:
         """Forget points and pictures from ``step`` on."""
         WRITER.drain()
-        self.data.wind_back(step)
+        self.data.discard_from(step)
         self.write()
 
     def _find(self) -> None:
@@ -222,14 +223,14 @@ def as_picture(image: Any, name: str) -> Image.Image:
         name: What to call it when it is refused.
 
     Raises:
-        ValueError: When it has another form.
+        DataError: When it has another form.
     """
     if not isinstance(image, Image.Image):
         array = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[:, :, 0]
         if array.dtype != np.uint8 or array.size == 0 or (array.ndim != 2 and array.shape[2:] not in {(3,), (4,)}):
-            raise ValueError(
+            raise DataError(
                 f"{name} must be uint8 of shape (H, W, 3), not {array.dtype} of shape {array.shape}: "
                 "scale values to 0..255 and put the channels last."
             )

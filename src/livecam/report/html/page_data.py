@@ -66,7 +66,7 @@ class PageData:
             text = text.replace(character, f"\\u{ord(character):04x}")
         return f"{PREFIX}{text};\n"
 
-    def wind_back(self, step: int) -> None:
+    def discard_from(self, step: int) -> None:
         """Forget points and pictures from ``step`` on."""
         for history in (self.metrics, self.galleries):
             for key, entries in list(history.items()):

@@ -19,7 +19,7 @@ class Curves:
     Args:
         title: What they show.
         lines: Values at equal steps from 0 to 100 percent, by name; those of results first, at most 7.
-        faint: Names of lines that are no results but something to compare with: grey and dashed.
+        faint: Names of lines that are no results but something to compare with: gray and dashed.
         note: What is to be said below.
     """
 
@@ -29,7 +29,7 @@ class Curves:
     note: str = ""
 
     def look(self, name: str) -> str:
-        """Classes of a line: its colour, and its dashes."""
+        """Classes of a line: its color, and its dashes."""
         if name not in self.faint:
             return f"s{list(self.lines).index(name)}"
         return f"s7 d{1 + sorted(self.faint & self.lines.keys()).index(name) % 2}"

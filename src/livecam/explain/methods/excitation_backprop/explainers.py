@@ -7,17 +7,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from livecam.core.errors import UnsupportedNetworkError
 from livecam.core.validation import check_option
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.excitation_backprop.function_mode import Residual, WinningProbability
+from livecam.explain.methods.excitation_backprop.function_mode import ExcitationMode, Residual
 from livecam.explain.methods.excitation_backprop.rules import contrast, mark_last
-from livecam.explain.recording.hooks import Capture, Tap
+from livecam.explain.recording.hooks import ActivationHook, Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording, forward
 
 
 @dataclass(frozen=True)
-class TopDown(Explainer):
+class ExcitationBackpropBase(Explainer):
     """A method that passes winning probabilities from the class's logit down to one layer (Zhang et al. 2016).
 
     Works wherever activations are at least zero above the layer: through convolutions, linear layers, pools, batch norm
@@ -38,8 +39,8 @@ class TopDown(Explainer):
         name: See :class:`Explainer`.
 
     Raises:
-        ValueError: When an option is unknown; when explaining, where the network has signed activations, attention, or
-            another operation without a rule.
+        UnsupportedNetworkError: When explaining, where the network has signed activations, attention, or another
+            operation without a rule.
     """
 
     layer: str | None = None
@@ -56,18 +57,18 @@ class TopDown(Explainer):
         return [Capture(structure.resolve(self.layer or structure.excitation_layer))]
 
     @abstractmethod
-    def passed(self, run: "_Pass") -> tuple[Tensor, dict[str, Any]]:
+    def propagate(self, run: "_Pass") -> tuple[Tensor, dict[str, Any]]:
         """What arrives at the layer, ``(N, C, h, w)``, and further details."""
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        found, details = self.passed(_Pass(self, recording, self.taps(recording)))
+        found, details = self.propagate(_Pass(self, recording, self.hooks(recording)))
         # Sums over positions need more digits than half-precision networks have.
         return self.shown(found.to(torch.promote_types(found.dtype, torch.float32)), details)
 
-    def taps(self, recording: Recording) -> list[Tap]:
+    def hooks(self, recording: Recording) -> list[ActivationHook]:
         """The layers to stop at, the lowest first."""
         captures = self.captures(recording.structure)
-        return [Tap(recording.layer(c.layer), Capture(c.layer, gradient=True)) for c in captures]
+        return [ActivationHook(recording.layer(c.layer), Capture(c.layer, gradient=True)) for c in captures]
 
     def shown(self, found: Tensor, details: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The map ``(N, h, w)`` of what has arrived."""
@@ -80,13 +81,13 @@ class TopDown(Explainer):
 class _Pass:
     """One forward whose operations know how to pass probability down, and the way down to its layers."""
 
-    def __init__(self, explainer: TopDown, recording: Recording, taps: list[Tap]) -> None:
+    def __init__(self, explainer: ExcitationBackpropBase, recording: Recording, hooks: list[ActivationHook]) -> None:
         image = recording.images.detach().requires_grad_(True) if explainer.layer == "image" else None
         names = {id(p): name for name, p in recording.model.named_parameters()}
-        self.mode = WinningProbability(explainer.residual, explainer.clamp_negative, names, image)
+        self.mode = ExcitationMode(explainer.residual, explainer.clamp_negative, names, image)
         with self.mode:
-            logits = forward(recording.model, recording.images if image is None else image, taps, image is not None)
-        self.layers = [tap.tensor for tap in taps]
+            logits = forward(recording.model, recording.images if image is None else image, hooks, image is not None)
+        self.layers = [hook.tensor for hook in hooks]
         self.layers = [image, *self.layers] if image is not None else self.layers
         with torch.enable_grad():
             self.score = recording.head.score(logits, recording.targets).sum()
@@ -97,7 +98,7 @@ class _Pass:
         self.mode.top = top
         source, given = (self.score, None) if start is None else start
         if not source.requires_grad:
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 "No evidence passes the chosen layer: the network runs under torch.no_grad() there. "
                 "Freeze its parameters with requires_grad_(False) instead."
             )
@@ -106,12 +107,12 @@ class _Pass:
         found = torch.autograd.grad(source, layer, given, retain_graph=True, allow_unused=True)[0]
         if found is None:
             below = "lies above contrast_layer" if start else "does not feed the class score"
-            raise ValueError(f"The chosen layer {below}: choose another.")
+            raise UnsupportedNetworkError(f"The chosen layer {below}: choose another.")
         return found
 
 
 @dataclass(frozen=True)
-class ExcitationBackprop(TopDown):
+class ExcitationBackprop(ExcitationBackpropBase):
     """Excitation Backprop (Zhang et al. 2016, eq. 10): the probability that a position wins the top-down competition.
 
     Sums to 1 where nothing is lost. Costs one forward, and above the layer one more forward and one backward.
@@ -120,10 +121,10 @@ class ExcitationBackprop(TopDown):
     method: ClassVar[str] = "excitation_backprop"
     label: ClassVar[str] = "Excitation backprop"
 
-    def passed(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
+    def propagate(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
         found = run.down_to(run.layers[0])
         if self.residual == "relu" and float(found.sum((1, 2, 3)).max()) > 1.01:
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 "More probability arrived than was sent: this network computes something that torch does not show, "
                 "such as scripted modules. Use another method."
             )
@@ -131,7 +132,7 @@ class ExcitationBackprop(TopDown):
 
 
 @dataclass(frozen=True)
-class ContrastiveExcitationBackprop(TopDown):
+class ContrastiveExcitationBackprop(ExcitationBackpropBase):
     """Contrastive Excitation Backprop (Zhang et al. 2016, section 3.3): evidence for the class and not for its rivals.
 
     The probability of the class minus that of its dual unit, whose weights are negated, from the contrast layer down;
@@ -144,7 +145,7 @@ class ContrastiveExcitationBackprop(TopDown):
     Args:
         contrast_layer: Where the difference is taken; None takes the input of the last layer with weights. As the rule
             is linear this matters only where probability gets lost.
-        normalise_contrast: Divide both by their sums there, so that the difference sums to zero.
+        normalize_contrast: Divide both by their sums there, so that the difference sums to zero.
         name: See :class:`Explainer`.
     """
 
@@ -152,27 +153,27 @@ class ContrastiveExcitationBackprop(TopDown):
     label: ClassVar[str] = "Contrastive EB"
 
     contrast_layer: str | None = None
-    normalise_contrast: bool = True
+    normalize_contrast: bool = True
 
-    def taps(self, recording: Recording) -> list[Tap]:
-        taps = super().taps(recording)
+    def hooks(self, recording: Recording) -> list[ActivationHook]:
+        hooks = super().hooks(recording)
         if self.contrast_layer is None:
-            return taps
+            return hooks
         name = recording.structure.resolve(self.contrast_layer)
         # The difference may be taken at the very layer that is shown.
-        same = any(tap.capture.layer == name for tap in taps)
-        return taps if same else [*taps, Tap(recording.layer(name), Capture(name, gradient=True))]
+        same = any(hook.capture.layer == name for hook in hooks)
+        return hooks if same else [*hooks, ActivationHook(recording.layer(name), Capture(name, gradient=True))]
 
     def shown(self, found: Tensor, details: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         maps = found.sum(1)
         return maps.relu(), {"unclamped": maps} | details
 
-    def passed(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
+    def propagate(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
         if self.contrast_layer is None:
-            run.mode.normalise = self.normalise_contrast
+            run.mode.normalize = self.normalize_contrast
             found = run.down_to(run.layers[0], "contrast")
             return found, {"without_rival": run.mode.without_rival}
         above = run.layers[-1]
         both = (run.down_to(above, "plain"), run.down_to(above, "negated"))
-        difference, empty = contrast(*both, self.normalise_contrast)
+        difference, empty = contrast(*both, self.normalize_contrast)
         return run.down_to(run.layers[0], start=(above, difference)), {"without_rival": empty}

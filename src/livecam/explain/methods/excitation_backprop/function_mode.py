@@ -1,6 +1,6 @@
 """Marginal winning probability: every operation hands its probability of winning down to its inputs.
 
-Autograd does the routing. While :class:`WinningProbability` is entered, each operation that has a rule is replaced by
+Autograd does the routing. While :class:`ExcitationMode` is entered, each operation that has a rule is replaced by
 one that computes the same and whose *backward* is that rule, so that ``torch.autograd.grad`` carries probabilities
 instead of gradients, through whatever shape a network has (Zhang et al. 2016). The rules:
 
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from livecam.core.errors import UnsupportedNetworkError
 from livecam.explain.methods.excitation_backprop.rules import (
-    Linear,
+    LinearRule,
     WinningLinear,
     WinningSum,
     contrast,
     is_bare,
+    propagate_linear,
     unchanged,
-    win,
 )
 
 Residual = Literal["relu", "signed"]
@@ -53,7 +54,7 @@ _ROUTES = _words(
 )
 
 
-class WinningProbability(TorchFunctionMode):
+class ExcitationMode(TorchFunctionMode):
     """While it is entered, what a network computes carries winning probabilities backwards. Nothing of it is touched.
 
     Args:
@@ -65,7 +66,7 @@ class WinningProbability(TorchFunctionMode):
         image: The images, when probability is to reach them: they alone are shifted to be at least zero.
 
     Raises:
-        ValueError: Inside, when activations are negative, or an operation has no rule.
+        UnsupportedNetworkError: Inside, when activations are negative, or an operation has no rule.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class WinningProbability(TorchFunctionMode):
         self.image = image
         self.top = "plain"
         """How the last layer with weights passes on: ``plain``, ``negated`` or the ``contrast`` of both."""
-        self.normalise = True
+        self.normalize = True
         self.without_rival: Tensor | None = None
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -113,7 +114,7 @@ class WinningProbability(TorchFunctionMode):
             if isinstance(result, Tensor) and any(is_bare(value) for value in found):
                 result.made_by, result.made_at = None, result._version
         elif any(isinstance(r, Tensor) and r.requires_grad for r in _flat([result])):
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 f"Excitation Backprop has no rule for {name!r}, which this network computes above the chosen layer: "
                 "choose a layer closer to the output, or another method."
             )
@@ -129,7 +130,7 @@ class WinningProbability(TorchFunctionMode):
         result.made_by, result.made_at = (activations, weight, linear, func.__name__), result._version
         return result
 
-    def _linear(self, activations: Tensor, weight: Tensor | None, compute: Callable, linear: Linear) -> Tensor:
+    def _linear(self, activations: Tensor, weight: Tensor | None, compute: Callable, linear: LinearRule) -> Tensor:
         name = self.layer_of.get(id(weight), "an averaging or resizing step").removesuffix(".weight")
         fixed = weight.detach() if weight is not None else None
         return WinningLinear.apply(activations, fixed, compute, linear, self, name)
@@ -180,27 +181,27 @@ class WinningProbability(TorchFunctionMode):
         fixed = one.detach() if isinstance(one, Tensor) else one
         return unchanged(other, lambda a: func(fixed, a, *rest, **more))
 
-    def started(self, linear: Linear, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
+    def started(self, linear: LinearRule, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at the ``activations`` that the last layer with weights reads, as ``top`` says."""
 
         def run(sign: int) -> Tensor:
             # A one-logit network's class 0 starts at -1, which means +1 at the negated weights.
-            up = self.passed(linear, sign * weight, activations, probability.clamp(min=0))
+            up = self.propagate(linear, sign * weight, activations, probability.clamp(min=0))
             if bool((probability < 0).any()):
-                return up + self.passed(linear, -sign * weight, activations, (-probability).clamp(min=0))
+                return up + self.propagate(linear, -sign * weight, activations, (-probability).clamp(min=0))
             return up
 
         if self.top != "contrast":
             return run(-1 if self.top == "negated" else 1)
-        found, self.without_rival = contrast(run(1), run(-1), self.normalise)
+        found, self.without_rival = contrast(run(1), run(-1), self.normalize)
         return found
 
-    def passed(self, linear: Linear, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
+    def propagate(self, linear: LinearRule, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at ``activations`` of the ``probability`` of a linear operation's outputs."""
         weight = weight.clamp(min=0) if weight is not None else None
-        passed, lost = win(linear, weight, activations, probability)
+        passed, lost = propagate_linear(linear, weight, activations, probability)
         if self.clamp_negative and bool(lost.any()):
-            passed = passed + win(linear, weight, torch.ones_like(activations), lost)[0]
+            passed = passed + propagate_linear(linear, weight, torch.ones_like(activations), lost)[0]
         return passed
 
 
@@ -215,7 +216,7 @@ def _check_resizing(args: tuple, kwargs: dict) -> None:
     """Refuse a resizing with negative weights."""
     mode = kwargs.get("mode", args[3] if len(args) > 3 else "nearest")
     if mode not in _RESIZINGS:
-        raise ValueError(
+        raise UnsupportedNetworkError(
             f"Excitation Backprop cannot pass {mode} resizing, whose weights are partly negative: choose a layer "
             "behind it."
         )

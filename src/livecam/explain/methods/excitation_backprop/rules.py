@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Linear = Callable[[Tensor, Tensor | None], Tensor]
+from livecam.core.errors import UnsupportedNetworkError
+
+LinearRule = Callable[[Tensor, Tensor | None], Tensor]
 """A linear operation of activations and, where it has any, weights; without its bias."""
 
 
@@ -19,7 +21,7 @@ class WinningLinear(torch.autograd.Function):
         activations: Tensor,
         weight: Tensor | None,
         compute: Callable[[], Tensor],
-        linear: Linear,
+        linear: LinearRule,
         mode: Any,
         name: str,
     ) -> Tensor:
@@ -37,11 +39,11 @@ class WinningLinear(torch.autograd.Function):
         if ctx.is_image:
             activations = activations - activations.amin((1, 2, 3), keepdim=True)
         elif not ctx.may_be_negative and bool((activations < 0).any()):
-            raise ValueError(
+            raise UnsupportedNetworkError(
                 f"Excitation Backprop needs activations of at least 0, but {ctx.name} reads negative ones: this "
                 "network has signed activations. clamp_negative=True reads them as 0."
             )
-        rule = ctx.mode.started if ctx.is_last else ctx.mode.passed
+        rule = ctx.mode.started if ctx.is_last else ctx.mode.propagate
         passed = rule(ctx.linear, weight, activations.clamp(min=0), probability)
         return passed, None, None, None, None, None
 
@@ -50,7 +52,7 @@ def mark_last(score: Tensor) -> None:
     """Tell the one layer with weights that the score is read off that it is the last.
 
     Raises:
-        ValueError: When there are several, whose rivals would have to be told apart.
+        UnsupportedNetworkError: When there are several, whose rivals would have to be told apart.
     """
     waiting, seen, last = [score.grad_fn], set(), []
     while waiting:
@@ -63,7 +65,7 @@ def mark_last(score: Tensor) -> None:
         else:
             waiting += [below for below, _ in node.next_functions]
     if len(last) > 1:
-        raise ValueError(
+        raise UnsupportedNetworkError(
             f"Excitation Backprop starts at one last layer, but {len(last)} add up to this network's score: "
             f"{', '.join(sorted(node.name for node in last)[:4])}. Use another method, or explain one of its parts."
         )
@@ -103,10 +105,10 @@ class WinningSum(torch.autograd.Function):
         return probability * one, probability * other, None
 
 
-def contrast(winning: Tensor, rival: Tensor, normalise: bool) -> tuple[Tensor, Tensor]:
+def contrast(winning: Tensor, rival: Tensor, normalize: bool) -> tuple[Tensor, Tensor]:
     """P - P' per sample, each divided by its sum if asked; and which samples have no P' (it counts as 0), ``(N,)``."""
     empty = rival.flatten(1).sum(1) == 0
-    if normalise:
+    if normalize:
         winning, rival = (_share(part) for part in (winning, rival))
     return winning - rival, empty
 
@@ -116,7 +118,9 @@ def _share(part: Tensor) -> Tensor:
     return part / total.masked_fill(total == 0, 1)
 
 
-def win(linear: Linear, weight: Tensor | None, activations: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
+def propagate_linear(
+    linear: LinearRule, weight: Tensor | None, activations: Tensor, probability: Tensor
+) -> tuple[Tensor, Tensor]:
     """A (W+' (P / z)) with z = W+ a, and the part of P whose z is zero."""
     with torch.enable_grad():
         leaf = activations.detach().requires_grad_(True)

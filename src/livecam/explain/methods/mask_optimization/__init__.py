@@ -1,1 +1,1 @@
-"""Masks that are optimised to delete what a class rests on: EMP, I-GOS, AOP and SIGCAM."""
+"""Masks that are optimized to delete what a class rests on: EMP, I-GOS, AOP and SIGCAM."""

@@ -1,4 +1,4 @@
-"""AOP: the map of one method as the start of a mask that another one optimises; SIGCAM is the paper's instance."""
+"""AOP: the map of one method as the start of a mask that another one optimizes; SIGCAM is the paper's instance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livecam.core.baselines import Fill, as_fill, filled
+from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.errors import OptionError
 from livecam.core.maps import is_degenerate, minmax, resize
 from livecam.core.validation import check_count, check_number, fill_in
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.cam import WGradCAM
-from livecam.explain.methods.mask_optimization.base import MaskOptimiser, Warmup
+from livecam.explain.methods.mask_optimization.base import MaskOptimizer, Warmup
 from livecam.explain.methods.mask_optimization.igos import IGOS
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
@@ -28,79 +29,80 @@ _LEFT = 1e-3
 
 @dataclass(frozen=True)
 class AOP(Explainer):
-    """Activation optimised with perturbation (Zhang, Rao & Yang, eq. 4 to 6): M from 1 - up(lam Mb [Mb >= theta]) on.
+    """Activation optimized with perturbation (Zhang, Rao & Yang, eq. 4 to 6): M from 1 - up(lam Mb [Mb >= theta]) on.
 
     Mb is the base map scaled to [0, 1]; what of it is below theta is left out. During the first ``warmup`` iterations
-    the blank is less blurred. Costs what the base costs and what the optimiser costs.
+    the baseline is less blurred. Costs what the base costs and what the optimizer costs.
 
-    An image whose base map has no contrast, or is not finite, gets what the optimiser makes of it alone, without
+    An image whose base map has no contrast, or is not finite, gets what the optimizer makes of it alone, without
     warm-up; ``details`` and the pictures say so. A base map finer than the mask is averaged down to it before it is
-    scaled. With lam=0 and warmup=0 this is the optimiser itself, and with 0 iterations what theta leaves of the base.
+    scaled. With lam=0 and warmup=0 this is the optimizer itself, and with 0 iterations what theta leaves of the base.
 
-    ``details``: those of the base and of the optimiser; ``start`` ``(N, m, m)``, the masks it starts from; ``fallback``
+    ``details``: those of the base and of the optimizer; ``start`` ``(N, m, m)``, the masks it starts from; ``fallback``
     ``(N,)`` bool, where the base map had no contrast.
 
     Args:
-        base: The method whose map is optimised, or its name.
-        optimiser: The method that optimises it, or its name: ``igos`` or ``emp``.
+        base: The method whose map is optimized, or its name.
+        optimizer: The method that optimizes it, or its name: ``igos`` or ``emp``.
         theta: Least value of the scaled base map that is kept, in [0, 1].
         lam: What the base map is multiplied by, in [0, 1]: how much of the image is deleted at first.
-        size: Side m of the masks; None takes the optimiser's.
-        warmup: First iterations under another blank; 0 for none.
-        warmup_blur: That blank, see :func:`livecam.core.baselines.filled`; the paper does not give its blur.
-        precision: What the optimiser's passes run in, see :mod:`livecam.runtime.inference`; None takes the optimiser's.
-        name: Key of the method; None makes it ``<optimiser>_<base>``.
+        size: Side m of the masks; None takes the optimizer's.
+        warmup: First iterations under another baseline; 0 for none.
+        warmup_baseline: That baseline, see :func:`livecam.core.baselines.baseline_images`; the paper does not give its
+            blur.
+        precision: What the optimizer's passes run in, see :mod:`livecam.runtime.inference`; None takes the optimizer's.
+        name: Key of the method; None makes it ``<optimizer>_<base>``.
 
     Raises:
-        ValueError: When a method or an option is unknown, or a number is out of range.
+        OptionError: When a method or an option is unknown, or a number is out of range.
     """
 
     base: Explainer | str
-    optimiser: MaskOptimiser | str = "igos"
+    optimizer: MaskOptimizer | str = "igos"
     theta: float = 0.7
     lam: float = 0.15
     size: int | None = None
     warmup: int = 5
-    warmup_blur: Fill = (11, 5.0)
+    warmup_baseline: Baseline = (11, 5.0)
     precision: Precision | None = None
 
     def __post_init__(self) -> None:
-        for part in ("base", "optimiser"):
+        for part in ("base", "optimizer"):
             if not isinstance(getattr(self, part), Explainer):
                 object.__setattr__(self, part, by_name(getattr(self, part)))
-        if not isinstance(self.optimiser, MaskOptimiser):
-            raise ValueError(f"{self.optimiser.name!r} optimises no mask: optimiser is igos or emp.")
+        if not isinstance(self.optimizer, MaskOptimizer):
+            raise OptionError(f"{self.optimizer.name!r} optimizes no mask: optimizer is igos or emp.")
         given = {option: getattr(self, option) for option in ("size", "precision") if getattr(self, option) is not None}
         if given:
-            object.__setattr__(self, "optimiser", replace(self.optimiser, **given))
+            object.__setattr__(self, "optimizer", replace(self.optimizer, **given))
         if self.name is None:
             object.__setattr__(self, "name", self.own_name)
         super().__post_init__()
         for option in ("theta", "lam"):
             check_number(option, getattr(self, option), 0, 1)
         check_count("warmup", self.warmup, 0)
-        if 0 < self.optimiser.iterations <= self.warmup:
-            raise ValueError(
-                f"All {self.optimiser.iterations} iterations of {self.label} would be warm-up: give it fewer, such as "
-                f"warmup={self.optimiser.iterations // 3}."
+        if 0 < self.optimizer.iterations <= self.warmup:
+            raise OptionError(
+                f"All {self.optimizer.iterations} iterations of {self.label} would be warm-up: give it fewer, such as "
+                f"warmup={self.optimizer.iterations // 3}."
             )
-        object.__setattr__(self, "warmup_blur", as_fill("warmup_blur", self.warmup_blur))
+        object.__setattr__(self, "warmup_baseline", as_baseline("warmup_baseline", self.warmup_baseline))
 
     @classmethod
     def prefixes(cls) -> dict[str, Callable[..., Explainer]]:
-        """``igos_gradcam``: every optimiser upon every method."""
-        optimisers = [name for name, kind in explainer_classes().items() if issubclass(kind, MaskOptimiser)]
-        return {f"{name}_": partial(AOP, optimiser=name) for name in optimisers} if cls is AOP else {}
+        """``igos_gradcam``: every optimizer upon every method."""
+        optimizers = [name for name, kind in explainer_classes().items() if issubclass(kind, MaskOptimizer)]
+        return {f"{name}_": partial(AOP, optimizer=name) for name in optimizers} if cls is AOP else {}
 
     @property
     def own_name(self) -> str:
         """The key where none was given."""
-        return f"{self.optimiser.name}_{self.base.name}"
+        return f"{self.optimizer.name}_{self.base.name}"
 
     @property
     def label(self) -> str:
         """As people read it."""
-        return f"{self.base.label} + {self.optimiser.label}"
+        return f"{self.base.label} + {self.optimizer.label}"
 
     def captures(self, structure: Structure) -> list[Capture]:
         return self.base.captures(structure)
@@ -111,18 +113,18 @@ class AOP(Explainer):
         start, empty = self.start(maps.to(torch.promote_types(images.dtype, torch.float32)))
         warmup = None
         if self.warmup:
-            warmup = Warmup(self.warmup, filled(images, self.warmup_blur, recording.normalisation), ~empty)
-        found, own = self.optimiser.refine(recording, start, warmup, self.label)
+            warmup = Warmup(self.warmup, baseline_images(images, self.warmup_baseline, recording.normalization), ~empty)
+        found, own = self.optimizer.refine(recording, start, warmup, self.label)
         more: dict[str, Any] = {"start": start, "fallback": empty}
         if empty.any():
-            told, alone = details.get("note") or "", f"{self.base.label} empty: {self.optimiser.label} alone"
+            told, alone = details.get("note") or "", f"{self.base.label} empty: {self.optimizer.label} alone"
             rest = told if isinstance(told, list) else [told] * len(images)
             more["note"] = [alone if none else note for none, note in zip(empty.tolist(), rest)]
         return found, details | own | more
 
     def start(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Where masks start ``(N, m, m)`` from base maps ``(N, h, w)``, and which of these are empty, ``(N,)`` bool."""
-        side, coarse = self.optimiser.size, maps
+        side, coarse = self.optimizer.size, maps
         if max(maps.shape[1:]) > side:
             size = [min(side, length) for length in maps.shape[1:]]
             coarse = F.interpolate(maps[:, None], size, mode="bilinear", antialias=True)[:, 0]
@@ -142,20 +144,20 @@ SIGCAM_PRESETS = {"imagenet": {"theta": 0.7, "lam": 0.15}, "coco": {"theta": 0.6
 
 @dataclass(frozen=True)
 class SIGCAM(AOP):
-    """SIGCAM (Zhang, Rao & Yang): WGradCAM optimised by I-GOS, see :class:`AOP`.
+    """SIGCAM (Zhang, Rao & Yang): WGradCAM optimized by I-GOS, see :class:`AOP`.
 
     The paper gives no blur for the warm-up and says that other parameters are those of I-GOS: 15 iterations, the 5 of
     the warm-up among them. Costs one forward and backward, shared with all methods of the call, I-GOS, and one forward
-    for the second blank. With another base or optimiser it goes by their names.
+    for the second baseline. With another base or optimizer it goes by their names.
 
     Args:
         base: See :class:`AOP`.
-        optimiser: See :class:`AOP`.
+        optimizer: See :class:`AOP`.
         theta: See :class:`AOP`; None takes the preset's.
         lam: See :class:`AOP`; None takes the preset's.
         size: See :class:`AOP`.
         warmup: See :class:`AOP`.
-        warmup_blur: See :class:`AOP`.
+        warmup_baseline: See :class:`AOP`.
         precision: See :class:`AOP`.
         preset: The paper's theta and lam: 0.7 and 0.15 for ``imagenet``, 0.6 and 0.25 for ``coco``.
         name: See :class:`Explainer`.
@@ -183,4 +185,4 @@ class SIGCAM(AOP):
 
     @property
     def _genuine(self) -> bool:
-        return isinstance(self.base, WGradCAM) and isinstance(self.optimiser, IGOS)
+        return isinstance(self.base, WGradCAM) and isinstance(self.optimizer, IGOS)

@@ -1,4 +1,4 @@
-"""What EMP and I-GOS share: a mask per image that is optimised to delete what the class rests on."""
+"""What EMP and I-GOS share: a mask per image that is optimized to delete what the class rests on."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from livecam.core.baselines import Fill, as_fill, filled
-from livecam.core.validation import check_chunk, check_count, check_number, check_option, check_seed
+from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.mask_optimization.objective import DeletionGame, sparsity, total_variation
+from livecam.explain.methods.mask_optimization.objective import MaskObjective, sparsity, total_variation
 from livecam.explain.methods.noise import Noise
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import PRECISIONS, Precision
@@ -18,32 +18,32 @@ from livecam.runtime.inference import PRECISIONS, Precision
 
 @dataclass(frozen=True)
 class Warmup:
-    """First iterations under a blank that deletes less, so that a good start is not thrown away at once.
+    """First iterations under a baseline that deletes less, so that a good start is not thrown away at once.
 
     Args:
         iterations: How many.
-        blank: What is shown meanwhile, ``(N, 3, H, W)``.
-        games: Which games have it, ``(N,)`` bool.
+        baseline: What is shown meanwhile, ``(N, 3, H, W)``.
+        active: Which images have it, ``(N,)`` bool.
     """
 
     iterations: int
-    blank: Tensor
-    games: Tensor
+    baseline: Tensor
+    active: Tensor
 
-    def over(self, blank: Tensor) -> Tensor:
-        """What is shown meanwhile, where others start under ``blank``."""
-        return torch.where(self.games[:, None, None, None], self.blank, blank)
+    def over(self, baseline: Tensor) -> Tensor:
+        """What is shown meanwhile, where others start under ``baseline``."""
+        return torch.where(self.active[:, None, None, None], self.baseline, baseline)
 
 
 @dataclass
 class History:
-    """The course of an optimisation, one list entry per iteration.
+    """The course of an optimization, one list entry per iteration.
 
     Args:
-        game: What is optimised.
+        problem: What is optimized.
     """
 
-    game: DeletionGame
+    problem: MaskObjective
     score: list[Tensor] = field(default_factory=list)
     l1: list[Tensor] = field(default_factory=list)
     tv: list[Tensor] = field(default_factory=list)
@@ -52,32 +52,32 @@ class History:
     accepted: list[Tensor] = field(default_factory=list)
 
     def add(self, masks: Tensor, score: Tensor) -> None:
-        """Note where all games stand."""
+        """Note where all images stand."""
         self.score.append(score)
         self.l1.append(sparsity(masks))
-        self.tv.append(total_variation(masks, self.game.beta))
-        self.objective.append(score + self.game.penalty(masks, self.game.everyone))
+        self.tv.append(total_variation(masks, self.problem.beta))
+        self.objective.append(score + self.problem.penalty(masks, self.problem.every_index))
 
     def moved(self, step: Tensor, accepted: Tensor) -> None:
-        """Note how far all games went ``(N,)``, and whether that was a descent step rather than the forced least."""
+        """Note how far all images went ``(N,)``, and whether that was a descent step rather than the forced least."""
         self.step.append(step)
         self.accepted.append(accepted)
 
     def as_dict(self) -> dict[str, Tensor]:
         """Tensors ``(N, iterations + 1)``; ``step`` and ``accepted`` ``(N, iterations)``."""
-        empty = self.game.l1.new_zeros(len(self.game.l1), 0)
+        empty = self.problem.l1.new_zeros(len(self.problem.l1), 0)
         parts = {name: getattr(self, name) for name in ("objective", "score", "l1", "tv", "step", "accepted")}
         return {name: torch.stack(values, 1) if values else empty for name, values in parts.items()}
 
 
 @dataclass(frozen=True)
-class MaskOptimiser(Explainer):
+class MaskOptimizer(Explainer):
     """A method that looks for the smallest part of an image whose deletion costs it its class.
 
-    See :class:`livecam.explain.methods.mask_optimization.objective.DeletionGame` for what is minimised. The map is 1 -
+    See :class:`livecam.explain.methods.mask_optimization.objective.MaskObjective` for what is minimized. The map is 1 -
     U(M), enlarged as the network saw it. A batch is independent problems: each image has its own steps and its own end.
 
-    ``details``: ``mask`` ``(N, m, m)`` in [0, 1], 0 where deleted; ``history``, the course of the optimisation by name:
+    ``details``: ``mask`` ``(N, m, m)`` in [0, 1], 0 where deleted; ``history``, the course of the optimization by name:
     ``objective``, ``score``, ``l1`` (mean |1 - M|) and ``tv`` ``(N, iterations + 1)``, ``step`` (its length) and
     ``accepted`` (False where the line search found no descent and took its least step) ``(N, iterations)``.
     """
@@ -88,22 +88,22 @@ class MaskOptimiser(Explainer):
     tv: float
     beta: float
     noise: float
-    baseline: Fill
+    baseline: Baseline
     seed: int
     precision: Precision
-    chunk: int | None
+    internal_batch_size: int | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("iterations", self.iterations, 0)
         check_count("size", self.size, 2)
         check_option("precision", self.precision, PRECISIONS)
-        check_chunk(self.chunk)
+        check_internal_batch_size(self.internal_batch_size)
         check_seed(self.seed)
         for option in ("l1", "tv", "noise"):
             check_number(option, getattr(self, option), 0)
         check_number("beta", self.beta, 1)
-        object.__setattr__(self, "baseline", as_fill("baseline", self.baseline))
+        object.__setattr__(self, "baseline", as_baseline("baseline", self.baseline))
 
     @property
     def draws(self) -> int:
@@ -111,13 +111,15 @@ class MaskOptimiser(Explainer):
         return self.iterations
 
     @abstractmethod
-    def minimise(self, game: DeletionGame, masks: Tensor, warmup: Warmup | None, label: str) -> tuple[Tensor, History]:
-        """Optimise masks ``(N, m, m)``.
+    def minimize(
+        self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str
+    ) -> tuple[Tensor, History]:
+        """Optimize masks ``(N, m, m)``.
 
         Args:
-            game: What is minimised.
+            objective: What is minimized.
             masks: Where it starts.
-            warmup: First iterations under another blank.
+            warmup: First iterations under another baseline.
             label: What is being done, for people.
         """
 
@@ -129,21 +131,23 @@ class MaskOptimiser(Explainer):
     def refine(
         self, recording: Recording, start: Tensor, warmup: Warmup | None = None, label: str | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Maps ``(N, H, W)`` in [0, 1] and details of masks ``(N, m, m)`` that were optimised from ``start`` on."""
-        game = self.game(recording, start)
-        masks, history = self.minimise(game, start, warmup, label or self.label)
-        return game.enlarged(1 - masks), {"mask": masks, "history": history.as_dict()}
+        """Maps ``(N, H, W)`` in [0, 1] and details of masks ``(N, m, m)`` that were optimized from ``start`` on."""
+        objective = self.objective(recording, start)
+        masks, history = self.minimize(objective, start, warmup, label or self.label)
+        return objective.upsample(1 - masks), {"mask": masks, "history": history.as_dict()}
 
-    def game(self, recording: Recording, start: Tensor) -> DeletionGame:
-        """The game that is played; masks and all that is made of them are of the type of ``start``."""
+    def objective(self, recording: Recording, start: Tensor) -> MaskObjective:
+        """The objective; masks and all that is made of them are of the type of ``start``."""
         images = recording.images
-        return DeletionGame(
+        return MaskObjective(
             recording,
-            filled(images, self.baseline, recording.normalisation),
+            baseline_images(images, self.baseline, recording.normalization),
             torch.full_like(start[:, 0, 0], self.l1),
             self.tv,
             self.beta,
             Noise(images, self.draws, self.noise, "absolute", self.seed) if self.noise else None,
             precision=self.precision,
-            chunk=recording.fitting(self.chunk, backward=True, precision=self.precision),
+            internal_batch_size=recording.internal_batch_size(
+                self.internal_batch_size, backward=True, precision=self.precision
+            ),
         )

@@ -1,4 +1,4 @@
-"""EMP: meaningful perturbation, masks optimised by Adam."""
+"""EMP: meaningful perturbation, masks optimized by Adam."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from livecam.core.baselines import Fill
+from livecam.core.baselines import Baseline
 from livecam.core.validation import check_count, check_number, fill_in
-from livecam.explain.methods.mask_optimization.base import History, MaskOptimiser, Warmup
-from livecam.explain.methods.mask_optimization.objective import DeletionGame
+from livecam.explain.methods.mask_optimization.base import History, MaskOptimizer, Warmup
+from livecam.explain.methods.mask_optimization.objective import MaskObjective
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
@@ -22,17 +22,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class EMP(MaskOptimiser):
+class EMP(MaskOptimizer):
     """Meaningful perturbation (Fong & Vedaldi 2017): Adam on J(M) = p_c(Phi(M)) + l1 mean |1 - M| + tv TV_beta(M).
 
     Masks are clipped to [0, 1] after each step. Costs ``iterations`` forwards and backwards, and one forward.
 
-    ``details``: see :class:`MaskOptimiser`; ``score`` is p_c as each iteration saw it, with its noise, and the last one
+    ``details``: see :class:`MaskOptimizer`; ``score`` is p_c as each iteration saw it, with its noise, and the last one
     without; every step is of length ``lr`` and accepted.
 
     Args:
         preset: What is not given below is taken from ``port``, the widespread PyTorch code, or from ``fv2017``, the
-            authors' own: its weights, jitter and mask blur, a Gaussian of 10 px as blank, no noise.
+            authors' own: its weights, jitter and mask blur, a Gaussian of 10 px as baseline, no noise.
         iterations: How many steps.
         size: Side m of the masks.
         lr: Adam's learning rate.
@@ -42,11 +42,12 @@ class EMP(MaskOptimiser):
         noise: Standard deviation, in units of the model's input.
         jitter: The image is enlarged by so many pixels and cut at one of so many places per axis, another each time.
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask.
-        baseline: The blank, see :func:`livecam.core.baselines.filled`.
+        baseline: The baseline, see :func:`livecam.core.baselines.baseline_images`.
         seed: Of noise and jitter.
         precision: Of the masked images' passes, see :mod:`livecam.runtime.inference`; masks stay in at least float32.
             Each step builds on the last, so ``bf16`` may end at another mask: it is for a first look.
-        chunk: Masked images per pass; None takes what fits into free memory, see :mod:`livecam.runtime.memory`.
+        internal_batch_size: Masked images per pass; None takes what fits into free memory, see
+            :mod:`livecam.runtime.memory`.
         name: See :class:`Explainer`.
 
     Raises:
@@ -66,10 +67,10 @@ class EMP(MaskOptimiser):
     noise: float | None = None
     jitter: int | None = None
     mask_blur: float | None = None
-    baseline: Fill | None = None
+    baseline: Baseline | None = None
     seed: int = 0
     precision: Precision = "full"
-    chunk: int | None = None
+    internal_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         fill_in(self, self.preset, PRESETS)
@@ -78,28 +79,30 @@ class EMP(MaskOptimiser):
         check_number("lr", self.lr, 0, above=True)
         check_number("mask_blur", self.mask_blur, 0)
 
-    def game(self, recording: Recording, start: Tensor) -> DeletionGame:
-        return replace(super().game(recording, start), jitter=self.jitter, mask_blur=self.mask_blur)
+    def objective(self, recording: Recording, start: Tensor) -> MaskObjective:
+        return replace(super().objective(recording, start), jitter=self.jitter, mask_blur=self.mask_blur)
 
-    def minimise(self, game: DeletionGame, masks: Tensor, warmup: Warmup | None, label: str) -> tuple[Tensor, History]:
-        history, blank = History(game), game.blank
-        warm = warmup.over(blank) if warmup else blank
+    def minimize(
+        self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str
+    ) -> tuple[Tensor, History]:
+        history, baseline = History(objective), objective.baseline
+        warm = warmup.over(baseline) if warmup else baseline
         generator = torch.Generator().manual_seed(self.seed)
         places = torch.randint(max(1, self.jitter**2), (self.iterations,), generator=generator).tolist()
         masks = masks.clone()
-        # Elementwise, so that it is an optimiser of its own for each mask.
+        # Elementwise, so that it is an optimizer of its own for each mask.
         adam, whole = torch.optim.Adam([masks], lr=self.lr), masks.new_ones(1)
-        length, always = torch.full_like(game.l1, self.lr), torch.ones_like(game.l1, dtype=torch.bool)
+        length, always = torch.full_like(objective.l1, self.lr), torch.ones_like(objective.l1, dtype=torch.bool)
         for part in chunks(label, self.iterations, 1):
             step = part.start
-            game.blank = warm if warmup and step < warmup.iterations else blank
-            score, slope = game.slope(masks, whole, torch.tensor([step]), places[step])
+            objective.baseline = warm if warmup and step < warmup.iterations else baseline
+            score, slope = objective.gradient(masks, whole, torch.tensor([step]), places[step])
             history.add(masks, score)
             history.moved(length, always)
-            masks.grad = slope + game.penalty_slope(masks)
+            masks.grad = slope + objective.penalty_gradient(masks)
             adam.step()
             masks.clamp_(0, 1)
         masks.grad = None
-        game.blank = blank
-        history.add(masks, game.probability(masks, game.everyone))
+        objective.baseline = baseline
+        history.add(masks, objective.probability(masks, objective.every_index))
         return masks, history

@@ -1,4 +1,4 @@
-"""The deletion game: a small mask over an image, what it leaves to see, and what that costs."""
+"""The deletion objective: a small mask over an image, what it leaves to see, and what that costs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ def total_variation(masks: Tensor, beta: float) -> Tensor:
 
 
 @dataclass(eq=False)
-class DeletionGame:
-    """Images of a batch as independent games: which smallest part, once deleted, costs an image its class?
+class MaskObjective:
+    """Images of a batch as independent problems: which smallest part, once deleted, costs an image its class?
 
-    A mask M ``(m, m)`` in [0, 1] keeps the image where it is 1 and shows a blank where it is 0:
+    A mask M ``(m, m)`` in [0, 1] keeps the image where it is 1 and shows a baseline where it is 0:
     Phi(M) = x U(M) + x~ (1 - U(M)), with U the bilinear enlargement, corner to corner. It costs
     J(M) = p_c(Phi(M)) + l1 mean |1 - M| + tv TV(M).
 
-    All images see the same noise and the same shifts, so that a mask does not depend on its image's neighbours.
+    All images see the same noise and the same shifts, so that a mask does not depend on its image's neighbors.
 
     Args:
         recording: The images, their classes and the network.
-        blank: x~ ``(N, 3, H, W)``, in the space of the model's input.
+        baseline: x~ ``(N, 3, H, W)``, in the space of the model's input.
         l1: Weight of what is deleted, ``(N,)``.
         tv: Weight of the total variation.
         beta: Its exponent.
@@ -45,11 +45,11 @@ class DeletionGame:
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask; 0 for none.
         jitter: What is shown is cut out of an image so many pixels larger, at one of ``jitter`` places per axis.
         precision: What the network runs in; masks and what they show stay as they are.
-        chunk: Masked images per pass.
+        internal_batch_size: Masked images per pass.
     """
 
     recording: Recording
-    blank: Tensor
+    baseline: Tensor
     l1: Tensor
     tv: float
     beta: float
@@ -57,41 +57,46 @@ class DeletionGame:
     mask_blur: float = 0.0
     jitter: int = 0
     precision: Precision = "full"
-    chunk: int = 32
+    internal_batch_size: int = 32
 
     @property
-    def everyone(self) -> Tensor:
-        """All games, LongTensor ``(N,)``."""
+    def every_index(self) -> Tensor:
+        """Indices of all images, LongTensor ``(N,)``."""
         return torch.arange(len(self.l1), device=self.l1.device)
 
-    def enlarged(self, masks: Tensor, margin: int = 0) -> Tensor:
+    def upsample(self, masks: Tensor, margin: int = 0) -> Tensor:
         """U(M): masks ``(M, m, m)`` at the size of the images, and so many pixels more."""
         height, width = self.recording.images.shape[-2:]
         large = resize(masks, (height + margin, width + margin), align_corners=True)
         return gaussian_blur(large[:, None], self.mask_blur)[:, 0] if self.mask_blur else large
 
-    def shown(
-        self, masks: Tensor, owner: Tensor, share: Tensor | None = None, sample: Tensor | None = None, at: int = 0
+    def apply_mask(
+        self,
+        masks: Tensor,
+        sample_index: Tensor,
+        share: Tensor | None = None,
+        sample: Tensor | None = None,
+        at: int = 0,
     ) -> Tensor:
         """Phi ``(M, 3, H, W)`` of masks, or of shares of them.
 
         Args:
             masks: ``(M, m, m)``, one for each input.
-            owner: LongTensor ``(M,)``: the game each belongs to.
+            sample_index: LongTensor ``(M,)``: the image each belongs to.
             share: What the enlarged masks are multiplied by, ``(M,)``; None for 1.
             sample: Numbers ``(M,)`` of the noise, on the CPU; None adds none.
             at: Place of the cut, ``row * jitter + column``; only where there is jitter.
         """
-        image, blank = self._wide(self.recording.images[owner]), self._wide(self.blank[owner])
-        keep = self.enlarged(masks, self.jitter)[:, None].to(image)
+        image, baseline = self._wide(self.recording.images[sample_index]), self._wide(self.baseline[sample_index])
+        keep = self.upsample(masks, self.jitter)[:, None].to(image)
         if share is not None:
             keep = keep * share[:, None, None, None].to(image)
-        seen = image * keep + blank * (1 - keep)
+        seen = image * keep + baseline * (1 - keep)
         if self.jitter:
             height, width = self.recording.images.shape[-2:]
             row, column = divmod(at, self.jitter)
             seen = seen[:, :, row : row + height, column : column + width]
-        return seen if sample is None or self.noise is None else seen + self.noise.drawn(sample, owner)
+        return seen if sample is None or self.noise is None else seen + self.noise.drawn(sample, sample_index)
 
     def _wide(self, images: Tensor) -> Tensor:
         if not self.jitter:
@@ -99,35 +104,37 @@ class DeletionGame:
         height, width = images.shape[-2:]
         return F.interpolate(images, (height + self.jitter, width + self.jitter), mode="bilinear", align_corners=False)
 
-    def penalty(self, masks: Tensor, owner: Tensor) -> Tensor:
+    def penalty(self, masks: Tensor, sample_index: Tensor) -> Tensor:
         """l1 mean |1 - M| + tv TV(M), ``(M,)``."""
-        return self.l1[owner] * sparsity(masks) + self.tv * total_variation(masks, self.beta)
+        return self.l1[sample_index] * sparsity(masks) + self.tv * total_variation(masks, self.beta)
 
-    def penalty_slope(self, masks: Tensor) -> Tensor:
-        """Gradient of the penalty of all games' masks, ``(N, m, m)``; that of |1 - M| is 0 where M is 1."""
+    def penalty_gradient(self, masks: Tensor) -> Tensor:
+        """Gradient of the penalty of all images' masks, ``(N, m, m)``; that of |1 - M| is 0 where M is 1."""
         with torch.enable_grad():
             leaf = masks.detach().requires_grad_(True)
-            return torch.autograd.grad(self.penalty(leaf, self.everyone).sum(), leaf)[0]
+            return torch.autograd.grad(self.penalty(leaf, self.every_index).sum(), leaf)[0]
 
-    def probability(self, masks: Tensor, owner: Tensor) -> Tensor:
+    def probability(self, masks: Tensor, sample_index: Tensor) -> Tensor:
         """p_c of what masks ``(M, m, m)`` leave to see, without noise, ``(M,)``; from the middle where there is jitter.
 
         Costs a forward for each mask.
         """
         middle = (self.jitter // 2) * (self.jitter + 1)
-        parts = zip(masks.split(self.chunk), owner.split(self.chunk))
-        return torch.cat([self._probability(self.shown(mask, own, at=middle), own) for mask, own in parts]).to(masks)
+        parts = zip(masks.split(self.internal_batch_size), sample_index.split(self.internal_batch_size))
+        return torch.cat([self._probability(self.apply_mask(mask, own, at=middle), own) for mask, own in parts]).to(
+            masks
+        )
 
-    def mean_probability(self, masks: Tensor, owner: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
+    def mean_probability(self, masks: Tensor, sample_index: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
         """Mean of p_c over noisy shares of masks ``(M, m, m)``, ``(M,)``; costs a forward for each share of each."""
         found = masks.new_empty(len(shares) * len(masks))
         for part, share, sample, mask in self._terms(len(masks), shares, samples):
-            seen = self.shown(masks[mask], owner[mask], share, sample)
-            found[part] = self._probability(seen, owner[mask]).to(found)
+            seen = self.apply_mask(masks[mask], sample_index[mask], share, sample)
+            found[part] = self._probability(seen, sample_index[mask]).to(found)
         return found.view(len(shares), -1).mean(0)
 
-    def slope(self, masks: Tensor, shares: Tensor, samples: Tensor, at: int = 0) -> tuple[Tensor, Tensor]:
-        """Means over noisy shares of all games' masks: of p_c, ``(N,)``, and of its gradient, ``(N, m, m)``.
+    def gradient(self, masks: Tensor, shares: Tensor, samples: Tensor, at: int = 0) -> tuple[Tensor, Tensor]:
+        """Means over noisy shares of all images' masks: of p_c, ``(N,)``, and of its gradient, ``(N, m, m)``.
 
         The gradient is with respect to M, so that each share is a factor of its own term. Costs a forward and a
         backward for each share of each mask.
@@ -136,18 +143,18 @@ class DeletionGame:
             masks: ``(N, m, m)``.
             shares: ``(P,)`` in (0, 1].
             samples: LongTensor ``(P,)`` on the CPU, the noise of each.
-            at: See :meth:`shown`.
+            at: See :meth:`apply_mask`.
 
         Raises:
             ValueError: When the network cuts the gradient.
         """
         count = len(shares) * len(masks)
         scores, slopes = masks.new_empty(count), masks.new_empty(count, *masks.shape[1:])
-        for part, share, sample, owner in self._terms(len(masks), shares, samples):
+        for part, share, sample, sample_index in self._terms(len(masks), shares, samples):
             with torch.enable_grad():
-                leaf = masks[owner].requires_grad_(True)
-                seen = self.shown(leaf, owner, share, sample, at)
-                found = self._probability(seen, owner)
+                leaf = masks[sample_index].requires_grad_(True)
+                seen = self.apply_mask(leaf, sample_index, share, sample, at)
+                found = self._probability(seen, sample_index)
                 linked = found.requires_grad
                 slope = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if linked else None
                 if slope is None:
@@ -156,14 +163,14 @@ class DeletionGame:
             scores[part] = found.detach().to(scores)
         return scores.view(len(shares), -1).mean(0), slopes.view(len(shares), *masks.shape).mean(0)
 
-    def _probability(self, seen: Tensor, owner: Tensor) -> Tensor:
-        return self.recording.probability(seen, owner, self.precision)
+    def _probability(self, seen: Tensor, sample_index: Tensor) -> Tensor:
+        return self.recording.probability(seen, sample_index, self.precision)
 
     def _terms(self, masks: int, shares: Tensor, samples: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Chunks of all shares of so many masks, share by share: place, shares, samples and numbers of the masks."""
         count = len(shares) * masks
-        for start in range(0, count, self.chunk):
-            part = slice(start, min(start + self.chunk, count))
+        for start in range(0, count, self.internal_batch_size):
+            part = slice(start, min(start + self.internal_batch_size, count))
             number = torch.arange(part.start, part.stop)
             # The same once more on the device, to which nothing is then copied.
             place = torch.arange(part.start, part.stop, device=shares.device)

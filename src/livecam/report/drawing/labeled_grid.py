@@ -11,7 +11,7 @@ from livecam.report.drawing.panels import PAPER, fitted, to_uint8
 from livecam.report.drawing.text_layout import FAINT, TextBlock, fit, font
 
 BLANK = (240, 240, 238)
-"""Colour of a place without a picture."""
+"""Color of a place without a picture."""
 _MARGIN, _GAP, _FOOT = 12, 8, 20
 # Where the words before the rows are short, they still get this many pixels.
 _GUTTER = 84
