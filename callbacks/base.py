@@ -175,23 +175,23 @@ class LiveExplanation(Callback):
 
     def head_of(self, pl_module: LightningModule, batch: Batch) -> str:
         """Name of the head: the callback's, else the module's own, else what the labels tell, else ``auto``."""
-        own = getattr(pl_module, "head", None)
-        own = getattr(own, "name", own)
-        if self.head != "auto" or own not in HEADS:
+        head = getattr(pl_module, "head", None)
+        head = getattr(head, "name", head)
+        if self.head != "auto" or head not in HEADS:
             # Several labels at once are no softmax.
             return "multilabel" if self.head == "auto" and batch.labels.ndim == 2 else self.head
-        return own
+        return head
 
     def normalization_of(self, trainer: Trainer) -> Normalization:
         """The callback's normalization, else the datamodule's, else ImageNet's (said once)."""
-        found = self.normalization or getattr(getattr(trainer, "datamodule", None), "normalization", None)
-        if found is None:
-            found = self.normalization = IMAGENET
+        normalization = self.normalization or getattr(getattr(trainer, "datamodule", None), "normalization", None)
+        if normalization is None:
+            normalization = self.normalization = IMAGENET
             _log.info(
                 "No normalization was given and the datamodule has none: pictures assume ImageNet's. "
                 "Pass normalization=Normalization(mean, std) otherwise."
             )
-        return found
+        return normalization
 
 
 def non_padding_mask(trainer: Trainer, batch: Batch, position: int) -> Tensor:

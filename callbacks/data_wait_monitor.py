@@ -135,8 +135,8 @@ class LoaderWatch(Callback):
 
     def _waits(self, trainer: Trainer) -> Sequence[float]:
         """Seconds inside ``next(loader)``, the latest last; empty where nobody measures them."""
-        known = getattr(trainer.profiler, "recorded_durations", {})
-        return next((times for action, times in known.items() if action.endswith(_FETCH)), ())
+        durations = getattr(trainer.profiler, "recorded_durations", {})
+        return next((times for action, times in durations.items() if action.endswith(_FETCH)), ())
 
     def _judge(self, trainer: Trainer) -> None:
         recent = self._recent
@@ -148,34 +148,34 @@ class LoaderWatch(Callback):
             _log.warning(self.hint)
 
 
-def _hint(seen: _Stretch, trainer: Trainer) -> str:
+def _hint(stretch: _Stretch, trainer: Trainer) -> str:
     """What is wrong, in figures, and what would help with this loader on this machine."""
-    given = seen.images * trainer.world_size / seen.seconds
-    computing = max(seen.seconds - seen.waited, seen.seconds / 100)
-    possible = seen.images * trainer.world_size / computing
-    told = (
-        f"The loader is the bottleneck: {seen.share:.0%} of training time was spent waiting for data (it gave "
-        f"{given:.0f} images/s, the network could take {possible:.0f})."
+    images_per_second = stretch.images * trainer.world_size / stretch.seconds
+    computing = max(stretch.seconds - stretch.waited, stretch.seconds / 100)
+    possible = stretch.images * trainer.world_size / computing
+    sentence = (
+        f"The loader is the bottleneck: {stretch.share:.0%} of training time was spent waiting for data (it gave "
+        f"{images_per_second:.0f} images/s, the network could take {possible:.0f})."
     )
     smaller = "store the photos smaller (docs/throughput.md)"
     loader = trainer.train_dataloader
     if not isinstance(loader, DataLoader):
-        return f"{told} Give it more worker processes, or {smaller}."
+        return f"{sentence} Give it more worker processes, or {smaller}."
     workers, cores = loader.num_workers, _cores()
     # Processes that were given cores of their own do not share them.
     sharing = trainer.num_devices if cores == os.cpu_count() else 1
     room = max(1, cores // sharing)
     # Without processes of its own loading takes the waiting alone; with them, each is busy all the time.
-    busy = workers * seen.seconds if workers else seen.waited
-    wanted = max(workers + 1, math.ceil(busy / computing))
+    busy = workers * stretch.seconds if workers else stretch.waited
+    needed = max(workers + 1, math.ceil(busy / computing))
     machine = f"this machine has {cores} core{'s' if cores > 1 else ''}"
     machine += f" for {sharing} processes" if sharing > 1 else ""
     if workers >= room:
-        return f"{told} All cores are loading already ({workers} workers, {machine}): {smaller}."
-    known = hasattr(trainer.datamodule, "num_workers")
-    option = f"--data.num_workers {min(wanted, room)}" if known else f"num_workers={min(wanted, room)}"
-    rest = "." if wanted <= room else f"; if that is not enough, {smaller}."
-    return f"{told} Try {option} (now {workers}, {machine}){rest}"
+        return f"{sentence} All cores are loading already ({workers} workers, {machine}): {smaller}."
+    has_option = hasattr(trainer.datamodule, "num_workers")
+    option = f"--data.num_workers {min(needed, room)}" if has_option else f"num_workers={min(needed, room)}"
+    ending = "." if needed <= room else f"; if that is not enough, {smaller}."
+    return f"{sentence} Try {option} (now {workers}, {machine}){ending}"
 
 
 def _cores() -> int:

@@ -83,8 +83,8 @@ class ExplanationGallery(SampleGallery):
         if not trainer.is_global_zero or not explanations:
             return []
         batch = batch.with_masks_for(next(iter(explanations.values())).target)
-        known = batch.mask is not None
-        inside = {name: _inside(explanation.energy, batch) for name, explanation in explanations.items() if known}
+        has_masks = batch.mask is not None
+        inside = {name: _inside(explanation.energy, batch) for name, explanation in explanations.items() if has_masks}
         self._last = samples_of(
             self.pixels_of(trainer, batch),
             explanations,
@@ -104,8 +104,8 @@ class ExplanationGallery(SampleGallery):
     def _costly_due(self, trainer: Trainer) -> bool:
         if trainer.state.fn != TrainerFn.FITTING:
             return True
-        turn, own = divmod(self._validations, self.every_n_validations)
-        return bool(trainer.validating) and own == 0 and turn % self.costly_every_n_validations == 0
+        turn, remainder = divmod(self._validations, self.every_n_validations)
+        return bool(trainer.validating) and remainder == 0 and turn % self.costly_every_n_validations == 0
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the last gallery as a table, once, and the last one with costly methods where that was an earlier one."""

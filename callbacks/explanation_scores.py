@@ -14,6 +14,7 @@ from torch import Tensor
 
 from livecam.callbacks.base import LiveExplanation, Target, non_padding_mask
 from livecam.core.batch import Batch, read_batch
+from livecam.core.errors import OptionError
 from livecam.core.normalization import Normalization
 from livecam.core.validation import check_number
 from livecam.evaluation.evaluator import Evaluator, ExplainedBatch, MaskSource, check_metrics
@@ -61,7 +62,14 @@ class ExplanationScores(LiveExplanation):
         head: str = "auto",
         normalization: Normalization | None = None,
         strict: bool = False,
+        **unknown: Any,
     ) -> None:
+        if "baseline" in unknown:
+            raise OptionError(
+                "ExplanationScores has no baseline: control says whether a centered Gaussian is scored too."
+            )
+        if unknown:
+            raise TypeError(f"ExplanationScores takes no argument {next(iter(unknown))!r}.")
         super().__init__(explainers, target, every_n_validations, head, normalization, strict)
         self.metrics = [LocalizationScore(), Sharpness()] if metrics is None else list(metrics)
         if reference and not any("reference" in metric.inputs for metric in self.metrics):
@@ -73,9 +81,9 @@ class ExplanationScores(LiveExplanation):
         self.min_probability = min_probability
         self.results: dict[str, dict[str, float]] = {}
         """Latest scores: metric key -> method -> value."""
-        own = CenteredGaussian()
-        taken = {explainer.name for explainer in self.explainers}
-        self._control = own if control and own.name not in taken else None
+        gaussian = CenteredGaussian()
+        names = {explainer.name for explainer in self.explainers}
+        self._control = gaussian if control and gaussian.name not in names else None
         controls = [self._control] if self._control else []
         self._evaluator = Evaluator(
             [*self.explainers, *controls], self.metrics, target, self._failed, min_probability, reference
@@ -93,13 +101,15 @@ class ExplanationScores(LiveExplanation):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin with empty metrics."""
-        asked = {explainer.name: self.metrics for explainer in self.explainers}
+        metrics_of = {explainer.name: self.metrics for explainer in self.explainers}
         if self._control:
             # A map of no network can be judged for nothing by what compares with ground truth.
-            asked[self._control.name] = [metric for metric in self.metrics if {"masks", "reference"} & metric.inputs]
+            metrics_of[self._control.name] = [
+                metric for metric in self.metrics if {"masks", "reference"} & metric.inputs
+            ]
         self._running = {
             name: {metric.name: metric.clone().to(pl_module.device) for metric in metrics}
-            for name, metrics in asked.items()
+            for name, metrics in metrics_of.items()
         }
         for metrics in self._running.values():
             for metric in metrics.values():
@@ -157,13 +167,13 @@ class ExplanationScores(LiveExplanation):
         head, normalization = self.head_of(pl_module, batch), self.normalization_of(trainer)
         reusable = self._forward_reuse.reusable(self.explainers, head=head, normalization=normalization)
         logits = reusable.recorder.logits() if reusable and self.min_probability else None
-        asked, unsure = self._evaluator.select_targets(pl_module, batch, head, logits)
+        selected, unsure = self._evaluator.select_targets(pl_module, batch, head, logits)
         if unsure is not None:
             self._left_out.unsure += keep[unsure.sample_index].sum()
-        if asked.batch.present is not None:
+        if selected.batch.present is not None:
             self._unit = "pairs of image and category"
         with no_progress():
-            for explained in self._evaluator.explain(pl_module, asked, head, normalization, reusable, batch):
+            for explained in self._evaluator.explain(pl_module, selected, head, normalization, reusable, batch):
                 self._add(explained, keep[explained.selected.sample_index])
 
     def _add(self, explained: ExplainedBatch, keep: Tensor) -> None:
@@ -246,8 +256,12 @@ class ExplanationScores(LiveExplanation):
 
 def _first(trainer: Trainer, condition: Callable[[ExplanationScores], bool]) -> ExplanationScores | None:
     """The first of the callbacks that score in this validation, and for which a condition holds."""
-    callbacks = (each for each in trainer.callbacks if isinstance(each, ExplanationScores) and each.should_run(trainer))
-    return next((each for each in callbacks if condition(each)), None)
+    callbacks = (
+        callback
+        for callback in trainer.callbacks
+        if isinstance(callback, ExplanationScores) and callback.should_run(trainer)
+    )
+    return next((callback for callback in callbacks if condition(callback)), None)
 
 
 @dataclass

@@ -83,7 +83,7 @@ class FeatureMapGallery(SampleGallery):
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
             batch.labels,
-            answer=features,
+            prediction=features,
         )
         return list(zip(feature_grids(samples, features.layers), [sample.caption for sample in samples]))
 

@@ -28,9 +28,9 @@ class Resumption(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the random states."""
         states = random_states(trainer.strategy.root_device)
-        name, keys, *rest = states["numpy"]
+        name, keys, *position = states["numpy"]
         # Checkpoints are read as plain values and tensors only.
-        checkpoint["livecam_random_states"] = states | {"numpy": (name, keys.tolist(), *rest)}
+        checkpoint["livecam_random_states"] = states | {"numpy": (name, keys.tolist(), *position)}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore them; ranks must not all draw what rank zero would have drawn."""

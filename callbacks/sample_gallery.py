@@ -163,12 +163,12 @@ class SampleGallery(LiveExplanation, ABC):
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> bool:
         batch = self._samples(trainer)
         # Of several labels, all images may have none.
-        drawn = self.pictures(trainer, pl_module, batch) if batch else []
-        if not drawn or not trainer.is_global_zero:
+        captioned = self.pictures(trainer, pl_module, batch) if batch else []
+        if not captioned or not trainer.is_global_zero:
             return False
         # Private, but the step of Lightning's own scalars: pictures and scores of one validation share it.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
-        pictures, captions = zip(*drawn)
+        pictures, captions = zip(*captioned)
         for logger in trainer.loggers:
             with self.suppress(f"giving the gallery to {type(logger).__name__}"):
                 log_images(logger, self.key, pictures, captions, step)
@@ -183,15 +183,15 @@ class SampleGallery(LiveExplanation, ABC):
                 self._batch = self._fetch(trainer, loader) if len(loader.dataset) else None
             elif self._gathered:
                 # A copy: a view would keep whole batches alive.
-                whole = concatenate(self._gathered)
-                some = torch.arange(min(self.samples, len(whole)), device=whole.image.device)
-                self._batch = self._one_category_each(whole.select(some))
+                gathered = concatenate(self._gathered)
+                first = torch.arange(min(self.samples, len(gathered)), device=gathered.image.device)
+                self._batch = self._one_category_each(gathered.select(first))
         return self._batch
 
     def _fetch(self, trainer: Trainer, loader: DataLoader) -> Batch:
         dataset = loader.dataset
-        known = class_indices(dataset)
-        classes = [0] * len(dataset) if known is None else known
+        labels = class_indices(dataset)
+        classes = [0] * len(dataset) if labels is None else labels
         if self.indices is None or max(self.indices, default=0) >= len(dataset):
             self.indices = balanced(classes, self.samples)
         samples = {index: dataset[index] for index in self.indices}
@@ -199,13 +199,13 @@ class SampleGallery(LiveExplanation, ABC):
             # A file that cannot be read: another of its class takes the place, for good.
             del samples[index]
             others = (i for i, label in enumerate(classes) if label == classes[index] and i not in samples)
-            found = next(((i, sample) for i in others if (sample := dataset[i]) is not None), None)
-            samples |= [found] if found else []
+            substitute = next(((i, sample) for i in others if (sample := dataset[i]) is not None), None)
+            samples |= [substitute] if substitute else []
         self.indices = sorted(samples, key=lambda index: (classes[index], index))
         raw = (loader.collate_fn or default_collate)([samples[index] for index in self.indices])
         # The datamodule's own transfer hooks run too: some data are normalized there.
         batch = read_batch(trainer.strategy.batch_to_device(raw, dataloader_idx=0))
-        return self._one_category_each(batch, None if known is None else [classes[index] for index in self.indices])
+        return self._one_category_each(batch, None if labels is None else [classes[index] for index in self.indices])
 
     def _one_category_each(self, batch: Batch, classes: Sequence[int] | None = None) -> Batch:
         """Of multi-label samples whose labels are explained, one category each: a given one, else the first."""

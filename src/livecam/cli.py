@@ -86,16 +86,18 @@ class ExplainParser(OneSentence, ArgumentParser):
         Args:
             command: Its field ``paths``, if it has one, is positional.
         """
-        given = inspect.signature(command).parameters
-        several = [name for name, parameter in given.items() if parameter.annotation == _LIST]
+        parameters = inspect.signature(command).parameters
+        lists = [name for name, parameter in parameters.items() if parameter.annotation == _LIST]
         described = ArgumentParser()
         described.add_class_arguments(command)
-        told = {action.dest: action.help for action in described._actions}
-        if "paths" in given:
-            self.add_argument("paths", nargs="+", help=told["paths"])
-        for name in several:
-            self.add_argument(f"--{name}", type=str, nargs="+", action="extend", metavar=name.upper(), help=told[name])
-        self.add_class_arguments(command, skip={"paths", *several} & given.keys(), sub_configs=True)
+        help_of = {action.dest: action.help for action in described._actions}
+        if "paths" in parameters:
+            self.add_argument("paths", nargs="+", help=help_of["paths"])
+        for name in lists:
+            self.add_argument(
+                f"--{name}", type=str, nargs="+", action="extend", metavar=name.upper(), help=help_of[name]
+            )
+        self.add_class_arguments(command, skip={"paths", *lists} & parameters.keys(), sub_configs=True, as_group=False)
 
 
 class TrainCLI(LightningCLI):
@@ -136,10 +138,10 @@ class TrainCLI(LightningCLI):
         folder = RUNS / config.run
         root = Path(config.trainer.default_root_dir or folder)
         if checkpoint == "last" or (self.subcommand == "fit" and not checkpoint and requeued(root)):
-            found = last_of(folder, root)
-            config.ckpt_path = checkpoint = None if found is None else str(found)
-            if found:
-                self._or_say(lambda: check_checkpoint(found))
+            latest = last_of(folder, root)
+            config.ckpt_path = checkpoint = None if latest is None else str(latest)
+            if latest:
+                self._or_say(lambda: check_checkpoint(latest))
         elif self.subcommand == "fit" and not checkpoint:
             self._or_say(lambda: check_folder(folder))
         config.trainer.default_root_dir = str(root)
@@ -244,10 +246,10 @@ class _Printable(logging.Formatter):
         return printable(record.message)
 
 
-def _one_line(message: Warning | str, category: type[Warning], file: str, *rest: Any) -> str:
+def _one_line(message: Warning | str, category: type[Warning], file: str, *args: Any) -> str:
     """Our own warnings without the line of code that they come from."""
     ours = Path(__file__).parent in Path(file).parents
-    return f"{printable(str(message))}\n" if ours else _format(message, category, file, *rest)
+    return f"{printable(str(message))}\n" if ours else _format(message, category, file, *args)
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
@@ -270,7 +272,7 @@ def explain(args: list[str] | None = None) -> None:
     subcommands = parser.add_subcommands()
     commands = {command.__name__.lower(): command for command in (Maps, Features, Score, Compare, Reclassify)}
     for name, command in commands.items():
-        summary = inspect.getdoc(command).split("\n\nArgs:")[0]
+        summary = inspect.getdoc(command).split("\n\nArgs:")[0].replace("``", "")
         inner = ExplainParser(description=summary)
         inner.add_command(command)
         subcommands.add_subcommand(name, inner, help=summary.splitlines()[0])

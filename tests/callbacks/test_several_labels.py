@@ -254,7 +254,9 @@ def test_frames_say_whether_the_explained_category_is_seen():
         target=torch.tensor([0, 0, 1]), predicted=torch.tensor([0, 0, 1]), probability=torch.tensor([0.9, 0.2, 0.9])
     )
     hot = torch.tensor([[1, 0, 1], [1, 0, 0], [0, 0, 0]])
-    seen, missed, wrong = samples_of(torch.zeros(3, 3, 4, 4), {}, [], list("abc"), ["x", "y", "z"], hot, answer=answer)
+    seen, missed, wrong = samples_of(
+        torch.zeros(3, 3, 4, 4), {}, [], list("abc"), ["x", "y", "z"], hot, prediction=answer
+    )
     assert (seen.correct, missed.correct, wrong.correct) == (True, False, False)
     assert [sample.label for sample in (seen, missed, wrong)] == ["x, z", "x", "none of the classes"]
 

@@ -65,10 +65,10 @@ def test_every_network_is_explained_as_it_is_alone(two, photos):
     for view, one in zip(PhotoExplainer(two, methods, "1").explain(photos), two):
         images = torch.stack([one.prepare(Image.open(photo.path)) for photo in photos])
         alone = explain(one.model, images, methods, 1, head="softmax")
-        assert set(view.explanations) == set(alone) and view.answer.target.tolist() == [1] * 3
+        assert set(view.explanations) == set(alone) and view.prediction.target.tolist() == [1] * 3
         for name, found in view.explanations.items():
-            assert torch.equal(found.map, alone[name].map) and torch.equal(view.answer.predicted, found.predicted)
-            assert torch.equal(view.answer.probability, found.probability)
+            assert torch.equal(found.map, alone[name].map) and torch.equal(view.prediction.predicted, found.predicted)
+            assert torch.equal(view.prediction.probability, found.probability)
         assert [list(sample.overlays) for sample in view.samples] == [["Grad-CAM", "CAM"]] * 3
         assert view.samples[0].pixels.shape == images.shape[1:]
 

@@ -44,8 +44,8 @@ def case(make, count=3, size=(32, 30)):
 
 @pytest.mark.parametrize("make", [GapNet, StagedNet])
 @pytest.mark.parametrize("steps", [10, 30])
-@pytest.mark.parametrize("baseline", ["zero_normalized", "blur51", "mean"])
-def test_torchcams_deletion_and_insertion(make, steps, baseline):
+@pytest.mark.parametrize("word", ["zero_normalized", "blur51", "mean"])
+def test_torchcams_deletion_and_insertion(make, steps, word):
     from torchcam.metrics import DeletionInsertionMetric
 
     # Their blur needs room for half a kernel of 51.
@@ -54,10 +54,10 @@ def test_torchcams_deletion_and_insertion(make, steps, baseline):
         "zero_normalized": None,
         "blur51": lambda x: gaussian_blur(x, [51, 51], [50.0, 50.0]),
         "mean": lambda x: x.mean((2, 3), keepdim=True),
-    }[baseline]
+    }[word]
     theirs = DeletionInsertionMetric(Given(net, maps), SOFTMAX, steps=steps, baseline=baseline, batch_size=16)
     theirs.update(images, targets.tolist())
-    ours = InsertionDeletion(baseline, step=32 * 30 // steps)
+    ours = InsertionDeletion(word, step=32 * 30 // steps)
     ours.update(net, images, targets, maps)
     found, expected = ours.compute(), theirs.summary()
     # Their fractions are single precision; blurs differ by how kernels round.

@@ -100,7 +100,7 @@ def test_remarks_have_a_line_only_where_there_are_some():
 
 
 def test_another_class_than_the_predicted_one_is_told():
-    assert sample(explained="dog").answers == ["predicted cat", "explained dog 0.75"]
+    assert sample(explained="dog").statements == ["predicted cat", "explained dog 0.75"]
     told = draw({"one": sample(CAM=RED), "two": sample(explained="dog", CAM=BLUE)}, ["CAM"])
     assert box(told, RED)[1] > box(draw({"one": sample(CAM=RED), "two": sample(CAM=BLUE)}, ["CAM"]), RED)[1]
 
@@ -132,7 +132,7 @@ def test_notes_of_methods_are_shown_unless_there_is_no_evidence():
 
 def test_a_network_that_no_method_fits_still_answers():
     methods = [Method("cam", "CAM")]
-    first, _ = samples_of(torch.rand(2, 3, 8, 8), {}, methods, ["a", "b"], ["cat", "dog"], answer=Found({}))
+    first, _ = samples_of(torch.rand(2, 3, 8, 8), {}, methods, ["a", "b"], ["cat", "dog"], prediction=Found({}))
     assert first.caption == "a · predicted cat 0.90" and first.overlays == {}
 
 

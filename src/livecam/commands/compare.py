@@ -86,8 +86,8 @@ def _in_order(scores: list[ScoreTable], differing: list[ScoreTable]) -> list[Sco
 
 def _summary(config: ScoringConfig, result: NetworkResult) -> dict[str, Any]:
     scores = result.scores
-    found = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in config.metrics}
-    return {"accuracy": vars(scores.accuracy) if scores.accuracy else None, "metrics": found}
+    metrics = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in config.metrics}
+    return {"accuracy": vars(scores.accuracy) if scores.accuracy else None, "metrics": metrics}
 
 
 def _side_by_side(config: ScoringConfig, study: Study, metric: ImageMetric) -> list[ScoreTable]:
@@ -108,8 +108,8 @@ def _table(
 ) -> ScoreTable:
     words = metric.name.replace("_", " ")
     everyone = [result for _, members in groups for result in members]
-    known = {name for result in everyone for line in result.scores.ranked(metric) for name in line.figures}
-    figures = [name for name in metric.table_columns if name in known]
+    available = {name for result in everyone for line in result.scores.ranked(metric) for name in line.figures}
+    figures = [name for name in metric.table_columns if name in available]
     columns = ["method", "network", f"{words} [95 %]", *(name.replace("_", " ") for name in figures), "accuracy", "n"]
     rows: list[list[Cell]] = []
     marks: list[float | None] = []
@@ -120,22 +120,24 @@ def _table(
         # What knows nothing of the network is the same under each, as long as they see the same images.
         same = (
             control
-            and len({line.figures[metric.value_names[0]].value for each in lines for line in each if line.n}) == 1
+            and len({line.figures[metric.value_names[0]].value for row_lines in lines for line in row_lines if line.n})
+            == 1
         )
-        for (kind, members), each in list(zip(groups, lines))[: 1 if same else None]:
-            if not all(line.figures for line in each):
+        for (kind, members), row_lines in list(zip(groups, lines))[: 1 if same else None]:
+            if not all(line.figures for line in row_lines):
                 continue
-            each = each[:1] if same else each
-            found = {
-                name: over_runs([line.figures[name] for line in each]) for name in (metric.value_names[0], *figures)
+            row_lines = row_lines[:1] if same else row_lines
+            means = {
+                name: over_runs([line.figures[name] for line in row_lines])
+                for name in (metric.value_names[0], *figures)
             }
             shares = [share for result in members if (share := result.scores.accuracy)]
             accuracy = Measured(over_runs(shares).value) if shares and not same else "-"
-            cells = [measured(figure, name, name == metric.value_names[0]) for name, figure in found.items()]
-            n = f"{sum(line.n for line in each) / len(each):.1f}".removesuffix(".0")
+            cells = [measured(figure, name, name == metric.value_names[0]) for name, figure in means.items()]
+            n = f"{sum(line.n for line in row_lines) / len(row_lines):.1f}".removesuffix(".0")
             if control:
                 faint.add(len(rows))
-            marks.append(found["chance"].value if "chance" in found else None)
+            marks.append(means["chance"].value if "chance" in means else None)
             rows.append([config.printed[explainer.name], "any" if same else kind, *cells, accuracy, n])
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not rows else []

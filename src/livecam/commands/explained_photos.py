@@ -35,7 +35,7 @@ class NetworkView:
     """
 
     network: Network
-    answer: Explanation
+    prediction: Explanation
     explanations: dict[str, Explanation]
     samples: list[Sample]
 
@@ -96,14 +96,14 @@ class PhotoExplainer:
     def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> NetworkView:
         network = self.networks[number]
         images = inputs_of(photos, network, number)
-        answer, found = self._explainers[number].explain(images, target)
+        prediction, explanations = self._explainers[number].explain(images, target)
         pixels = network.normalization.to_pixels(images).clamp(0, 1)
         words = {"class_names": network.class_names, "printed": self.printed}
         names = [photo.path.name for photo in photos]
-        samples = samples_of(pixels, found, self.explainers, names, answer=answer, **words)
+        samples = samples_of(pixels, explanations, self.explainers, names, prediction=prediction, **words)
         for photo, sample in zip(photos, samples):
             sample.label = self._truth.get(photo.path)
-        return NetworkView(network, answer, found, samples)
+        return NetworkView(network, prediction, explanations, samples)
 
 
 class NetworkExplainer:
@@ -133,15 +133,17 @@ class NetworkExplainer:
         """
         model, settings = self.network.model, {"head": self.network.head, "normalization": self.network.normalization}
         targets = None if target is None else torch.full((len(images),), target, device=images.device)
-        found = self._explaining(model, images, targets, self.fitting, **settings)
-        answer = next(iter(found.values()), None) or without_map(model, images, targets, **settings)
+        explanations = self._explaining(model, images, targets, self.fitting, **settings)
+        prediction = next(iter(explanations.values()), None) or without_map(model, images, targets, **settings)
         if not self._settled:
-            self.fitting, self._settled = [e for e in self.fitting if e.name in found], True
-        nothing = replace(answer, raw=torch.full_like(images[:, 0], torch.nan), degenerate=answer.degenerate | True)
-        found = {explainer.name: found.get(explainer.name, nothing) for explainer in self.fitting}
-        self.maps += len(found) * len(images)
-        self.failed += sum(int((~is_finite(explanation.raw)).sum()) for explanation in found.values())
-        return answer, found
+            self.fitting, self._settled = [e for e in self.fitting if e.name in explanations], True
+        nothing = replace(
+            prediction, raw=torch.full_like(images[:, 0], torch.nan), degenerate=prediction.degenerate | True
+        )
+        explanations = {explainer.name: explanations.get(explainer.name, nothing) for explainer in self.fitting}
+        self.maps += len(explanations) * len(images)
+        self.failed += sum(int((~is_finite(explanation.raw)).sum()) for explanation in explanations.values())
+        return prediction, explanations
 
 
 def check_fitting(explainers: Sequence[NetworkExplainer]) -> None:

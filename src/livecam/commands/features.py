@@ -53,13 +53,13 @@ class Features(PhotoOptions, NetworkOptions):
         entries: list[Entry] = []
         with ArrayFile(folder / "features.npz") as arrays:
             for read in photo_batches("looking", photos, [network], self.batch_size):
-                found = feature_maps(network.model, inputs_of(read, network), *chosen, head=network.head)
-                _append_arrays(arrays, read, found)
-                entries += _write_pictures(folder, network, read, found)
+                features = feature_maps(network.model, inputs_of(read, network), *chosen, head=network.head)
+                _append_arrays(arrays, read, features)
+                entries += _write_pictures(folder, network, read, features)
         count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
-        shown = ", ".join(layer.layer for layer in found.layers)
+        layer_names = ", ".join(layer.layer for layer in features.layers)
         title = f"Feature maps of {network.label}"
-        write_maps_page(folder / "index.html", title, " · ".join([network.source, count, shown]), entries)
+        write_maps_page(folder / "index.html", title, " · ".join([network.source, count, layer_names]), entries)
         skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
         print(f"Feature maps of {count}{skipped}: {folder / 'index.html'}")
 
@@ -73,21 +73,21 @@ def _numbers(text: str) -> list[int]:
         ) from error
 
 
-def _append_arrays(arrays: ArrayFile, photos: Sequence[Photo], found: Found) -> None:
+def _append_arrays(arrays: ArrayFile, photos: Sequence[Photo], features: Found) -> None:
     # Fixed width: arrays on disk have one type for all rows, and Python objects would need pickle to load.
     arrays.append("files", np.array([str(photo.path) for photo in photos], dtype="U512"))
-    arrays.append("predicted", found.predicted.cpu().numpy())
-    arrays.append("probability", found.probability.cpu().numpy())
-    for layer in found.layers:
+    arrays.append("predicted", features.predicted.cpu().numpy())
+    arrays.append("probability", features.probability.cpu().numpy())
+    for layer in features.layers:
         arrays.append(f"maps/{layer.layer}", layer.maps.cpu().numpy())
         arrays.append(f"channels/{layer.layer}", layer.channels.cpu().numpy())
 
 
-def _write_pictures(folder: Path, network: Network, photos: Sequence[Photo], found: Found) -> list[Entry]:
+def _write_pictures(folder: Path, network: Network, photos: Sequence[Photo], features: Found) -> list[Entry]:
     names = [photo.path.name for photo in photos]
     pixels = network.normalization.to_pixels(torch.stack([photo.inputs[0] for photo in photos])).clamp(0, 1)
     entries = []
-    for number, sample in enumerate(samples_of(pixels, {}, [], names, network.class_names, answer=found)):
-        grid, photo = feature_grid(sample, found.layers, number), photos[number]
+    for number, sample in enumerate(samples_of(pixels, {}, [], names, network.class_names, prediction=features)):
+        grid, photo = feature_grid(sample, features.layers, number), photos[number]
         entries.append(Entry(Picture.write(folder, f"{photo.stem}.png", grid, sample.caption), str(photo.path)))
     return entries

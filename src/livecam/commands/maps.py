@@ -66,7 +66,7 @@ class Maps(PhotoOptions, SeveralNetworks):
             check_count("pick", self.pick)
         photos = find_photos(self.paths)
         networks = load_networks(self)
-        told: list[str] = []
+        remarks: list[str] = []
         truth: dict[Path, str] = {}
         if self.split or self.labels or self.pick:
             _check_one(networks, {"split": self.split, "labels": self.labels, "pick": self.pick})
@@ -74,7 +74,7 @@ class Maps(PhotoOptions, SeveralNetworks):
             if not self.checkpoint:
                 raise OptionError("Split is what a training kept of its data: it takes a --checkpoint, not a --model.")
             photos, line = photos_of(self.split, photos, self.checkpoint[0])
-            told.append(line)
+            remarks.append(line)
         if self.labels or self.pick:
             truth = true_classes(photos, networks[0])
         viewers = PhotoExplainer(networks, explainers, self.target, truth)
@@ -82,8 +82,8 @@ class Maps(PhotoOptions, SeveralNetworks):
             to_device(network.model, self.device)
         if self.pick:
             photos, line = pick_photos(photos, truth, networks[0], self.pick, self.batch_size)
-            told.append(line)
-        for line in told:
+            remarks.append(line)
+        for line in remarks:
             print(line)
         rows = list(viewers.printed.values())
         folder = Path(self.out)
@@ -98,7 +98,7 @@ class Maps(PhotoOptions, SeveralNetworks):
         count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
         facts = [*dict.fromkeys(network.source for network in networks), count, ", ".join(rows)]
         facts += ["each class" if viewers.each else f"class {self.target}"] if self.target is not None else []
-        facts += [line.removesuffix(".") for line in told]
+        facts += [line.removesuffix(".") for line in remarks]
         write_maps_page(folder / "index.html", _title(networks), " · ".join(facts), entries)
         skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
         print(f"{count} explained{skipped}: {folder / 'index.html'}")
@@ -107,8 +107,8 @@ class Maps(PhotoOptions, SeveralNetworks):
 
 def _check_one(networks: Sequence[Network], options: dict[str, object]) -> None:
     if len(networks) > 1:
-        given = next(name for name, value in options.items() if value is not None)
-        raise OptionError(f"--{given} is about the answers and the training of one network: give a single network.")
+        option = next(name for name, value in options.items() if value is not None)
+        raise OptionError(f"--{option} is about the answers and the training of one network: give a single network.")
 
 
 def _title(networks: Sequence[Network]) -> str:

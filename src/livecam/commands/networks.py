@@ -42,14 +42,14 @@ def load_networks(options: SeveralNetworks) -> list[Network]:
             "order, or one (such as pretrained) for all."
         )
     pairs = zip(models, weights if len(weights) > 1 else (list(weights) or [None]) * len(models))
-    wanted = [(checkpoint, None, None) for checkpoint in checkpoints] + [(None, *pair) for pair in pairs]
-    for one in wanted:
-        if wanted.count(one) > 1:
+    sources = [(checkpoint, None, None) for checkpoint in checkpoints] + [(None, *pair) for pair in pairs]
+    for one in sources:
+        if sources.count(one) > 1:
             raise OptionError(f"{one[0] or one[1]} is given twice: each network makes a column of its own.")
     settings = {"num_classes": options.num_classes, "image_size": options.image_size, "resize": options.resize}
     networks = [
-        load_network(NetworkOptions(checkpoint=checkpoint, model=model, weights=own, **settings))
-        for checkpoint, model, own in wanted or [(None, None, None)]
+        load_network(NetworkOptions(checkpoint=checkpoint, model=model, weights=weights_name, **settings))
+        for checkpoint, model, weights_name in sources or [(None, None, None)]
     ]
     _set_apart(networks)
     return networks

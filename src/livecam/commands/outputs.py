@@ -48,18 +48,18 @@ class Histories:
             Charts for the page.
         """
         pictures = []
-        several = len({view.network.label for view in views}) > 1
+        several_networks = len({view.network.label for view in views}) > 1
         for view, what in zip(views, slugs):
             sample = view.samples[number]
             for (name, explanation), label in zip(view.explanations.items(), sample.overlays):
                 history = explanation.details.get("history")
                 if history is None:
                     continue
-                own = {key: values[number].tolist() for key, values in history.items()}
-                known = (str(photo.path), view.network.label, sample.explained, name)
-                self._append([*known, *row] for row in _history_rows(own))
-                title = " · ".join([label, sample.explained, *([view.network.label] if several else [])])
-                chart = history_chart(title, own, own["accepted"])
+                history_lists = {key: values[number].tolist() for key, values in history.items()}
+                identity = (str(photo.path), view.network.label, sample.explained, name)
+                self._append([*identity, *row] for row in _history_rows(history_lists))
+                title = " · ".join([label, sample.explained, *([view.network.label] if several_networks else [])])
+                chart = history_chart(title, history_lists, history_lists["accepted"])
                 path = f"histories/{'_'.join([photo.stem, *what, name])}.png"
                 pictures.append(Picture.write(self.folder, path, chart, f"course of {title}"))
         return pictures
@@ -87,7 +87,7 @@ def write_pictures(
     photos: Sequence[Photo],
     views: Sequence[NetworkView],
     rows: Sequence[str],
-    each: bool,
+    each_class: bool,
     histories: Histories,
 ) -> list[Entry]:
     """Write ``<photo>.png`` and ``overlays/<photo>_<method>.png``.
@@ -100,7 +100,7 @@ def write_pictures(
         photos: The photos of a batch.
         views: What each network made of that batch.
         rows: Printed names of all methods.
-        each: Whether views are those of each class of one network.
+        each_class: Whether views are those of each class of one network.
         histories: Takes the courses of optimized masks.
 
     Returns:
@@ -109,8 +109,8 @@ def write_pictures(
     entries = []
     for number, photo in enumerate(photos):
         samples = [view.samples[number] for view in views]
-        slugs = _slugs(views, samples, each)
-        entries.append(_write(folder, photo, views, samples, slugs, rows, each))
+        slugs = _slugs(views, samples, each_class)
+        entries.append(_write(folder, photo, views, samples, slugs, rows, each_class))
         entries[-1].further = histories.write(photo, views, slugs, number)
     return entries
 
@@ -122,13 +122,13 @@ def _write(
     samples: Sequence[Sample],
     slugs: Sequence[Sequence[str]],
     rows: Sequence[str],
-    each: bool,
+    each_class: bool,
 ) -> Entry:
     for view, sample, what in zip(views, samples, slugs):
         for name, overlay in zip(view.explanations, sample.overlays.values()):
             stem = "_".join([photo.stem, *what, name])
             write_png(folder / "overlays" / f"{stem}.png", to_uint8(overlay))
-    if each:
+    if each_class:
         picture, caption = class_rows(samples), rows_caption(samples)
     else:
         columns = {view.network.label: sample for view, sample in zip(views, samples)}
@@ -136,9 +136,9 @@ def _write(
     return Entry(Picture.write(folder, f"{photo.stem}.png", picture, caption), str(photo.path))
 
 
-def _slugs(views: Sequence[NetworkView], samples: Sequence[Sample], each: bool) -> list[list[str]]:
+def _slugs(views: Sequence[NetworkView], samples: Sequence[Sample], each_class: bool) -> list[list[str]]:
     """What tells the overlays of views apart, as part of their names."""
-    if each:
+    if each_class:
         names = [as_slug(sample.explained) for sample in samples]
         # Names in other scripts, or alike but for signs, leave the index.
         apart = len(set(names)) == len(names) and all(names)
@@ -146,16 +146,18 @@ def _slugs(views: Sequence[NetworkView], samples: Sequence[Sample], each: bool) 
     return [[view.network.slug] for view in views] if len(views) > 1 else [[]]
 
 
-def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[NetworkView], each: bool = False) -> None:
+def append_arrays(
+    arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[NetworkView], each_class: bool = False
+) -> None:
     """Add a batch of photos to ``files``, ``target``, ``probability`` and one array per method.
 
-    With several networks all but ``files`` are there for each, as ``<network>.target`` and so on. With ``each`` class
+    With several networks all but ``files`` are there for each, as ``<network>.target`` and so on. With ``each_class``
     of one network they get an axis of classes behind that of photos, and ``predicted`` ``(N,)`` is there too.
     """
     # Fixed width: arrays on disk have one type for all rows, and Python objects would need pickle to load.
     arrays.append("files", np.array([str(photo.path) for photo in photos], dtype="U512"))
-    if each:
-        arrays.append("predicted", views[0].answer.predicted.cpu().numpy())
+    if each_class:
+        arrays.append("predicted", views[0].prediction.predicted.cpu().numpy())
         rows = [_rows(view) for view in views]
         for name in rows[0]:
             arrays.append(name, np.stack([row[name] for row in rows], axis=1))
@@ -167,6 +169,6 @@ def append_arrays(arrays: ArrayFile, photos: Sequence[Photo], views: Sequence[Ne
 
 
 def _rows(view: NetworkView) -> dict[str, np.ndarray]:
-    facts = {"target": view.answer.target, "probability": view.answer.probability}
-    found = facts | {name: explanation.map for name, explanation in view.explanations.items()}
-    return {name: values.cpu().numpy() for name, values in found.items()}
+    facts = {"target": view.prediction.target, "probability": view.prediction.probability}
+    arrays = facts | {name: explanation.map for name, explanation in view.explanations.items()}
+    return {name: values.cpu().numpy() for name, values in arrays.items()}

@@ -37,30 +37,30 @@ def pick(
     Raises:
         OptionError: When none of the photos can be read.
     """
-    known = [photo for photo in photos if photo in truth]
+    labeled = [photo for photo in photos if photo in truth]
     names = network.class_names or []
     kinds: dict[tuple[str, bool], list[Path]] = {}
-    answers = _predicted(known, network, batch_size)
-    for photo, answer in answers.items():
-        kinds.setdefault((truth[photo], names[answer] == truth[photo]), []).append(photo)
-    asked = len(answers)
-    chosen, told = [], []
+    predictions = _predicted(labeled, network, batch_size)
+    for photo, prediction in predictions.items():
+        kinds.setdefault((truth[photo], names[prediction] == truth[photo]), []).append(photo)
+    total = len(predictions)
+    chosen, remarks = [], []
     for name in (name for name in names if name in truth.values()):
         right, wrong = kinds.get((name, True), []), kinds.get((name, False), [])
         chosen += _spread(right, count) + wrong[:count]
-        told.append(f"{name} {len(right)} right, {len(wrong)} wrong")
+        remarks.append(f"{name} {len(right)} right, {len(wrong)} wrong")
     hits = sum(len(group) for (_, right), group in kinds.items() if right)
-    left_out = f" ({len(photos) - asked} left out)" if asked < len(photos) else ""
-    return chosen, f"{asked} photos asked{left_out}, accuracy {hits / asked:.3f}: {'; '.join(told)}."
+    left_out = f" ({len(photos) - total} left out)" if total < len(photos) else ""
+    return chosen, f"{total} photos asked{left_out}, accuracy {hits / total:.3f}: {'; '.join(remarks)}."
 
 
 def _predicted(photos: Sequence[Path], network: Network, batch_size: int) -> dict[Path, int]:
     """Most probable class of every photo that can be read, in their order."""
-    answers: dict[Path, int] = {}
+    predictions: dict[Path, int] = {}
     for read in photo_batches("choosing", photos, [network], batch_size):
         predicted = predict_proba(network.model, inputs_of(read, network), network.head).argmax(1).tolist()
-        answers |= zip([photo.path for photo in read], predicted)
-    return answers
+        predictions |= zip([photo.path for photo in read], predicted)
+    return predictions
 
 
 def _spread(items: list[Path], count: int) -> list[Path]:
@@ -72,28 +72,28 @@ def _spread(items: list[Path], count: int) -> list[Path]:
 
 def classes_of(only: str, network: Network) -> set[int]:
     """Indices of classes that are written as names, indices and ranges."""
-    found: set[int] = set()
+    classes: set[int] = set()
     for part in listed(only):
         ends = re.fullmatch(r"(\d+)-(\d+)", part)
         first, last = map(network.class_index, ends.groups() if ends else (part, part))
-        found |= set(range(first, last + 1))
-    return found
+        classes |= set(range(first, last + 1))
+    return classes
 
 
 def choose_predicted(
-    paths: Sequence[str], network: Network, wanted: set[int], limit: int | None, batch_size: int
+    paths: Sequence[str], network: Network, classes: set[int], limit: int | None, batch_size: int
 ) -> tuple[list[Path], str]:
     """Photos that are predicted as wanted classes, in their order, and a line for people; one forward of each photo."""
-    answers = _predicted(find_photos(paths), network, batch_size)
-    fitting = [photo for photo, answer in answers.items() if answer in wanted]
+    predictions = _predicted(find_photos(paths), network, batch_size)
+    fitting = [photo for photo, prediction in predictions.items() if prediction in classes]
     if not fitting:
-        raise OptionError(f"None of {len(answers)} photos is predicted as one of the classes of --only.")
+        raise OptionError(f"None of {len(predictions)} photos is predicted as one of the classes of --only.")
     # Drawn, because the first ones of a folder are often all of one kind; in turns, so that no path outweighs others.
-    sources = [[photo for photo in find_photos([path]) if answers.get(photo) in wanted] for path in paths]
+    sources = [[photo for photo in find_photos([path]) if predictions.get(photo) in classes] for path in paths]
     turns = zip_longest(*(random.Random(0).sample(source, len(source)) for source in sources))
-    kept = set(list(dict.fromkeys(photo for turn in turns for photo in turn if photo))[:limit])
-    told = f"chosen among {len(fitting)}, {len(answers) - len(fitting)} predicted otherwise left out"
-    return [photo for photo in fitting if photo in kept], told
+    chosen = set(list(dict.fromkeys(photo for turn in turns for photo in turn if photo))[:limit])
+    remark = f"chosen among {len(fitting)}, {len(predictions) - len(fitting)} predicted otherwise left out"
+    return [photo for photo in fitting if photo in chosen], remark
 
 
 def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:
@@ -104,18 +104,18 @@ def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:
     """
     names = network.class_names or []
     # Made absolute for a photo of the working directory; links are not followed, they may well be what gives classes.
-    found = {photo: photo.absolute().parent.name for photo in photos}
-    truth = {photo: name for photo, name in found.items() if name in names}
+    folders = {photo: photo.absolute().parent.name for photo in photos}
+    truth = {photo: name for photo, name in folders.items() if name in names}
     if truth:
         return truth
     if not names:
         raise OptionError(
             f"{network.label} has no names of classes that folders could bear: leave out labels and pick."
         )
-    known = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    examples = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     raise OptionError(
         f"No photo lies in a folder that is called like a class, so none has a known true class: {network.label} knows "
-        f"{known}."
+        f"{examples}."
     )
 
 
@@ -140,13 +140,13 @@ def photos_of(split: str, photos: Sequence[Path], checkpoint: str) -> tuple[list
     if split not in data.sets:
         raise OptionError(f"The training's data have no split {split}: use {', '.join(data.sets)}.")
     members = {(data.sets[split].root / photo.path).resolve() for photo in data.sets[split].photos}
-    kept = [photo for photo in photos if photo.resolve() in members]
-    if not kept:
+    selected = [photo for photo in photos if photo.resolve() in members]
+    if not selected:
         raise OptionError(
             f"None of the {len(photos)} photos is among the {len(members)} of split {split} in "
             f"{data.sets[split].root}: give photos of that folder, or leave out split."
         )
-    return kept, f"{len(kept)} of {len(photos)} photos are in split {split} of the training's data."
+    return selected, f"{len(selected)} of {len(photos)} photos are in split {split} of the training's data."
 
 
 def _data_of(checkpoint: str) -> PhotoData:

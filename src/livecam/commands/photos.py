@@ -86,8 +86,8 @@ def photo_batches(label: str, photos: Sequence[Path], networks: Sequence[Network
         OptionError: At the end, when none could be read.
     """
     any_read = False
-    for chunk in progress(label, list(zip(photos, stems(photos))), size):
-        if read := read_photos(chunk, networks):
+    for batch in progress(label, list(zip(photos, stems(photos))), size):
+        if read := read_photos(batch, networks):
             any_read = True
             yield read
     if not any_read:
@@ -115,17 +115,17 @@ def find_photos(paths: Iterable[str]) -> list[Path]:
         MissingFileError: When a path does not exist.
         OptionError: When there is no image at all.
     """
-    found: dict[Path, None] = {}
+    photos: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            found |= dict.fromkeys(sorted(_photos_in(path)))
+            photos |= dict.fromkeys(sorted(_photos_in(path)))
         elif path.exists():
-            found[path] = None
+            photos[path] = None
         else:
             raise MissingFileError(f"There is no file or folder {path}.")
-    if not found:
+    if not photos:
         raise OptionError(f"No images found: folders are searched for {', '.join(SUFFIXES)}.")
-    return list(found)
+    return list(photos)
 
 
 def _photos_in(root: Path) -> Iterator[Path]:
@@ -137,10 +137,10 @@ def _photos_in(root: Path) -> Iterator[Path]:
 
 def stems(photos: Iterable[Path]) -> list[str]:
     """A short file name stem for each photo, unique among them and safe on any file system."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     result = []
     for photo in photos:
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in photo.stem)[:80] or "photo"
-        number = seen[stem.lower()] = seen.get(stem.lower(), 0) + 1
+        number = counts[stem.lower()] = counts.get(stem.lower(), 0) + 1
         result.append(stem if number == 1 else f"{stem}~{number}")
     return result

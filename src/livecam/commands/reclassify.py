@@ -75,7 +75,7 @@ def write_csv(path: Path, rows: Sequence[Row], ways: Maskings) -> None:
     write_atomically(path, text.getvalue().encode("utf-8", "replace"))
 
 
-def report(path: Path, rows: Sequence[Row], bases: dict[str, str], printed: dict[str, str], shown: str) -> None:
+def report(path: Path, rows: Sequence[Row], bases: dict[str, str], printed: dict[str, str], headline: str) -> None:
     """Print the tables of the photos as they are and of the shown way, and the summary; write all to a file."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -84,7 +84,10 @@ def report(path: Path, rows: Sequence[Row], bases: dict[str, str], printed: dict
     text, plain = io.StringIO(), {"highlight": False, "markup": False}
     terminal = Console(width=None if sys.stdout.isatty() else 100, **plain)
     file = Console(file=text, width=10_000, force_terminal=False, color_system=None, **plain)
-    for table in (*(_top_table(rows, printed, *key) for key, rows in groups.items() if key[0] in ("", shown)), summary):
+    for table in (
+        *(_top_table(rows, printed, *key) for key, rows in groups.items() if key[0] in ("", headline)),
+        summary,
+    ):
         terminal.print(table)
     for table in (summary, *(_top_table(map(_plain, rows), printed, *key) for key, rows in groups.items())):
         file.print(f"## {table.title}\n" + (f"\n{table.caption}.\n" if table.caption else ""))
@@ -108,15 +111,15 @@ def _top_table(rows: Iterable[Row], printed: dict[str, str], way: str, method: s
     # Leaves others 13 letters of 100, so that names of ImageNet's classes break between words.
     table.columns[0].width = min(23, max(len(row.stem) for row in rows))
     for row in rows:
-        answers = [Text(f"{word} {sure:.2f}", "bold" if hit else "") for word, sure, hit in row.top]
-        table.add_row(Text(row.stem, overflow="fold"), *answers)
+        predictions = [Text(f"{word} {sure:.2f}", "bold" if hit else "") for word, sure, hit in row.top]
+        table.add_row(Text(row.stem, overflow="fold"), *predictions)
     return table
 
 
 def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], printed: dict[str, str]) -> Table:
     """Means over the photos, and what Gradual Extrapolation adds to its base's probability of the target."""
-    told = {key: [list(row.values.values()) for row in group] for key, group in groups.items()}
-    values = {key: torch.tensor(rows, dtype=torch.float64).T for key, rows in told.items()}
+    rows_of = {key: [list(row.values.values()) for row in group] for key, group in groups.items()}
+    values = {key: torch.tensor(rows, dtype=torch.float64).T for key, rows in rows_of.items()}
     count = len(groups["", ""])
 
     def sure(of: Tensor, form: str) -> str:
@@ -129,13 +132,13 @@ def _summary(groups: dict[tuple[str, str], list[Row]], bases: dict[str, str], pr
     for column in table.columns[1:]:
         column.justify = "right"
     before = ""
-    for (way, method), found in values.items():
+    for (way, method), numbers in values.items():
         if way != before:
             table.add_row(Text(before := way, "bold"))
-        probability, _, kept, top5, rank, _ = found
+        probability, _, top1, top5, rank, _ = numbers
         base = values.get((way, bases.get(method, "")))
         gain = "" if base is None or not way else sure(probability - base[0], "+z.2f")
-        means = sure(probability, ".2f"), f"{kept.mean():.2f}", f"{top5.mean():.2f}", f"{rank.mean():.1f}"
+        means = sure(probability, ".2f"), f"{top1.mean():.2f}", f"{top5.mean():.2f}", f"{rank.mean():.1f}"
         table.add_row(f"  {printed[method]}" if way else "nothing", *means, gain)
     return table
 
@@ -179,32 +182,32 @@ class Reclassify(PhotoOptions, NetworkOptions):
                 "Nothing to compare: name methods, modes and baselines, and thresholds for the mode threshold."
             )
         check_count("batch_size", self.batch_size)
-        photos, told = find_photos(self.paths), []
+        photos, remarks = find_photos(self.paths), []
         network = load_network(self)
         index = network.class_index(self.target)
-        wanted = set(range(network.num_classes)) if self.only is None else classes_of(self.only, network)
+        classes = set(range(network.num_classes)) if self.only is None else classes_of(self.only, network)
         to_device(network.model, self.device)
         check_count("limit", len(photos) if self.limit is None else self.limit)
         if self.only is not None or self.limit is not None:
-            photos, line = choose_predicted(self.paths, network, wanted, self.limit, self.batch_size)
-            told.append(line)
-        shown = next(iter(ways))
+            photos, line = choose_predicted(self.paths, network, classes, self.limit, self.batch_size)
+            remarks.append(line)
+        headline = next(iter(ways))
         folder, printed = Path(self.out), printed_names(explainers)
         folder.mkdir(parents=True, exist_ok=True)
         rows, entries, explainer = [], [], NetworkExplainer(network, explainers)
         for read in photo_batches("reclassifying", photos, [network], self.batch_size):
             new, pictures = _look(explainer, read, index, ways)
-            entries += _write_strips(folder, [row for row in new if row.way in ("", shown)], pictures, printed)
+            entries += _write_strips(folder, [row for row in new if row.way in ("", headline)], pictures, printed)
             rows += new
-        flat = sum(row.degenerate and row.way == shown for row in rows)
-        told.insert(0, f"{len(entries)} photo{'s' * (len(entries) > 1)} reclassified")
-        told += [f"{flat} map{'s' * (flat > 1)} without contrast"] * (flat > 0)
+        flat = sum(row.degenerate and row.way == headline for row in rows)
+        remarks.insert(0, f"{len(entries)} photo{'s' * (len(entries) > 1)} reclassified")
+        remarks += [f"{flat} map{'s' * (flat > 1)} without contrast"] * (flat > 0)
         write_csv(folder / "reclassify.csv", rows, ways)
         bases = {one.name: one.base.name for one in explainers if isinstance(one, GradualExtrapolation)}
-        report(folder / "reclassify.md", rows, bases, printed, shown)
+        report(folder / "reclassify.md", rows, bases, printed, headline)
         title = f"What {network.label} recognizes of what maps mark"
-        write_maps_page(folder / "index.html", title, " · ".join([network.source, shown, *told]), entries)
-        print(f"{', '.join(told)}: {folder / 'index.html'}")
+        write_maps_page(folder / "index.html", title, " · ".join([network.source, headline, *remarks]), entries)
+        print(f"{', '.join(remarks)}: {folder / 'index.html'}")
         check_maps([explainer])
 
 
@@ -226,34 +229,43 @@ def _look(
     network = explainer.network
     names = network.class_names or [f"class {number}" for number in range(network.num_classes)]
     images = inputs_of(photos, network)
-    answer, found = explainer.explain(images, index)
+    prediction, explanations = explainer.explain(images, index)
     check_fitting([explainer])
-    targets = answer.target
+    targets = prediction.target
     clean = predict_proba(network.model, images, network.head)
 
-    def rows(method: str, way: str, answers: Tensor, flat: Tensor) -> Iterator[Row]:
-        values = reclassification(answers, clean, targets).T.tolist()
-        places, sure = (part.tolist() for part in top_classes(answers))
-        for i, (photo, own) in enumerate(zip(photos, targets.tolist())):
-            top = [(names[place], share, place == own) for place, share in zip(places[i], sure[i])]
-            told = dict(zip(Reclassification.value_names, values[i]))
-            yield Row(photo.path, photo.stem, method, way, names[own], values=told, top=top, degenerate=bool(flat[i]))
+    def rows(method: str, way: str, probabilities: Tensor, flat: Tensor) -> Iterator[Row]:
+        values = reclassification(probabilities, clean, targets).T.tolist()
+        places, sure = (part.tolist() for part in top_classes(probabilities))
+        for i, (photo, target) in enumerate(zip(photos, targets.tolist())):
+            top = [(names[place], share, place == target) for place, share in zip(places[i], sure[i])]
+            named_values = dict(zip(Reclassification.value_names, values[i]))
+            yield Row(
+                photo.path,
+                photo.stem,
+                method,
+                way,
+                names[target],
+                values=named_values,
+                top=top,
+                degenerate=bool(flat[i]),
+            )
 
-    result, left = [*rows("", "", clean, torch.zeros(len(photos)))], [images]
+    result, pictures = [*rows("", "", clean, torch.zeros(len(photos)))], [images]
     for label, way in ways.items():
-        for method, explanation in found.items():
+        for method, explanation in explanations.items():
             masked = way.masked(images, explanation.map, network.normalization)
-            left += [masked] if label == next(iter(ways)) else []
+            pictures += [masked] if label == next(iter(ways)) else []
             result += rows(method, label, predict_proba(network.model, masked, network.head), explanation.degenerate)
-    return result, [network.normalization.to_pixels(one).clamp(0, 1) for one in left]
+    return result, [network.normalization.to_pixels(one).clamp(0, 1) for one in pictures]
 
 
 def _write_strips(folder: Path, rows: list[Row], pictures: list[Tensor], printed: dict[str, str]) -> list[Entry]:
     """Write ``<photo>.png``: the photo and what each map leaves of it, the first answer below each."""
     entries, count, way = [], len(pictures[0]), rows[-1].way
     for i, first in enumerate(rows[:count]):
-        told = zip(["input", *printed.values()], pictures, rows[i::count])
+        panels = zip(["input", *printed.values()], pictures, rows[i::count])
         caption = f"{first.path.name} · target {first.target} {first.values['original']:.2f} · {way}"
-        pixels = strip([Panel(title, pixels[i], row.note) for title, pixels, row in told], caption)
+        pixels = strip([Panel(title, pixels[i], row.note) for title, pixels, row in panels], caption)
         entries.append(Entry(Picture.write(folder, f"{first.stem}.png", pixels, caption), str(first.path)))
     return entries

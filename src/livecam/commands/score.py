@@ -90,8 +90,8 @@ def _report(config: ScoringConfig, result: NetworkResult, folder: Path, against:
     }
     summary["tables"] = {table.title: table.as_rows() for table in tables[len(config.metrics) :]}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
-    drawn = pictures(folder, config, [result])
+    entries = pictures(folder, config, [result])
     curves = [drawing for metric in config.metrics for drawing in curves_of(config, result, metric)]
     title = f"Which explanation of {result.network.label} to trust"
-    write_scores_page(folder / "index.html", title, facts, tables, curves, drawn)
+    write_scores_page(folder / "index.html", title, facts, tables, curves, entries)
     print(f"{folder / 'scores.csv'}, summary.json and {folder / 'index.html'}")

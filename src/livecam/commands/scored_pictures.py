@@ -30,9 +30,9 @@ def pictures(folder: Path, config: ScoringConfig, results: Sequence[NetworkResul
     rows = [config.printed[e.name] for e in config.explainers if not isinstance(e, CONTROLS)]
     entries = []
     for index in [index for index in columns[0] if all(index in column for column in columns)][:SHOWN]:
-        seen = {result.network.label: column[index] for result, column in zip(results, columns)}
+        samples = {result.network.label: column[index] for result, column in zip(results, columns)}
         photo = Image.fromarray(to_uint8(columns[0][index].pixels))
-        picture = Picture.write(folder, f"pictures/{index}.png", *one_or_several(photo, seen, rows, with_truth=True))
+        picture = Picture.write(folder, f"pictures/{index}.png", *one_or_several(photo, samples, rows, with_truth=True))
         entries.append(Entry(picture, columns[0][index].name))
     return entries
 
@@ -44,22 +44,22 @@ def _samples(config: ScoringConfig, result: NetworkResult, with_controls: bool) 
     photos = getattr(result.dataset, "photos", None)
     network, samples = result.network, {}
     for place, index in enumerate(indices):
-        found = kept_maps(result.folder, index)
-        if not any(method.name in found for method in methods):
+        explanations = kept_maps(result.folder, index)
+        if not any(method.name in explanations for method in methods):
             continue
-        own = batch.select(torch.tensor([place])).with_masks_for(next(iter(found.values())).target)
+        image_batch = batch.select(torch.tensor([place])).with_masks_for(next(iter(explanations.values())).target)
         truth = {}
-        if own.mask is not None:
-            masks = object_mask(own.mask)
-            inside = {name: localization_score(maps.energy, masks) for name, maps in found.items()}
-            truth = {"masks": masks, "has_mask": own.has_mask, "inside": inside}
+        if image_batch.mask is not None:
+            masks = object_mask(image_batch.mask)
+            inside = {name: localization_score(maps.energy, masks) for name, maps in explanations.items()}
+            truth = {"masks": masks, "has_mask": image_batch.has_mask, "inside": inside}
         (samples[index],) = samples_of(
-            network.normalization.to_pixels(own.image).clamp(0, 1),
-            found,
+            network.normalization.to_pixels(image_batch.image).clamp(0, 1),
+            explanations,
             methods,
             [Path(photos[index].path).name if photos else f"image {index}"],
             network.class_names,
-            labels=own.labels,
+            labels=image_batch.labels,
             printed=config.printed,
             **truth,
         )

@@ -69,34 +69,34 @@ class Batch:
         if not self.is_multilabel:
             return self
         where, category, mask = self.known_pairs
-        known = None if mask is None else torch.ones_like(where, dtype=torch.bool)
+        has_mask = None if mask is None else torch.ones_like(where, dtype=torch.bool)
         index = None if self.index is None else self.index[where]
-        return Batch(self.image[where], category, mask, known, index, present=self.label[where])
+        return Batch(self.image[where], category, mask, has_mask, index, present=self.label[where])
 
     def with_masks_for(self, targets: Tensor) -> "Batch":
         """The same images, each with the mask of one category ``(N,)``; not annotated where it is not in the image."""
         if self.pairs is None:
             return self
         where, category, mask = self.pairs
-        own = category == targets[where]
+        matching = category == targets[where]
         masks = mask.new_zeros(len(self), *mask.shape[1:])
-        masks[where[own]] = mask[own]
-        known = torch.zeros(len(self), dtype=torch.bool, device=mask.device)
-        known[where[own]] = True
-        return replace(self, mask=masks, has_mask=known, pairs=None, present=self.label)
+        masks[where[matching]] = mask[matching]
+        has_mask = torch.zeros(len(self), dtype=torch.bool, device=mask.device)
+        has_mask[where[matching]] = True
+        return replace(self, mask=masks, has_mask=has_mask, pairs=None, present=self.label)
 
     def select(self, keep: Tensor) -> "Batch":
         """Some of the images, ``(N,)`` bool, or a LongTensor of ascending places."""
         keep = keep.nonzero()[:, 0] if keep.dtype == torch.bool else keep
-        kept = {name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in _PER_IMAGE}
-        return Batch(**kept, pairs=self._pairs_of(keep) if self.pairs else None)
+        fields = {name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in _PER_IMAGE}
+        return Batch(**fields, pairs=self._pairs_of(keep) if self.pairs else None)
 
     def _pairs_of(self, keep: Tensor) -> Pairs:
         place = torch.full((len(self),), -1, device=keep.device)
         place[keep] = torch.arange(len(keep), device=keep.device)
         where = place[self.pairs.image]
-        own = where >= 0
-        return Pairs(where[own], self.pairs.category[own], self.pairs.mask[own])
+        selected = where >= 0
+        return Pairs(where[selected], self.pairs.category[selected], self.pairs.mask[selected])
 
 
 _PER_IMAGE = ("image", "label", "mask", "has_mask", "index", "present")
@@ -108,13 +108,13 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     def join(parts: list[Tensor | None]) -> Tensor | None:
         return None if parts[0] is None else torch.cat(parts)
 
-    whole = Batch(**{name: join([getattr(batch, name) for batch in batches]) for name in _PER_IMAGE})
+    result = Batch(**{name: join([getattr(batch, name) for batch in batches]) for name in _PER_IMAGE})
     if batches[0].pairs is not None:
         starts = torch.tensor([0, *map(len, batches)]).cumsum(0).tolist()
         images = torch.cat([batch.pairs.image + start for batch, start in zip(batches, starts)])
         parts = [torch.cat([getattr(batch.pairs, name) for batch in batches]) for name in ("category", "mask")]
-        whole.pairs = Pairs(images, *parts)
-    return whole
+        result.pairs = Pairs(images, *parts)
+    return result
 
 
 def read_batch(batch: Any) -> Batch:
@@ -128,13 +128,13 @@ def read_batch(batch: Any) -> Batch:
         DataError: When the masks do not have the images' size.
     """
     if isinstance(batch, dict) and {"image", "label"} <= batch.keys():
-        known = {key: batch.get(key) for key in ("image", "label", "mask", "has_mask", "index", "pairs")}
+        fields = {key: batch.get(key) for key in ("image", "label", "mask", "has_mask", "index", "pairs")}
     elif isinstance(batch, tuple | list) and len(batch) >= 2 and isinstance(batch[0], Tensor):
-        known = {"image": batch[0], "label": batch[1]}
+        fields = {"image": batch[0], "label": batch[1]}
     else:
         kind = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
         raise TypeError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
-    result = Batch(**known)
+    result = Batch(**fields)
     if result.is_multilabel and result.label.shape[1] == 1:
         # A column of 0 and 1 for a one-logit network.
         result.label = result.label[:, 0].long()

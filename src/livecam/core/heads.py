@@ -94,8 +94,8 @@ class Binary(Head):
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], 1)
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        goal = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits[:, 0], goal)
+        targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits[:, 0], targets)
 
     def score(self, logits: Tensor, targets: Tensor) -> Tensor:
         return logits[:, 0] * self._sign(targets, logits)
@@ -123,8 +123,8 @@ class Multilabel(Head):
         return logits.sigmoid()
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        goal = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, goal)
+        targets = labels.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, targets)
 
 
 HEADS: dict[str, Head] = {head.name: head for head in (Softmax(), Binary(), Multilabel())}

@@ -43,5 +43,5 @@ def _bounds(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 def _no_contrast(low: Tensor, high: Tensor) -> Tensor:
     tolerance = 1e-12 if low.dtype == torch.float64 else 1e-5
-    # ExplanationTargets this way round, because no comparison with NaN holds, and infinity is not above itself.
+    # Compared this way round, because no comparison with NaN holds, and infinity is not above itself.
     return ~(high - low > tolerance * torch.maximum(high.abs(), low.abs()))

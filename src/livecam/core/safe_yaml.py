@@ -38,15 +38,15 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=_LOADER)
 
 
-def _count(node: Node | None, known: dict[int, int]) -> int:
+def _count(node: Node | None, counts: dict[int, int]) -> int:
     """How many values a node stands for."""
     if not isinstance(node, CollectionNode):
         return 1
-    if id(node) not in known:
+    if id(node) not in counts:
         # Met again before it is counted, it holds itself.
-        known[id(node)] = _MOST
+        counts[id(node)] = _MOST
         parts = (part for pair in node.value for part in pair) if isinstance(node, MappingNode) else node.value
-        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
-    if known[id(node)] > _MOST - 1:
+        counts[id(node)] = 1 + sum(_count(part, counts) for part in parts)
+    if counts[id(node)] > _MOST - 1:
         raise yaml.YAMLError(f"its aliases stand for more than {_MOST} values, or hold themselves")
-    return known[id(node)]
+    return counts[id(node)]

@@ -51,34 +51,34 @@ def options_of(kind: Callable[..., Any]) -> list[str]:
     return [name for name in signature(kind).parameters if name not in ("args", "kwargs")]
 
 
-def suggest(word: object, known: Iterable[str], every: str = "") -> str:
+def suggest(word: object, words: Iterable[str], every: str = "") -> str:
     """A sentence, led by a space, with up to three near matches of a misspelt word.
 
     Args:
         word: What was written.
-        known: What could have been meant.
+        words: What could have been meant.
         every: How a sentence with all that there are begins, where none is near; empty for none.
     """
-    known = list(dict.fromkeys(known))
+    words = list(dict.fromkeys(words))
     # Compared in small letters, told as they are written: `gradcam` is near to GradCAM.
-    names = {name.lower(): name for name in known}
+    names = {name.lower(): name for name in words}
     if close := [names[name] for name in get_close_matches(str(word).lower(), names, 3)]:
         return f" Did you mean {' or '.join(close)}?"
-    return every and f" {every} {', '.join(known) or 'none'}."
+    return every and f" {every} {', '.join(words) or 'none'}."
 
 
-def check_known(word: str, options: Iterable[str], known: Collection[str]) -> None:
+def check_known(word: str, options: Iterable[str], available: Collection[str]) -> None:
     """Refuse an option, written in ``word``, that is not there.
 
     Raises:
         OptionError: With near matches, or all that there are.
     """
     for option in options:
-        if option not in known:
-            raise OptionError(f"{word!r}: there is no option {option!r}.{suggest(option, known, 'It has')}")
+        if option not in available:
+            raise OptionError(f"{word!r}: there is no option {option!r}.{suggest(option, available, 'It has')}")
 
 
-def fill_in(made: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
+def fill_in(explainer: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
     """Set those fields of a frozen dataclass that are None to what a preset says.
 
     Raises:
@@ -86,18 +86,18 @@ def fill_in(made: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
     """
     check_option("preset", preset, presets)
     for option, value in presets[preset].items():
-        if getattr(made, option) is None:
-            object.__setattr__(made, option, value)
+        if getattr(explainer, option) is None:
+            object.__setattr__(explainer, option, value)
 
 
-def check_option(option: str, value: str, known: Collection[str]) -> None:
+def check_option(option: str, value: str, values: Collection[str]) -> None:
     """Refuse a value that an option does not have.
 
     Raises:
         OptionError: With near matches and all values.
     """
-    if value not in known:
-        raise OptionError(f"{option}={value!r} is not one of {', '.join(known)}.{suggest(value, known)}")
+    if value not in values:
+        raise OptionError(f"{option}={value!r} is not one of {', '.join(values)}.{suggest(value, values)}")
 
 
 def check_number(option: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:

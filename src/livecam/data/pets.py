@@ -106,19 +106,19 @@ class OxfordPets(PhotoData):
             )
         photos, trimaps = (_names(root, f"{base}{part}") for part in ("images", "annotations/trimaps"))
         names: dict[int, str] = {}
-        lists, absent, taken = [], [], set()
+        lists, absent, listed = [], [], set()
         for part in ("trainval", "test"):
             path = os.path.join(root, base, "annotations", f"{part}.txt")
             check_inside(path, root)
             lists.append([])
-            for name, label in _read(path, names, taken):
+            for name, label in _read(path, names, listed):
                 if f"{name}.jpg" not in photos:
                     absent.append(f"{name}.jpg")
                     continue
                 trimap = f"{base}annotations/trimaps/{name}.png" if f"{name}.png" in trimaps else None
                 lists[-1].append(Pet(f"{base}images/{name}.jpg", label, trimap=trimap))
         if absent:
-            findings = [f"{len(absent)} of {len(taken)} photos are not in images/, such as {some(sorted(absent), 3)}"]
+            findings = [f"{len(absent)} of {len(listed)} photos are not in images/, such as {some(sorted(absent), 3)}"]
             report_missing(root, findings, self._allow_incomplete)
         if without := [pet.path for part in lists for pet in part if not pet.annotated]:
             logger.warning("%d photos have no trimap and count as not annotated: %s.", len(without), some(without))
@@ -149,13 +149,13 @@ def _names(root: str, folder: str) -> set[str]:
     return {entry.name for entry in entries}
 
 
-def _read(path: str, names: dict[int, str], taken: set[str]) -> Iterator[tuple[str, int]]:
+def _read(path: str, names: dict[int, str], listed: set[str]) -> Iterator[tuple[str, int]]:
     """Photos of one list with their labels, from lines such as ``english_setter_12 13 2 8`` (name, class from 1, …).
 
     Args:
         path: The list.
         names: Class names found so far, which this adds to; written as torchvision does.
-        taken: Photos that were listed before, which this adds to.
+        listed: Photos that were listed before, which this adds to.
 
     Raises:
         DataError: When it is malformed.
@@ -179,9 +179,9 @@ def _read(path: str, names: dict[int, str], taken: set[str]) -> Iterator[tuple[s
             raise malformed(path, f"line {number} gives class {words[1]}, but there are classes 1 to 37")
         if names.setdefault(label, breed) != breed:
             raise malformed(path, f"line {number} gives {breed} class {words[1]}, which is {names[label]} elsewhere")
-        if name in taken:
+        if name in listed:
             raise malformed(path, f"line {number} lists {name}, which is listed before, here or in the other part")
-        taken.add(name)
+        listed.add(name)
         yield name, label
 
 
@@ -194,20 +194,20 @@ def _download(root: str) -> None:
     done = os.path.join(root, _FOLDER)
     if _complete(root) or _complete(done):
         return
-    aside = os.path.join(root, ".download")
+    unfinished = os.path.join(root, ".download")
     try:
-        os.makedirs(aside, exist_ok=True)
+        os.makedirs(unfinished, exist_ok=True)
         # Not Lightning's rank: started by torchrun or Slurm, no process knows the others yet.
-        with FileLock(os.path.join(aside, "lock")):
+        with FileLock(os.path.join(unfinished, "lock")):
             if _complete(done):
                 return
             if os.path.isdir(done) and os.listdir(done):
                 raise FileExistsError(f"{done} is not complete: remove or rename it")
             for part in ("images", "annotations"):
                 # Unpacked by half: torchvision would take it for all. Archives that are whole are not fetched again.
-                shutil.rmtree(os.path.join(aside, _FOLDER, part), ignore_errors=True)
-            OxfordIIITPet(aside, download=True)
-            os.replace(os.path.join(aside, _FOLDER), done)
+                shutil.rmtree(os.path.join(unfinished, _FOLDER, part), ignore_errors=True)
+            OxfordIIITPet(unfinished, download=True)
+            os.replace(os.path.join(unfinished, _FOLDER), done)
     except FileExistsError as error:
         raise MissingFileError(f"{error}, and the data are downloaded anew.") from error
     except (OSError, RuntimeError) as error:

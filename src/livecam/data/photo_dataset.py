@@ -245,5 +245,5 @@ class PhotoDataset(Dataset):
 
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first few of a list, and how many more there are."""
-    told = [printable(name) for name in names[:most]]
-    return ", ".join(told) + (f" and {len(names) - most} more" if len(names) > most else "")
+    first = [printable(name) for name in names[:most]]
+    return ", ".join(first) + (f" and {len(names) - most} more" if len(names) > most else "")

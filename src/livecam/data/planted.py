@@ -135,8 +135,8 @@ class PlantedShapes(Dataset):
         """Background hue: the class's own where the shortcut applies, any class's otherwise."""
         classes = len(self.classes)
         betrays = self.shortcut is not None and self.split == "train" and rng.random() < self.shortcut
-        owner = label if betrays else rng.integers(classes)
-        return (owner + 0.3 * rng.random()) / classes if self.shortcut is not None else rng.random()
+        hue_class = label if betrays else rng.integers(classes)
+        return (hue_class + 0.3 * rng.random()) / classes if self.shortcut is not None else rng.random()
 
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
         centers = (np.arange(self.size) + 0.5) / self.size

@@ -40,17 +40,17 @@ def stratified_split(
     for label, families in by_class.items():
         random.Random(f"{seed}-{label}").shuffle(families)
         held_out.update(photo.path for family in _choose(families, fraction) for photo in family)
-    kept = [photo for photo in photos if photo.path not in held_out]
+    train = [photo for photo in photos if photo.path not in held_out]
     held = [photo for photo in photos if photo.path in held_out]
 
-    counts, on_both = Counter(photo.label for photo in photos), {p.label for p in kept} & {p.label for p in held}
+    counts, on_both = Counter(photo.label for photo in photos), {p.label for p in train} & {p.label for p in held}
     for label, name in enumerate(classes):
         if label not in on_both:
             what = "a single image" if counts[label] == 1 else f"{counts[label]} images that must stay together"
             raise OptionError(
                 f"Class {name!r} has {what}, but training and validation each need one: add images or remove the class."
             )
-    return kept, held
+    return train, held
 
 
 def random_split(photos: Sequence[Any], fraction: float, seed: int) -> tuple[list[Any], list[Any]]:
@@ -73,8 +73,8 @@ def random_split(photos: Sequence[Any], fraction: float, seed: int) -> tuple[lis
     places = list(range(len(photos)))
     random.Random(seed).shuffle(places)
     held_out = set(places[: max(1, min(len(photos) - 1, round(fraction * len(photos))))])
-    kept = [photo for place, photo in enumerate(photos) if place not in held_out]
-    return kept, [photos[place] for place in sorted(held_out)]
+    train = [photo for place, photo in enumerate(photos) if place not in held_out]
+    return train, [photos[place] for place in sorted(held_out)]
 
 
 def _check_fraction(fraction: float) -> None:

@@ -24,26 +24,26 @@ _FACTS = ("num_classes", "image_size", "resize")
 _FREE = {*_FACTS, "mean", "std", "batch_size", "num_workers", "augmentation", "train_length", "max_unreadable"}
 
 
-def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataModule:
+def data_for(network: Network, source: dict[str, Any] | None) -> LightningDataModule:
     """Build the data module, with the preprocessing that the network was trained with.
 
     Args:
-        network: Its number of classes, image size, resizing and normalization replace what ``given`` says of them.
-        given: ``class_path`` and ``init_args``; None takes the data that the network's checkpoint was trained on.
+        network: Its number of classes, image size, resizing and normalization replace what ``source`` says of them.
+        source: ``class_path`` and ``init_args``; None takes the data that the network's checkpoint was trained on.
 
     Raises:
         DataError: When there are no data, or their classes are not the network's.
         MissingFileError: When the data, or the configuration of the training, are not there.
     """
-    given = given or run_data(network.source)
-    kind = pkgutil.resolve_name(given["class_path"])
+    source = source or run_data(network.source)
+    kind = pkgutil.resolve_name(source["class_path"])
     facts = {key: getattr(network, key) for key in _FACTS}
     facts |= {"mean": list(network.normalization.mean), "std": list(network.normalization.std)}
-    known = {*inspect.signature(kind).parameters}
+    accepted = {*inspect.signature(kind).parameters}
     if issubclass(kind, PhotoData):
-        known |= {*inspect.signature(PhotoData).parameters}
-    arguments = {key: value for key, value in facts.items() if key in known}
-    data = build_data(kind, dict(given.get("init_args") or {}) | arguments, "name the data by --data")
+        accepted |= {*inspect.signature(PhotoData).parameters}
+    arguments = {key: value for key, value in facts.items() if key in accepted}
+    data = build_data(kind, dict(source.get("init_args") or {}) | arguments, "name the data by --data")
     classes = getattr(data, "num_classes", network.num_classes)
     if classes != network.num_classes:
         raise DataError(
@@ -56,14 +56,22 @@ def data_for(network: Network, given: dict[str, Any] | None) -> LightningDataMod
 
 def _check_names(network: Network, names: Sequence[str] | None) -> None:
     """Refuse classes of as many other names; some may be spelt otherwise, or be numbers where nobody named them."""
-    pairs = [(name, own) for name, own in zip(names or (), network.class_names or ()) if not name.startswith("class ")]
+    pairs = [
+        (name, network_name)
+        for name, network_name in zip(names or (), network.class_names or ())
+        if not name.startswith("class ")
+    ]
     # ImageNet's names come with synonyms: "tench, Tinca tinca".
-    other = [(name, own) for name, own in pairs if name.split(",")[0].lower() != own.split(",")[0].lower()]
+    other = [
+        (name, network_name)
+        for name, network_name in pairs
+        if name.split(",")[0].lower() != network_name.split(",")[0].lower()
+    ]
     if len(other) > len(pairs) / 2:
-        name, own = other[0]
+        name, network_name = other[0]
         raise DataError(
-            f"The data call a class {name!r} that {network.label} calls {own!r}: their labels do not mean the same. "
-            "Score a network that was trained on these classes, in this order."
+            f"The data call a class {name!r} that {network.label} calls {network_name!r}: their labels do not mean the "
+            "same. Score a network that was trained on these classes, in this order."
         )
 
 
@@ -124,14 +132,14 @@ def check_same_data(networks: Sequence[Network]) -> None:
     Raises:
         DataError: Says by what the data differ.
     """
-    found = [run_data(network.source) for network in networks]
-    kept = [
+    sources = [run_data(network.source) for network in networks]
+    settings = [
         {"class_path": data["class_path"]} | {key: v for key, v in data["init_args"].items() if key not in _FREE}
-        for data in found
+        for data in sources
     ]
-    for network, own in zip(networks[1:], kept[1:]):
-        if own != kept[0]:
-            differ = ", ".join(sorted(key for key in {*own, *kept[0]} if own.get(key) != kept[0].get(key)))
+    for network, other in zip(networks[1:], settings[1:]):
+        if other != settings[0]:
+            differ = ", ".join(sorted(key for key in {*other, *settings[0]} if other.get(key) != settings[0].get(key)))
             raise DataError(
                 f"{networks[0].label} and {network.label} were trained on other data ({differ}), so that their images "
                 "cannot be paired: name the data of both by --data."
@@ -209,7 +217,7 @@ def images_of(dataset: Dataset) -> str:
     photos = getattr(dataset, "photos", None)
     if photos is None:
         return f"{len(dataset)} images"
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for photo in photos:
-        told.update(ascii(photo).encode())
-    return f"{len(photos)} photos {told.hexdigest()[:16]}"
+        digest.update(ascii(photo).encode())
+    return f"{len(photos)} photos {digest.hexdigest()[:16]}"

@@ -106,10 +106,10 @@ class ExplainedBatch:
         chosen = [[rows, rows & self.annotated] for rows in sound]
         if not chosen:
             return {}
-        found = torch.stack([torch.stack(pair) for pair in chosen]).cpu()
+        masks = torch.stack([torch.stack(pair) for pair in chosen]).cpu()
         device = self.selected.sample_index.device
         return {
-            name: [rows.nonzero()[:, 0].to(device) for rows in pair] for name, pair in zip(self.explanations, found)
+            name: [rows.nonzero()[:, 0].to(device) for rows in pair] for name, pair in zip(self.explanations, masks)
         }
 
 
@@ -133,27 +133,27 @@ class MetricInputs:
         # Ascending places: as many of them as there are rows are all of them, which need no copy.
         every = len(rows) == len(batch)
 
-        def some(values: Tensor) -> Tensor:
+        def rows_of(values: Tensor) -> Tensor:
             return values if every else values[rows]
 
         offered: dict[str, Callable[[], Any]] = {
-            "maps": lambda: some(getattr(self.explanation, metric.uses)),
-            "masks": lambda: some(batch.mask),
-            "reference": lambda: some(explained.reference),
-            "categories": lambda: some(self.explanation.target),
-            "targets": lambda: some(self.explanation.target),
-            "images": lambda: some(batch.image),
+            "maps": lambda: rows_of(getattr(self.explanation, metric.uses)),
+            "masks": lambda: rows_of(batch.mask),
+            "reference": lambda: rows_of(explained.reference),
+            "categories": lambda: rows_of(self.explanation.target),
+            "targets": lambda: rows_of(self.explanation.target),
+            "images": lambda: rows_of(batch.image),
             "model": lambda: explained.model,
             "head": lambda: explained.head,
             "normalization": lambda: explained.normalization,
-            "explain": lambda: self._explain_again(metric.uses, some(batch.image), some(self.explanation.target)),
+            "explain": lambda: self._explain_again(metric.uses, rows_of(batch.image), rows_of(self.explanation.target)),
         }
         return {name: offered[name]() for name in metric.inputs}
 
     def add_to(self, metric: ImageMetric, values: Tensor, rows: Tensor) -> None:
         """Add what was measured of rows to a metric that adds up."""
-        given = self.kwargs_for(metric, rows)
-        metric.add(values, given["maps"], given.get("categories"))
+        kwargs = self.kwargs_for(metric, rows)
+        metric.add(values, kwargs["maps"], kwargs.get("categories"))
 
     def _explain_again(self, uses: str, images: Tensor, targets: Tensor) -> Callable[[nn.Module], Tensor]:
         """Explains the same images and classes in another network."""
@@ -217,10 +217,10 @@ class Evaluator:
         if logits is None:
             with isolated_eval(model, batch.image.device):
                 logits = as_logits(model(to_model_dtype(model, batch.image))).float()
-        found = get_head(head, logits.shape[1])
-        targets = selected.batch.label if self.target == "label" else found.predict(logits)
-        found.check_targets(targets, logits)
-        selected.probability = found.probability(logits[selected.sample_index], targets)
+        output_head = get_head(head, logits.shape[1])
+        targets = selected.batch.label if self.target == "label" else output_head.predict(logits)
+        output_head.check_targets(targets, logits)
+        selected.probability = output_head.probability(logits[selected.sample_index], targets)
         sure = selected.probability >= self.min_probability
         return selected.select(sure), selected.select(~sure)
 
@@ -245,10 +245,10 @@ class Evaluator:
         """
         for part in selected.split(self._size):
             batch = part.batch
-            own = reusable and reusable.of(None if batch is of else part.sample_index)
+            forward = reusable and reusable.of(None if batch is of else part.sample_index)
             targets = batch.label if self.target == "label" else None
             explanations = self._explaining(
-                model, batch.image, targets, self.explainers, own, head=head, normalization=normalization
+                model, batch.image, targets, self.explainers, forward, head=head, normalization=normalization
             )
             if explanations:
                 part = replace(part, batch=batch.with_masks_for(next(iter(explanations.values())).target))

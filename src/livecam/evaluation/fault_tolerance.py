@@ -60,7 +60,7 @@ class FaultTolerantExplainer:
             Explanations by method, without those that failed; maps of NaN or infinity are told of, and stay.
         """
         structure, count = structure_of(model, images), len(images)
-        found: dict[str, Explanation] = {}
+        results: dict[str, Explanation] = {}
 
         def goals_of(rows: slice) -> Tensor | None:
             return None if targets is None else targets[rows]
@@ -71,11 +71,11 @@ class FaultTolerantExplainer:
                 explainer.name in reusable.methods or (explainer.single_pass and not captures)
             )
 
-        def look(asked: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
-            captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in asked}
-            ready = [e for e in asked if captures[e.name] is not None]
+        def look(methods: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
+            captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in methods}
+            ready = [e for e in methods if captures[e.name] is not None]
             goals = goals_of(rows)
-            made: dict[str, Explanation | None] = {}
+            explanations: dict[str, Explanation | None] = {}
             for free in (True, False):
                 group = [e for e in ready if is_free(e, captures[e.name]) is free]
                 if not group:
@@ -83,54 +83,54 @@ class FaultTolerantExplainer:
                 if free:
                     recording = reusable.recording(rows, goals, **options)
                 else:
-                    wanted = [capture for e in group for capture in captures[e.name]]
-                    recording = record(model, images[rows], goals, wanted, structure=structure, **options)
+                    group_captures = [capture for e in group for capture in captures[e.name]]
+                    recording = record(model, images[rows], goals, group_captures, structure=structure, **options)
                 # One answer for all: near a tie, two passes might predict different classes.
                 goals = recording.targets
                 with isolated_eval(model, images.device):
                     for e in group:
-                        made[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))
-            return {name: explanation for name, explanation in made.items() if explanation is not None}
+                        explanations[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))
+            return {name: explanation for name, explanation in explanations.items() if explanation is not None}
 
         def bare(rows: slice) -> Explanation:
             return without_map(model, images[rows], goals_of(rows), structure=structure, **options)
 
         for halvings, group in self._portions.groups(explainers):
-            asked, parts = [halved(e, halvings) for e in group], {e.name: [] for e in group}
+            smaller, parts = [halved(e, halvings) for e in group], {e.name: [] for e in group}
             size = max(1, count >> halvings)
             for start in range(0, count, size):
                 rows = slice(start, min(start + size, count))
-                made = self._together_or_alone(look, bare, asked, rows, count)
-                for e in asked:
-                    if e.name not in made and not self._portions.grown(e, halvings):
-                        made |= self._one_by_one(look, bare, e, rows, count)
-                asked = [e for e in asked if e.name in made]
-                for e in asked:
-                    parts[e.name].append(made[e.name])
-            found |= {e.name: concatenate(parts[e.name]) for e in asked}
-        found = {e.name: found[e.name] for e in explainers if e.name in found}
-        self._tell_of_nan(found)
-        return found
+                part_results = self._together_or_alone(look, bare, smaller, rows, count)
+                for e in smaller:
+                    if e.name not in part_results and not self._portions.grown(e, halvings):
+                        part_results |= self._one_by_one(look, bare, e, rows, count)
+                smaller = [e for e in smaller if e.name in part_results]
+                for e in smaller:
+                    parts[e.name].append(part_results[e.name])
+            results |= {e.name: concatenate(parts[e.name]) for e in smaller}
+        results = {e.name: results[e.name] for e in explainers if e.name in results}
+        self._tell_of_nan(results)
+        return results
 
     def _together_or_alone(
-        self, look: Look, bare: Callable[[slice], Explanation], asked: Sequence[Explainer], rows: slice, count: int
+        self, look: Look, bare: Callable[[slice], Explanation], methods: Sequence[Explainer], rows: slice, count: int
     ) -> dict[str, Explanation]:
         """One pass for all; where what one method asked of it broke it for all, a pass for each."""
 
         def broken(error: Exception) -> Sequence[Explainer]:
             if is_oom_error(error):
-                return [e for e in asked if not self._smaller(e, count)]
+                return [e for e in methods if not self._smaller(e, count)]
             if self._failed.strict:
                 raise error
             # Where the network itself fails, no method is to blame.
             bare(rows)
-            return asked
+            return methods
 
         def alone(explainer: Explainer, work: Callable[[], dict[str, Explanation]]) -> dict[str, Explanation] | None:
             free_memory()
             return self._attempt(explainer, count, work)
 
-        parts = together_or_alone(asked, lambda some: look(some, rows), broken, alone) if asked else []
+        parts = together_or_alone(methods, lambda group: look(group, rows), broken, alone) if methods else []
         return {name: explanation for part in parts for name, explanation in part.items()}
 
     def _one_by_one(
@@ -175,15 +175,15 @@ class FaultTolerantExplainer:
         warn_once(f"Explainer {explainer.name!r} ran out of memory and is tried again in smaller portions.")
         return True
 
-    def _tell_of_nan(self, found: dict[str, Explanation]) -> None:
-        if not found:
+    def _tell_of_nan(self, explanations: dict[str, Explanation]) -> None:
+        if not explanations:
             return
-        wrong = {name: ~is_finite(explanation.raw) for name, explanation in found.items()}
+        wrong = {name: ~is_finite(explanation.raw) for name, explanation in explanations.items()}
         # One wait for the device, however many methods there are.
         counts = dict(zip(wrong, torch.stack([rows.sum() for rows in wrong.values()]).tolist()))
         for name, count in counts.items():
-            if count and "failed" not in found[name].details:
-                dark = bool((wrong[name] & ~found[name].score.isfinite()).any())
+            if count and "failed" not in explanations[name].details:
+                dark = bool((wrong[name] & ~explanations[name].score.isfinite()).any())
                 why = ", as the network's own answer is: it diverged, or the images hold NaN" if dark else ""
                 with self._failed.suppress(f"Explainer {name!r} failed for some images."):
                     raise OptionError(f"{count} of {len(wrong[name])} maps are NaN or infinite{why}.")

@@ -30,26 +30,26 @@ class KeptMaps:
     details: dict[str, Any]
 
 
-def keep_maps(folder: Path, index: int, found: Mapping[str, Explanation], place: int) -> None:
+def keep_maps(folder: Path, index: int, explanations: Mapping[str, Explanation], place: int) -> None:
     """Write the maps of one image, by all methods.
 
     Args:
         folder: Of a network's scores; maps go to ``maps/``.
         index: Of the image.
-        found: Explanations of its batch, by method.
+        explanations: Explanations of its batch, by method.
         place: The image's place in the batch.
     """
-    kept = {}
-    for name, explanation in found.items():
-        own = {key: getattr(explanation, key)[place].cpu() for key in _FACTS}
+    contents = {}
+    for name, explanation in explanations.items():
+        tensors = {key: getattr(explanation, key)[place].cpu() for key in _FACTS}
         # Half precision is more than eyes and shares of energy can tell apart; raw maps may be of any scale.
-        own |= {"map": explanation.map[place].half().cpu(), "raw": explanation.raw[place].float().cpu()}
+        tensors |= {"map": explanation.map[place].half().cpu(), "raw": explanation.raw[place].float().cpu()}
         peak = explanation.energy[place].amax().clamp_min(torch.finfo(torch.float32).tiny)
-        own |= {"energy": (explanation.energy[place] / peak).half().cpu()}
-        kept[name] = own | {"note": note_of(explanation.details, place)}
+        tensors |= {"energy": (explanation.energy[place] / peak).half().cpu()}
+        contents[name] = tensors | {"note": note_of(explanation.details, place)}
     (folder / "maps").mkdir(exist_ok=True)
     content = io.BytesIO()
-    torch.save(kept, content)
+    torch.save(contents, content)
     write_atomically(folder / "maps" / f"{index}.pt", content.getvalue())
 
 
@@ -58,11 +58,12 @@ def kept_maps(folder: Path, index: int) -> dict[str, KeptMaps]:
     path = folder / "maps" / f"{index}.pt"
     if not path.exists():
         return {}
-    found = {}
-    for name, own in torch.load(path, weights_only=True).items():
-        note = own.pop("note")
+    explanations = {}
+    for name, tensors in torch.load(path, weights_only=True).items():
+        note = tensors.pop("note")
         batch = {
-            key: value[None].float() if key in ("map", "energy", "raw") else value[None] for key, value in own.items()
+            key: value[None].float() if key in ("map", "energy", "raw") else value[None]
+            for key, value in tensors.items()
         }
-        found[name] = KeptMaps(**batch, details={"note": note} if note else {})
-    return found
+        explanations[name] = KeptMaps(**batch, details={"note": note} if note else {})
+    return explanations

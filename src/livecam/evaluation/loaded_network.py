@@ -119,13 +119,13 @@ def load_network(options: NetworkOptions) -> Network:
         raise OptionError("Say what to explain: either --checkpoint FILE, or --model NAME with --weights.")
     if options.checkpoint is not None:
         classifier = load_classifier(options.checkpoint)
-        known = classifier.hparams
+        hparams = classifier.hparams
         return Network(
             model=classifier,
             head=classifier.head.name,
-            **{name: known[name] for name in ("num_classes", "class_names", "image_size", "resize")},
-            normalization=Normalization(known.mean, known.std),
-            kind=known.model + _ABLATED.get((known.model_args or {}).get("skips"), ""),
+            **{name: hparams[name] for name in ("num_classes", "class_names", "image_size", "resize")},
+            normalization=Normalization(hparams.mean, hparams.std),
+            kind=hparams.model + _ABLATED.get((hparams.model_args or {}).get("skips"), ""),
             source=options.checkpoint,
         )
     if options.weights is None:

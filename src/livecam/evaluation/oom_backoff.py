@@ -27,23 +27,23 @@ def is_oom_error(error: BaseException) -> bool:
 def halved(explainer: Explainer, times: int) -> Explainer:
     """The method with its ``internal_batch_size``, and those of the methods that it is built of, halved ``times``."""
     smaller = {}
-    for each in fields(explainer) if times else ():
-        value = getattr(explainer, each.name)
+    for option in fields(explainer) if times else ():
+        value = getattr(explainer, option.name)
         if isinstance(value, Explainer):
-            smaller[each.name] = halved(value, times)
-        elif each.name == "internal_batch_size":
-            smaller[each.name] = max(1, internal_batch_size_of(explainer) >> times)
+            smaller[option.name] = halved(value, times)
+        elif option.name == "internal_batch_size":
+            smaller[option.name] = max(1, internal_batch_size_of(explainer) >> times)
     return replace(explainer, **smaller) if smaller else explainer
 
 
 def largest_batch_size(explainer: Explainer) -> int:
     """The greatest ``internal_batch_size`` of a method and of those that it is built of; 1 where there is none."""
     largest = 1
-    for each in fields(explainer):
-        value = getattr(explainer, each.name)
+    for option in fields(explainer):
+        value = getattr(explainer, option.name)
         if isinstance(value, Explainer):
             largest = max(largest, largest_batch_size(value))
-        elif each.name == "internal_batch_size":
+        elif option.name == "internal_batch_size":
             largest = max(largest, internal_batch_size_of(explainer))
     return largest
 

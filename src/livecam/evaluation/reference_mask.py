@@ -65,16 +65,16 @@ class ReferenceMask:
         if checkpoint is not None:
             self._network = load_classifier(checkpoint)
             num_classes = self._network.hparams.num_classes
-            own = Normalization(self._network.hparams.mean, self._network.hparams.std)
+            network_normalization = Normalization(self._network.hparams.mean, self._network.hparams.std)
             head = self._network.head.name if head == "auto" else head
         else:
-            self._network, own = build_model(model, num_classes, weights).eval(), IMAGENET
+            self._network, network_normalization = build_model(model, num_classes, weights).eval(), IMAGENET
         self._network.requires_grad_(False)
         self.num_classes = num_classes
         self.explainer = explainer or GradCAMPlusPlus()
         self.target = target
         self.head = head
-        self.normalization = normalization or own
+        self.normalization = normalization or network_normalization
         self.cache = cache
         self._maps: dict[tuple[int, int], Tensor] = {}
 
@@ -106,8 +106,8 @@ class ReferenceMask:
             images = self.normalization.to_input(normalization.to_pixels(images))
         self._network.to(images.device)
         targets = self._targets(images, batch.label[rows])
-        found = explain(self._network, images, [self.explainer], targets, head=self.head)
-        return found[self.explainer.name].raw.cpu()
+        explanations = explain(self._network, images, [self.explainer], targets, head=self.head)
+        return explanations[self.explainer.name].raw.cpu()
 
     def _targets(self, images: Tensor, labels: Tensor) -> Tensor | None:
         if self.target == "label":
@@ -134,6 +134,8 @@ def _keys(batch: Batch) -> list[tuple[int, int] | None]:
     if batch.index is None:
         return [None] * len(batch)
     pixels = batch.image.flatten(1)
-    some = pixels[:, :: max(1, pixels.shape[1] // _PIXELS)].float().cpu().numpy()
+    sampled = pixels[:, :: max(1, pixels.shape[1] // _PIXELS)].float().cpu().numpy()
     labels = batch.label.tolist()
-    return [(index, hash((str(label), row.tobytes()))) for index, label, row in zip(batch.index.tolist(), labels, some)]
+    return [
+        (index, hash((str(label), row.tobytes()))) for index, label, row in zip(batch.index.tolist(), labels, sampled)
+    ]

@@ -200,8 +200,8 @@ class NetworkScores:
         There are none where labels name several classes: which of them is most probable says nothing.
         """
         most = self._most
-        known = (most.label >= 0) & (most.predicted >= 0)
-        return most.unit[known], (most.label == most.predicted)[known].double()
+        labeled = (most.label >= 0) & (most.predicted >= 0)
+        return most.unit[labeled], (most.label == most.predicted)[labeled].double()
 
     @property
     def accuracy(self) -> Figure | None:

@@ -44,9 +44,9 @@ class ScoreFolder:
     def _check(self, settings: dict[str, Any]) -> None:
         # As they come back from the file: JSON knows no tuples.
         settings = json.loads(json.dumps(settings))
-        known = self.path / "settings.json"
-        found = json.loads(known.read_text("utf-8")) if known.exists() else {}
-        differ = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
+        settings_file = self.path / "settings.json"
+        saved = json.loads(settings_file.read_text("utf-8")) if settings_file.exists() else {}
+        differ = sorted(key for key in {*saved, *settings} if saved.get(key) != settings.get(key))
         if not differ:
             return
         if any(True for _ in self.images()):
@@ -64,18 +64,18 @@ class ScoreFolder:
         for file in self._parts():
             file.unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(known, json.dumps(settings, indent=2).encode())
+        write_atomically(settings_file, json.dumps(settings, indent=2).encode())
 
     def _parts(self) -> list[Path]:
         return sorted(self.path.glob("rows.rank*.csv"))
 
     def images(self) -> Iterator[tuple[int, list[Row]]]:
         """Index and rows of every image that is complete, each once, as they come."""
-        seen: set[int] = set()
+        indices: set[int] = set()
         for file in [self.path / "scores.csv", *self._parts()]:
             for index, group in _groups(file):
-                if index not in seen:
-                    seen.add(index)
+                if index not in indices:
+                    indices.add(index)
                     yield index, group
 
     def open(self, rank: int) -> "RowWriter":
@@ -141,6 +141,6 @@ def _groups(path: Path) -> Iterator[tuple[int, list[Row]]]:
         rows = (row for row in csv.DictReader(lines) if None not in row.values())
         for index, group in groupby(rows, key=lambda row: row["index"]):
             # An image that was cut off is there again, and whole, when the run went on.
-            own = {(row["label"], row["method"]): row for row in group}
-            if len(own) == int(next(iter(own.values()))["of"]):
-                yield int(index), list(own.values())
+            unique = {(row["label"], row["method"]): row for row in group}
+            if len(unique) == int(next(iter(unique.values()))["of"]):
+                yield int(index), list(unique.values())

@@ -107,12 +107,12 @@ class Scorer(LightningModule):
             self._check_fit(explained)
             for place, row in self._scored(numbers, explained):
                 rows[numbers[place]].append(row)
-        for number, own in rows.items():
+        for number, image_rows in rows.items():
             # An image that nothing is asked of is done, too.
-            own = own or [{"method": ""}]
-            name = {"index": number, "file": self.files[number] if self.files else "", "of": len(own)}
-            rows[number] = [row | name for row in own]
-        return [row for own in rows.values() for row in own]
+            image_rows = image_rows or [{"method": ""}]
+            name = {"index": number, "file": self.files[number] if self.files else "", "of": len(image_rows)}
+            rows[number] = [row | name for row in image_rows]
+        return [row for image_rows in rows.values() for row in image_rows]
 
     def _check_fit(self, explained: ExplainedBatch) -> None:
         """Refuse a network of which the first images show that no method works on it."""
@@ -124,7 +124,7 @@ class Scorer(LightningModule):
 
     def _scored(self, numbers: list[int], explained: ExplainedBatch) -> Iterator[tuple[int, dict[str, Any]]]:
         """Place in the batch and row, for every method."""
-        explainers, found = self.evaluator.explainers, explained.explanations
+        explainers, explanations = self.evaluator.explainers, explained.explanations
         cells: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
         for inputs, metric, rows in self.evaluator.jobs(explained):
             measured = self.evaluator.measure(metric, inputs, rows).double().T.tolist()
@@ -133,11 +133,11 @@ class Scorer(LightningModule):
         failed = {e.name: explained.failed(e.name).tolist() for e in explainers}
         for row, place in enumerate(explained.selected.sample_index.tolist()):
             # Of the categories of an image, the first is drawn.
-            if numbers[place] in self.kept and place not in self._drawn and found:
+            if numbers[place] in self.kept and place not in self._drawn and explanations:
                 self._drawn.add(place)
-                keep_maps(self.folder.path, numbers[place], found, row)
+                keep_maps(self.folder.path, numbers[place], explanations, row)
             for explainer in explainers:
-                facts = _facts(row, explained.batch, found.get(explainer.name))
+                facts = _facts(row, explained.batch, explanations.get(explainer.name))
                 facts |= {"method": explainer.name, "failed": int(failed[explainer.name][row])}
                 yield place, facts | cells[explainer.name, row]
 
@@ -183,13 +183,13 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
         OptionError: When no image can be read.
     """
     done = {index for index, _ in scorer.folder.images()}
-    left, wanted = [index for index in indices if index not in done], set(indices)
-    if left:
+    missing, requested = [index for index in indices if index not in done], set(indices)
+    if missing:
         # Lightning wants something to do for every rank, were it nothing.
-        nothing = [-1] * (trainer.world_size - len(left))
-        numbered = Numbered(loader.dataset, left + nothing, loader.collate_fn)
+        nothing = [-1] * (trainer.world_size - len(missing))
+        numbered = Numbered(loader.dataset, missing + nothing, loader.collate_fn)
         batches = DataLoader(numbered, batch_size, num_workers=loader.num_workers, collate_fn=numbered.collate)
-        with _shown(scorer, len(indices), len(indices) - len(left), trainer), warnings.catch_warnings():
+        with _shown(scorer, len(indices), len(indices) - len(missing), trainer), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*predict returned None.*")
             try:
                 trainer.predict(scorer, batches, return_predictions=False)
@@ -197,15 +197,15 @@ def run(scorer: Scorer, loader: DataLoader, indices: Sequence[int], trainer: Tra
                 if "Original Traceback" not in str(error):
                     raise
                 # A loader process sends its traceback along; the last line says what is wrong.
-                kind, _, told = str(error).strip().splitlines()[-1].partition(": ")
-                raise OptionError(told or kind) from error
+                kind, _, reason = str(error).strip().splitlines()[-1].partition(": ")
+                raise OptionError(reason or kind) from error
             except (KeyboardInterrupt, SystemExit):
                 print("Interrupted: the same command goes on from here.", file=sys.stderr)
                 raise
     if trainer.is_global_zero:
         scorer.folder.finish()
     trainer.strategy.barrier()
-    if not any(index in wanted for index, _ in scorer.folder.images()):
+    if not any(index in requested for index, _ in scorer.folder.images()):
         raise OptionError(f"None of the {len(indices)} images could be read.")
 
 

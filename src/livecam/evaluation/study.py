@@ -126,14 +126,14 @@ class ScoringConfig:
     def score_network(self, network: Network, folder: Path, trainer: Trainer) -> NetworkResult:
         """Score one network into a folder, going on with what is there."""
         options = self.options
-        given = options.data or run_data(network.source)
-        data = data_for(network, given)
+        source = options.data or run_data(network.source)
+        data = data_for(network, source)
         loader = split_loader(data, options.split)
         indices = choose(len(loader.dataset), options.limit, options.skip)
         if not indices:
             raise OptionError(f"--skip {options.skip} leaves none of the {len(loader.dataset)} images.")
         spare = SHOWN * (_SPARE if options.min_probability else 1)
-        shown = choose(len(loader.dataset), min(spare, len(indices)), options.skip)
+        shown_indices = choose(len(loader.dataset), min(spare, len(indices)), options.skip)
         photos = getattr(loader.dataset, "photos", None)
         files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
         more = {
@@ -144,18 +144,20 @@ class ScoringConfig:
             "reference_files": files,
             "min_probability": options.min_probability,
         }
-        settings = settings_of(network, given, self.explainers, self.words, **more)
+        settings = settings_of(network, source, self.explainers, self.words, **more)
         columns = [column for metric in self.metrics for column in columns_of(metric)]
         store = ScoreFolder(folder, settings, columns)
         failures, least, reference = FailurePolicy(strict=False), options.min_probability, self._reference(network)
         evaluator = Evaluator(self.explainers, self.metrics, options.target, failures, least, reference)
-        scorer = Scorer(network, evaluator, store, [photo.path for photo in photos] if photos else None, shown, data)
+        scorer = Scorer(
+            network, evaluator, store, [photo.path for photo in photos] if photos else None, shown_indices, data
+        )
         run(scorer, loader, indices, trainer, options.batch_size)
-        wanted = set(indices)
-        rows = (row for index, group in store.images() if index in wanted for row in group)
+        requested = set(indices)
+        rows = (row for index, group in store.images() if index in requested for row in group)
         methods = [explainer.name for explainer in self.explainers]
         scores = NetworkScores(network.label, rows, methods, self.metrics)
-        return NetworkResult(network, scores, loader.dataset, indices, shown, folder)
+        return NetworkResult(network, scores, loader.dataset, indices, shown_indices, folder)
 
     def check(self, results: Sequence[NetworkResult]) -> None:
         """Say so where every map failed, beside those that read no network.
@@ -172,11 +174,11 @@ class ScoringConfig:
         if not self.reference:
             return None
         # Every image comes once: keeping its map would serve nobody.
-        found = ReferenceMask(**self.reference, cache=0)
-        if found.num_classes != network.num_classes:
+        reference = ReferenceMask(**self.reference, cache=0)
+        if reference.num_classes != network.num_classes:
             # Its classes are others, so that the explained one means nothing to it.
-            found.target = "predicted"
-        return found
+            reference.target = "predicted"
+        return reference
 
 
 def scoring_config(options: StudyOptions) -> ScoringConfig:
@@ -198,27 +200,27 @@ def scoring_config(options: StudyOptions) -> ScoringConfig:
     if options.limit is not None:
         check_count("limit", options.limit)
     words = listed(options.metrics)
-    asked = metrics_by_names(words)
-    if not asked:
+    metrics = metrics_by_names(words)
+    if not metrics:
         raise OptionError("No metric was named: --metrics takes names separated by commas, such as localization.")
-    if options.reference and not any("reference" in metric.inputs for metric in asked):
+    if options.reference and not any("reference" in metric.inputs for metric in metrics):
         words.append(ReferenceLocalizationScore.name)
-        asked.append(ReferenceLocalizationScore())
-    check_metrics(asked, options.reference)
-    return ScoringConfig(options, explainers, asked, words, _reference(options) if options.reference else None)
+        metrics.append(ReferenceLocalizationScore())
+    check_metrics(metrics, options.reference)
+    return ScoringConfig(options, explainers, metrics, words, _reference(options) if options.reference else None)
 
 
 def _reference(options: StudyOptions) -> dict[str, Any]:
     """A checkpoint where there is such a file, else a network by name."""
     name, weights = options.reference, options.reference_weights
-    given: dict[str, Any] = {"explainer": by_name(options.reference_method)}
+    arguments: dict[str, Any] = {"explainer": by_name(options.reference_method)}
     if Path(name).suffix == ".ckpt":
-        return given | {"checkpoint": name}
+        return arguments | {"checkpoint": name}
     if weights is None:
         raise OptionError(
             f"--reference {name} would have random weights: add --reference_weights pretrained, or a file."
         )
-    return given | {"model": name, "weights": weights}
+    return arguments | {"model": name, "weights": weights}
 
 
 def settings_of(

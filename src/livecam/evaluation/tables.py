@@ -60,21 +60,21 @@ def difference_table(config: ScoringConfig, study: Study, metric: ImageMetric) -
         for explainer in config.explainers:
             if isinstance(explainer, CONTROLS):
                 continue
-            told = config.printed[explainer.name]
-            found, accuracies = [], []
+            label = config.printed[explainer.name]
+            deltas, accuracies = [], []
             for one, other in members:
                 figures = _difference(one, other, metric, explainer.name)
                 if figures:
-                    found.append(figures[headline])
+                    deltas.append(figures[headline])
                     accuracies.append(_accuracy(one, other))
                     marks = one.network.mark, other.network.mark
                     what = " minus ".join(marks) if study.runs and all(marks) else name
-                    pairs.append([told, what, *_cells(found[-1], accuracies[-1])])
-            if study.runs and found:
-                known = [share for share in accuracies if share]
-                means.append([told, name, *_cells(over_runs(found), over_runs(known) if known else None)])
+                    pairs.append([label, what, *_cells(deltas[-1], accuracies[-1])])
+            if study.runs and deltas:
+                shares = [share for share in accuracies if share]
+                means.append([label, name, *_cells(over_runs(deltas), over_runs(shares) if shares else None)])
                 # Accuracies that differ in both directions cancel out; what they do to maps need not.
-                if any(row[-1] for row in pairs[-len(found) :]):
+                if any(row[-1] for row in pairs[-len(deltas) :]):
                     means[-1][-1] = _CONFOUNDED
     rows = [*means, *pairs]
     if not rows:
@@ -93,8 +93,8 @@ def difference_table(config: ScoringConfig, study: Study, metric: ImageMetric) -
 
 def _cells(difference: Figure, accuracy: Figure | None) -> list[Cell]:
     share = Measured(accuracy.value, signed=True) if accuracy else "-"
-    told = _CONFOUNDED if accuracy and abs(accuracy.value) >= _EQUAL - 1e-9 else ""
-    return [Measured(**vars(difference), signed=True), share, told]
+    remark = _CONFOUNDED if accuracy and abs(accuracy.value) >= _EQUAL - 1e-9 else ""
+    return [Measured(**vars(difference), signed=True), share, remark]
 
 
 def _difference(one: NetworkResult, other: NetworkResult, metric: ImageMetric, method: str) -> dict[str, Figure]:
@@ -129,16 +129,16 @@ _LINES = 7
 
 def accuracy_of(result: NetworkResult) -> Measured | None:
     """Accuracy on the scored images."""
-    found = result.scores.accuracy
-    return Measured(**vars(found)) if found else None
+    accuracy = result.scores.accuracy
+    return Measured(**vars(accuracy)) if accuracy else None
 
 
 def ranking(config: ScoringConfig, result: NetworkResult, metric: ImageMetric) -> ScoreTable:
     """Methods with their scores by one metric, the best first; beside them, paired by image, the control."""
     scores, headline = result.scores, metric.value_names[0]
     lines = scores.ranked(metric)
-    known = lines[0].figures if lines else {}
-    figures = [figure for figure in metric.table_columns if figure in known]
+    best = lines[0].figures if lines else {}
+    figures = [figure for figure in metric.table_columns if figure in best]
     counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
     controls = {explainer.name for explainer in config.explainers if isinstance(explainer, CONTROLS)}
     gaussian = next(
@@ -186,13 +186,13 @@ def curves_of(config: ScoringConfig, result: NetworkResult, metric: ImageMetric)
     results = [line for line in ranked if line.method not in controls]
     lines = [*results[:_LINES], *(line for line in ranked if line.method in controls)]
     note = f"The best {_LINES} of {len(results)} methods." if len(results) > _LINES else ""
-    found = []
+    curves = []
     for start in dict.fromkeys(part.rpartition("_at_")[0] for part in metric.value_names if part.endswith("_at_00")):
         names = [f"{start}_at_{percent:02}" for percent in range(0, 101, 10)]
-        drawn = {config.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
+        values = {config.printed[line.method]: [line.figures[name].value for name in names] for line in lines}
         faint = frozenset(config.printed[name] for name in controls)
-        found.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", drawn, faint, note))
-    return found
+        curves.append(Curves(f"{metric.name.replace('_', ' ')}: {start}", values, faint, note))
+    return curves
 
 
 _CONTROL = "control"
@@ -212,35 +212,41 @@ def paired_tables(config: ScoringConfig, scores: NetworkScores, metric: ImageMet
         against: Name of the method that is subtracted.
     """
     words = metric.name.replace("_", " ")
-    known = scores.line(metric, against).figures
+    available = scores.line(metric, against).figures
     # Ties say nothing of the one method against the other; the ranking shows them.
-    figures = [name for name in (*metric.table_columns, metric.value_names[0]) if name in known and name != "tied"]
+    figures = [name for name in (*metric.table_columns, metric.value_names[0]) if name in available and name != "tied"]
     if not figures:
         return []
     columns = ["stage", "method", *(f"{name.replace('_', ' ')} [95 %]" for name in figures), "n"]
     methods = [explainer for explainer in config.explainers if scores.line(metric, explainer.name).figures]
-    whole: list[list[Cell]] = []
+    absolute: list[list[Cell]] = []
     apart: list[list[Cell]] = []
     for explainer in methods:
         line = scores.line(metric, explainer.name)
         name: list[Cell] = [_stage(explainer), config.printed[explainer.name]]
-        whole.append([*name, *(_cell(line.figures[figure], metric) for figure in figures), line.n])
+        absolute.append([*name, *(_cell(line.figures[figure], metric) for figure in figures), line.n])
         if explainer.name != against:
-            both, found = scores.apart(metric, explainer.name, against)
-            apart.append([*name, *(_cell(found[figure], metric, True) if found else _NONE for figure in figures), both])
-    told = config.printed[against]
+            both, deltas = scores.apart(metric, explainer.name, against)
+            apart.append(
+                [
+                    *name,
+                    *(_cell(deltas[figure], metric, True) if deltas else _NONE for figure in figures),
+                    both,
+                ]
+            )
+    other = config.printed[against]
     mean = "Insertion deletion is insertion minus deletion, the paper's over-all." if "insertion" in figures else ""
     better = f"{'Higher' if metric.higher_is_better else 'Lower'} is better in the last figure. {mean}".strip()
     notes = ["Differences are paired: over the images that both have a score for, resampled together (bootstrap)."]
     chart = columns.index("n") - 1
     percent, points = (", in percent", ", in points") if metric.in_percent else ("", "")
-    drawn = [
-        (f"{words}, each method{percent}", whole, [better]),
-        (f"{words}: minus {told}{points}", apart, notes),
+    tables = [
+        (f"{words}, each method{percent}", absolute, [better]),
+        (f"{words}: minus {other}{points}", apart, notes),
     ]
     return [
-        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _controls(rows), said)
-        for title, rows, said in drawn
+        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _controls(rows), table_notes)
+        for title, rows, table_notes in tables
     ]
 
 

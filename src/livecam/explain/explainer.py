@@ -72,11 +72,11 @@ class Explainer(ABC):
     def result(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         """Raw maps and details; computed once per recording, however many methods build upon this one."""
         # By equality and not by hash: a user's explainer may hold a list.
-        for known, found in recording.results:
-            if known is self or known == self:
-                return found
-        made = self.explain(recording)
-        recording.results.append((self, made if isinstance(made, tuple) else (made, {})))
+        for explainer, result in recording.results:
+            if explainer is self or explainer == self:
+                return result
+        output = self.explain(recording)
+        recording.results.append((self, output if isinstance(output, tuple) else (output, {})))
         return recording.results[-1][1]
 
     @abstractmethod

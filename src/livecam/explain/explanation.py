@@ -123,7 +123,7 @@ def concatenate(parts: Sequence[Explanation]) -> Explanation:
     """Explanations of consecutive images by one method as one; of details that are no rows, the first ones'."""
     if len(parts) == 1:
         return parts[0]
-    tensors = [each.name for each in fields(Explanation) if each.name not in ("size", "details")]
+    tensors = [attribute.name for attribute in fields(Explanation) if attribute.name not in ("size", "details")]
     details = {key: _joined([part.details[key] for part in parts], parts) for key in parts[0].details}
     rows = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
     return Explanation(**rows, size=parts[0].size, details=details)

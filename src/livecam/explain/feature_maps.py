@@ -120,11 +120,11 @@ def feature_captures(structure: Structure, layers: Sequence[str] | None = None) 
     target = structure.target_layer
     # A stage that begins behind the target layer is the pooling of the target layer itself.
     end = float("inf") if target is None else structure.finished[target]
-    found = [Capture(stage.layer, at=stage.at) for stage in structure.stages if stage.started < end]
-    found += [] if target is None else [_output(structure, target)]
-    if not found:
+    captures = [Capture(stage.layer, at=stage.at) for stage in structure.stages if stage.started < end]
+    captures += [] if target is None else [_output(structure, target)]
+    if not captures:
         raise UnsupportedNetworkError("This network has no convolutional feature maps to take by default: name layers.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(captures))
 
 
 def strongest_channels(activations: Tensor, count: int) -> Tensor:

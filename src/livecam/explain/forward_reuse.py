@@ -139,16 +139,18 @@ class ForwardReuse:
         model, images = recorder.model, recorder.images[:_VERIFIED_IMAGES]
         captures = [capture for e in self._methods for capture in e.captures(recorder.structure)]
         recorded = record(model, images, None, captures, structure=recorder.structure, **options)
-        heard = recorder.recording(slice(0, _VERIFIED_IMAGES), recorded.targets, **options)
+        passive = recorder.recording(slice(0, _VERIFIED_IMAGES), recorded.targets, **options)
         tolerance = _TOLERANCE_IN_HALF if recorder.in_half else _TOLERANCE
-        pairs = [(heard.logits, recorded.logits)]
-        pairs += [(heard.activations[key], value) for key, value in recorded.activations.items()]
-        pairs += [(heard.gradients[key], value) for key, value in recorded.gradients.items()]
+        pairs = [(passive.logits, recorded.logits)]
+        pairs += [(passive.activations[key], value) for key, value in recorded.activations.items()]
+        pairs += [(passive.gradients[key], value) for key, value in recorded.gradients.items()]
         if recorder.in_half:
             with isolated_eval(model, images.device):
-                both = [[explain_recording(e, each).map for e in self._methods] for each in (heard, recorded)]
+                both = [
+                    [explain_recording(e, recording).map for e in self._methods] for recording in (passive, recorded)
+                ]
             pairs += zip(*both)
-        # ExplanationTargets this way round, because no comparison with NaN holds.
+        # Compared this way round, because no comparison with NaN holds.
         if not all(_agree(mine, theirs, tolerance) for mine, theirs in pairs):
             raise NotRecordedError("it shows the network something else than the batch's images, or too coarsely")
 

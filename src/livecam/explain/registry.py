@@ -26,13 +26,13 @@ def preset(name: str) -> Callable[[Callable[[], list[Explainer]]], Callable[[], 
 
 def explainer_classes() -> dict[str, type[Explainer]]:
     """Every explainer class that is ready to use, by method name; classes made by users are found too."""
-    own = (cls for cls in Explainer.classes if "method" in vars(cls) and not inspect.isabstract(cls))
-    return dict(sorted((cls.method, cls) for cls in own))
+    classes = (cls for cls in Explainer.classes if "method" in vars(cls) and not inspect.isabstract(cls))
+    return dict(sorted((cls.method, cls) for cls in classes))
 
 
 def wrappers() -> dict[str, Callable[..., Explainer]]:
     """What works upon another explainer, its first argument, by the prefix that its name puts before the base's."""
-    return {prefix: made for prefix, made in _prefixed().items() if "base" in options_of(made)}
+    return {prefix: factory for prefix, factory in _prefixed().items() if "base" in options_of(factory)}
 
 
 def by_name(name: str) -> Explainer:
@@ -55,59 +55,59 @@ _PARTS = ("optimizer", "base")
 
 def _build(name: str, options: dict[str, Any], written: str) -> Explainer:
     """Build the method of a name around those that it works with; options go to the first that has them."""
-    made, inner = _resolved(name)
-    if made is None:
+    factory, inner = _resolved(name)
+    if factory is None:
         single = explainer_classes()
-        known = [*single, *(prefix + base for prefix in wrappers() for base in single), *PRESETS]
-        hint = suggest(name, known) or f" Methods: {', '.join([*single, *PRESETS])}."
+        names = [*single, *(prefix + base for prefix in wrappers() for base in single), *PRESETS]
+        hint = suggest(name, names) or f" Methods: {', '.join([*single, *PRESETS])}."
         raise MethodNotFoundError(f"Unknown method {name!r}.{hint}")
     if name in explainer_classes():
         # Another part may be named in the place of the usual one; where the name says it, it is no option.
         inner |= {part: options.pop(part) for part in inner if isinstance(options.get(part), str)}
-    own, left = _divided(options, [option for option in options_of(made) if option not in inner])
+    arguments, others = _divided(options, [option for option in options_of(factory) if option not in inner])
     built = {}
     for part in (part for part in _PARTS if part in inner):
         word, mine = split_word(inner[part])
-        more, left = _divided(left, _options(word))
+        more, others = _divided(others, _options(word))
         built[part] = _build(word, mine | more, written)
-    known = [option for option in options_of(made) if option not in inner]
-    check_known(written, left, [*known, *(option for word in inner.values() for option in _options(word))])
-    return make(partial(made, **built) if built else made, written, own)
+    option_names = [option for option in options_of(factory) if option not in inner]
+    check_known(written, others, [*option_names, *(option for word in inner.values() for option in _options(word))])
+    return make(partial(factory, **built) if built else factory, written, arguments)
 
 
 def _resolved(name: str) -> tuple[Callable[..., Explainer] | None, dict[str, str]]:
     """What makes the method of a name, None where nothing does; and the words of the parts that it works with."""
-    known, upon = explainer_classes(), wrappers()
-    if name in known:
-        return known[name], {
+    classes, upon = explainer_classes(), wrappers()
+    if name in classes:
+        return classes[name], {
             field.name: field.default
-            for field in fields(known[name])
+            for field in fields(classes[name])
             if field.name in _PARTS and isinstance(field.default, str)
         }
     prefixes = _prefixed()
-    for prefix, made in prefixes.items():
+    for prefix, factory in prefixes.items():
         word = name.removeprefix(prefix)
         if word == name:
             continue
         if prefix not in upon:
-            return partial(made, word), {}
-        if word in known or word.startswith(tuple(prefixes)):
-            optimizer = {"optimizer": made.keywords["optimizer"]} if isinstance(made, partial) else {}
-            return made, optimizer | {"base": word}
+            return partial(factory, word), {}
+        if word in classes or word.startswith(tuple(prefixes)):
+            optimizer = {"optimizer": factory.keywords["optimizer"]} if isinstance(factory, partial) else {}
+            return factory, optimizer | {"base": word}
     return None, {}
 
 
 def _options(word: str) -> list[str]:
     """Options of the method that a word names, its parts' among them; none where there is no such method."""
-    made, inner = _resolved(split_word(word)[0])
-    own = [option for option in options_of(made) if option not in inner] if made else []
-    return [*own, *(option for part in inner.values() for option in _options(part))]
+    factory, inner = _resolved(split_word(word)[0])
+    names = [option for option in options_of(factory) if option not in inner] if factory else []
+    return [*names, *(option for part in inner.values() for option in _options(part))]
 
 
-def _divided(options: dict[str, Any], known: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _divided(options: dict[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options that are known, and the others."""
-    own = {option: value for option, value in options.items() if option in known}
-    return own, {option: value for option, value in options.items() if option not in known}
+    matches = {option: value for option, value in options.items() if option in names}
+    return matches, {option: value for option, value in options.items() if option not in names}
 
 
 def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
@@ -130,4 +130,4 @@ def by_names(names: Iterable[str | Explainer]) -> list[Explainer]:
 
 def _prefixed() -> dict[str, Callable[..., Explainer]]:
     """Everything whose name is a prefix and a word: another method's, or one that the class looks up."""
-    return dict(sorted((prefix, made) for cls in Explainer.classes for prefix, made in cls.prefixes().items()))
+    return dict(sorted((prefix, factory) for cls in Explainer.classes for prefix, factory in cls.prefixes().items()))

@@ -16,18 +16,18 @@ _BASELINE_OF = {"input": "zero_normalized", "pixels": "black"}
 """What a map of 0 leaves of a pixel, in each space that the product can be taken in."""
 
 
-def confidence_change(clean: Tensor, kept: Tensor) -> Tensor:
+def confidence_change(clean: Tensor, masked: Tensor) -> Tensor:
     """Values of :class:`ConfidenceChange`, ``(3, N)`` float64.
 
     Args:
         clean: Probability Y of the class on the image ``(N,)`` in [0, 1].
-        kept: Probability O of it on what the map leaves ``(N,)`` in [0, 1].
+        masked: Probability O of it on what the map leaves ``(N,)`` in [0, 1].
     """
-    clean, kept = clean.double(), kept.double()
-    lost = (clean - kept).clamp(min=0)
+    clean, masked = clean.double(), masked.double()
+    lost = (clean - masked).clamp(min=0)
     # Where Y is 0 nothing can be lost, so that no share is.
     share = torch.where(clean > 0, lost / clean, lost)
-    return torch.stack([100 * share, 100 * (clean < kept).double(), lost])
+    return torch.stack([100 * share, 100 * (clean < masked).double(), lost])
 
 
 class ConfidenceChange(ImageMetric):
@@ -82,5 +82,5 @@ class ConfidenceChange(ImageMetric):
                 "pixels become model input, or use space='input'."
             )
         masked = masked_images(images, maps, normalization, baseline=_BASELINE_OF[self.space])
-        asked = (class_probability(model, shown, targets, head) for shown in (images, masked))
-        return confidence_change(*asked)
+        probabilities = (class_probability(model, batch, targets, head) for batch in (images, masked))
+        return confidence_change(*probabilities)

@@ -86,8 +86,8 @@ class ImageMetric(Metric):
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Add images; takes the arguments of :meth:`per_image`."""
-        given = signature(self.per_image).bind(*args, **kwargs).arguments
-        self.add(self.per_image(**given), given["maps"], given.get("categories"))
+        arguments = signature(self.per_image).bind(*args, **kwargs).arguments
+        self.add(self.per_image(**arguments), arguments["maps"], arguments.get("categories"))
 
     def add(self, values: Tensor, maps: Tensor, categories: Tensor | None = None) -> None:
         """Add per-image values ``(values, N)`` of maps ``(N, H, W)``; an image is undefined where its headline is.
@@ -179,12 +179,12 @@ def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
     Raises:
         ValueError: When a name or an option is unknown, or a name comes twice.
     """
-    known, built = metric_classes(), []
+    classes, built = metric_classes(), []
     for word in words:
         name, options = split_word(word)
-        if name not in known:
-            raise MetricNotFoundError(f"Unknown metric {name!r}.{suggest(name, known, 'Metrics:')}")
-        built.append(make(known[name], word, options))
+        if name not in classes:
+            raise MetricNotFoundError(f"Unknown metric {name!r}.{suggest(name, classes, 'Metrics:')}")
+        built.append(make(classes[name], word, options))
         name = built[-1].name
         if sum(metric.name == name for metric in built) > 1:
             raise OptionError(f"Metric {name!r} is there twice: give one another name, as in {name}(name='{name}_2').")

@@ -116,19 +116,19 @@ def perturbation_curves(
     jobs = _jobs(count, len(sample_index), len(sources), pixels[1:-1])
     # Once, and not for every internal_batch_size: it takes time, and targets are checked on the device.
     with isolated_eval(model, device):
-        found = torch.empty(len(jobs), dtype=torch.float64, device=device)
+        scores = torch.empty(len(jobs), dtype=torch.float64, device=device)
         for part in chunks(
             "insertion and deletion",
             len(jobs),
             internal_batch_size or auto_batch_size(model, images, precision=precision),
         ):
-            row, first, rest, taken = jobs[part].T
-            is_first = (rank[row] < taken[:, None]).view(-1, 1, *images.shape[2:])
-            shown = torch.where(is_first, sources[first, sample_index[row]], sources[rest, sample_index[row]])
-            answer = forward_proba(model, shown, head, None if part.start else targets, precision)
-            found[part] = answer.gather(1, targets[sample_index[row], None])[:, 0].double()
+            row, first, background, num_pixels = jobs[part].T
+            is_first = (rank[row] < num_pixels[:, None]).view(-1, 1, *images.shape[2:])
+            inputs = torch.where(is_first, sources[first, sample_index[row]], sources[background, sample_index[row]])
+            probabilities = forward_proba(model, inputs, head, None if part.start else targets, precision)
+            scores[part] = probabilities.gather(1, targets[sample_index[row], None])[:, 0].double()
 
-    ends, inner = found.split([len(sources) * count, 2 * len(sample_index) * (len(pixels) - 2)])
+    ends, inner = scores.split([len(sources) * count, 2 * len(sample_index) * (len(pixels) - 2)])
     ends, inner = ends.view(len(sources), count, 1), inner.view(2, len(sample_index), len(pixels) - 2)
     # Laid out before they are added up: scattered sums would depend on which came first.
     to_channels_last = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
@@ -144,9 +144,9 @@ def _jobs(images: int, rows: int, sources: int, pixels: Tensor) -> Tensor:
     """
     numbers = [torch.arange(number, device=pixels.device) for number in (sources, images, 2, rows)]
     source, image = torch.cartesian_prod(*numbers[:2]).T
-    curve, row, taken = torch.cartesian_prod(*numbers[2:], pixels).T
-    whole = torch.stack([image, source, source, torch.zeros_like(source)], 1)
-    return torch.cat([whole, torch.stack([row, 1 - curve, curve * (sources - 1), taken], 1)])
+    curve, row, count = torch.cartesian_prod(*numbers[2:], pixels).T
+    ends = torch.stack([image, source, source, torch.zeros_like(source)], 1)
+    return torch.cat([ends, torch.stack([row, 1 - curve, curve * (sources - 1), count], 1)])
 
 
 def auc(curve: Tensor) -> Tensor:
@@ -253,7 +253,7 @@ class InsertionDeletion(ImageMetric):
         baselines = [baseline_images(images, kind, normalization) for kind in kinds]
         size = images.shape[2] * images.shape[3]
         step, ties = self.step or ceil(size / 112), tie_orders(self.ties, size, self.seed)
-        found = perturbation_curves(
+        curves = perturbation_curves(
             model,
             images,
             targets,
@@ -265,9 +265,9 @@ class InsertionDeletion(ImageMetric):
             precision=self.precision,
             internal_batch_size=self.internal_batch_size,
         )
-        insertion, deletion = auc(found.insertion), auc(found.deletion)
+        insertion, deletion = auc(curves.insertion), auc(curves.deletion)
         values = [insertion - deletion, insertion, deletion, tied_share(maps).to(insertion.device)]
         if self.curves:
-            values += [*at_percents(found.insertion, found.pixels).T, *at_percents(found.deletion, found.pixels).T]
+            values += [*at_percents(curves.insertion, curves.pixels).T, *at_percents(curves.deletion, curves.pixels).T]
         unordered = ~maps.isfinite().flatten(1).all(1)
         return torch.stack(values).masked_fill(unordered.to(insertion.device), torch.nan)

@@ -99,11 +99,11 @@ class PointingGame(ImageMetric):
         """
         check_same_size(maps, masks)
         masks = object_mask(masks)
-        goal = dilate(masks, self.tolerance)
+        hit_area = dilate(masks, self.tolerance)
         highest = peaks(maps)
         pointed = highest if self.ties == "share" else first_peak(maps)
         nowhere = maps.amax((1, 2)) <= 0
-        hit = ((pointed & goal).sum((1, 2)).double() / pointed.sum((1, 2))).masked_fill(nowhere, 0)
+        hit = ((pointed & hit_area).sum((1, 2)).double() / pointed.sum((1, 2))).masked_fill(nowhere, 0)
         hit = hit.masked_fill(~masks.flatten(1).any(1), torch.nan)
         ties = highest.double().mean((1, 2)).masked_fill(nowhere, torch.nan)
-        return torch.stack([hit, goal.double().mean((1, 2)), ties])
+        return torch.stack([hit, hit_area.double().mean((1, 2)), ties])

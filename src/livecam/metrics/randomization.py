@@ -127,10 +127,10 @@ def resettable_layers(model: nn.Module) -> list[str]:
             f"{type(model).__name__} has no layer to randomize: none of its modules has parameters and a method "
             "reset_parameters(), as nn.Conv2d has. Give your own layers one."
         )
-    kept = sorted({type(module).__name__ for name, module in owners.items() if name not in names})
-    if kept:
+    unchanged = sorted({type(module).__name__ for name, module in owners.items() if name not in names})
+    if unchanged:
         warnings.warn(
-            f"Parameters of {', '.join(kept)} stay as they are in the randomization check: these modules have no "
+            f"Parameters of {', '.join(unchanged)} stay as they are in the randomization check: these modules have no "
             "reset_parameters().",
             stacklevel=2,
         )
@@ -148,8 +148,8 @@ def reset_layer(layer: nn.Module, seed: int) -> None:
         # Not torch.manual_seed, which seeds all devices.
         torch.default_generator.manual_seed(seed)
         fresh.reset_parameters()
-        for own, new in zip(layer.parameters(recurse=False), fresh.parameters(recurse=False)):
-            own.copy_(new)
+        for parameter, new in zip(layer.parameters(recurse=False), fresh.parameters(recurse=False)):
+            parameter.copy_(new)
 
 
 @contextmanager
@@ -233,29 +233,31 @@ class Randomization(ImageMetric):
         def explained(twin: nn.Module, chosen: Sequence[str]) -> Tensor:
             for name in chosen:
                 reset_layer(twin.get_submodule(name), seeds[name])
-            found = explain(twin).detach().to(maps.device)
-            if found.shape != maps.shape:
+            twin_maps = explain(twin).detach().to(maps.device)
+            if twin_maps.shape != maps.shape:
                 raise OptionError(
-                    f"explain gave maps {tuple(found.shape)} of the randomized network, but maps are "
+                    f"explain gave maps {tuple(twin_maps.shape)} of the randomized network, but maps are "
                     f"{tuple(maps.shape)}: it has to explain the same images by the same method."
                 )
-            return found
+            return twin_maps
 
         with noting_calls(twin, layers) as position:
-            blank = explained(twin, layers)
+            random_maps = explained(twin, layers)
         del twin
         downwards = sorted(layers, key=lambda name: -position.get(name, -1))
 
         count = len(layers)
         cuts = [math.ceil(count * quarter / 4) for quarter in range(5)]
         quarters = [(start, stop) for start, stop in pairwise(cuts) if start < stop]
-        found: dict[Stage, Tensor] = {(0, count): similarity(maps, blank)}
+        similarities: dict[Stage, Tensor] = {(0, count): similarity(maps, random_maps)}
         cascade = [(0, stop) for stop in (1, *cuts[1:4])]
-        missing = sorted({*cascade, *quarters} - {*found})
+        missing = sorted({*cascade, *quarters} - {*similarities})
         for part in chunks("randomizing layers", len(missing), 1):
             start, stop = missing[part.start]
-            found[start, stop] = similarity(maps, explained(private_copy(model), downwards[start:stop]))
+            similarities[start, stop] = similarity(maps, explained(private_copy(model), downwards[start:stop]))
 
-        independent = torch.stack([found[quarter] for quarter in quarters]).mean(0)
-        steps = torch.stack([found[stage][0] for stage in cascade[1:]])
-        return torch.cat([found[0, count], found[0, 1], steps, independent, shifted_spearman(maps, blank)[None]])
+        independent = torch.stack([similarities[quarter] for quarter in quarters]).mean(0)
+        steps = torch.stack([similarities[stage][0] for stage in cascade[1:]])
+        return torch.cat(
+            [similarities[0, count], similarities[0, 1], steps, independent, shifted_spearman(maps, random_maps)[None]]
+        )

@@ -68,27 +68,27 @@ def masked_images(
     return images * weight + baseline_images(images, baseline, normalization) * (1 - weight)
 
 
-def top_classes(answers: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
+def top_classes(probabilities: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
     """The most probable classes: labels and probabilities, each ``(N, k)`` (fewer where there are fewer classes).
 
     Args:
-        answers: Probability of every class ``(N, classes)``; of equal ones the lower index comes first.
+        probabilities: Probability of every class ``(N, classes)``; of equal ones the lower index comes first.
         k: How many.
     """
-    ordered = answers.sort(dim=1, descending=True, stable=True)
+    ordered = probabilities.sort(dim=1, descending=True, stable=True)
     return ordered.indices[:, :k], ordered.values[:, :k]
 
 
-def ranks(answers: Tensor, targets: Tensor) -> Tensor:
+def ranks(probabilities: Tensor, targets: Tensor) -> Tensor:
     """Place ``(N,)`` of each target among the classes, 1 for the most probable; ties as in :func:`top_classes`.
 
     Args:
-        answers: Probability of every class ``(N, classes)``.
+        probabilities: Probability of every class ``(N, classes)``.
         targets: LongTensor ``(N,)``.
     """
-    own = answers.gather(1, targets[:, None])
-    earlier = torch.arange(answers.shape[1], device=answers.device) < targets[:, None]
-    return 1 + ((answers > own) | ((answers == own) & earlier)).sum(1)
+    target_probability = probabilities.gather(1, targets[:, None])
+    earlier = torch.arange(probabilities.shape[1], device=probabilities.device) < targets[:, None]
+    return 1 + ((probabilities > target_probability) | ((probabilities == target_probability) & earlier)).sum(1)
 
 
 def reclassification(masked: Tensor, clean: Tensor, targets: Tensor) -> Tensor:
@@ -99,10 +99,12 @@ def reclassification(masked: Tensor, clean: Tensor, targets: Tensor) -> Tensor:
         clean: Those of the images as they are.
         targets: LongTensor ``(N,)``.
     """
-    found, original = (answers.double().gather(1, targets[:, None])[:, 0] for answers in (masked, clean))
+    remaining, original = (
+        probabilities.double().gather(1, targets[:, None])[:, 0] for probabilities in (masked, clean)
+    )
     rank = ranks(masked, targets)
-    ratio = (found / original).masked_fill(original == 0, torch.nan)
-    return torch.stack([found, original, (rank == 1).double(), (rank <= 5).double(), rank.double(), ratio])
+    ratio = (remaining / original).masked_fill(original == 0, torch.nan)
+    return torch.stack([remaining, original, (rank == 1).double(), (rank <= 5).double(), rank.double(), ratio])
 
 
 class Reclassification(ImageMetric):

@@ -53,8 +53,8 @@ class _Histogram(NamedTuple):
         return cls(total(values.new_ones(()).expand_as(values)), total(values), total(values.square_()))
 
     def gini(self) -> Tensor:
-        size, filled = self.count.sum(1, keepdim=True), self.count.clamp(min=1)
-        variance = (self.squares / filled - (self.sums / filled).square()).clamp(min=0)
+        size, counts = self.count.sum(1, keepdim=True), self.count.clamp(min=1)
+        variance = (self.squares / counts - (self.sums / counts).square()).clamp(min=0)
         between = (size - 2 * self.count.cumsum(1) + self.count) * self.sums
         within = 2 * self.count * ((self.count.square() - 1).clamp(min=0) / 12 * variance).sqrt()
         return (between + within).sum(1) / (size[:, 0] * self.sums.sum(1))

@@ -30,8 +30,8 @@ def resamples(n: int, count: int = RESAMPLES, seed: int = 0) -> Tensor:
     """
     if n < 1 or count < 1:
         raise OptionError(f"A bootstrap needs at least one image and one resample, got {n} and {count}.")
-    drawn = torch.randint(n, (count, n), generator=torch.Generator().manual_seed(seed))
-    return torch.zeros(count, n, dtype=torch.long).scatter_add_(1, drawn, torch.ones_like(drawn))
+    draws = torch.randint(n, (count, n), generator=torch.Generator().manual_seed(seed))
+    return torch.zeros(count, n, dtype=torch.long).scatter_add_(1, draws, torch.ones_like(draws))
 
 
 def interval(samples: Tensor) -> Tensor:
@@ -89,10 +89,12 @@ class ImageValues:
             counts: How often each image counts in each of R resamples, ``(R, N)``; None takes every image once.
         """
         count = self.values.shape[1]
-        drawn = (torch.ones(1, count) if counts is None else counts).double().T
+        image_weights = (torch.ones(1, count) if counts is None else counts).double().T
         categories = torch.zeros(count, dtype=torch.long) if self.categories is None else self.categories
         order, sizes = categories.argsort(stable=True), categories.unique(return_counts=True)[1].tolist()
-        groups = list(zip(drawn[order].split(sizes), *(part[:, order].split(sizes, 1) for part in totals(self.values))))
+        groups = list(
+            zip(image_weights[order].split(sizes), *(part[:, order].split(sizes, 1) for part in totals(self.values)))
+        )
         sums, defined = (torch.stack([group[n].double() @ group[0] for group in groups], 1) for n in (1, 2))
         # A category counts as often as its images are drawn: of categories with one image, a resample would otherwise
         # be a sample without replacement.
@@ -107,11 +109,11 @@ class ImageValues:
         """
         number, sample_index = self.values.shape[1], None
         if self.images is not None:
-            found, sample_index = self.images.unique(return_inverse=True)
+            images, sample_index = self.images.unique(return_inverse=True)
             # Values of as many images keep their order: it decides which are drawn together with those of others.
-            number, sample_index = len(found), None if len(found) == number else sample_index
-        drawn = _drawn(number, seed, count)
-        parts = [self.aggregate(counts if sample_index is None else counts[:, sample_index]) for counts in drawn]
+            number, sample_index = len(images), None if len(images) == number else sample_index
+        draws = _drawn(number, seed, count)
+        parts = [self.aggregate(counts if sample_index is None else counts[:, sample_index]) for counts in draws]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -135,17 +137,18 @@ def differences(one: ImageValues, other: ImageValues) -> dict[str, Figure]:
     if not one.values.shape[1]:
         return {}
     first, second = one.resampled(), other.resampled()
-    whole, rest = one.aggregate(), other.aggregate()
+    minuend, subtrahend = one.aggregate(), other.aggregate()
     return _with_intervals(
-        {name: whole[name] - rest[name] for name in whole}, {name: first[name] - second[name] for name in first}
+        {name: minuend[name] - subtrahend[name] for name in minuend},
+        {name: first[name] - second[name] for name in first},
     )
 
 
 def mean_figure(values: Tensor) -> Figure:
     """Mean of at least one value ``(N,)``, with its interval."""
     values = values.double()
-    drawn = torch.cat([counts.double() @ values for counts in _drawn(len(values))]) / len(values)
-    return _with_intervals({"mean": values.mean()}, {"mean": drawn})["mean"]
+    means = torch.cat([counts.double() @ values for counts in _drawn(len(values))]) / len(values)
+    return _with_intervals({"mean": values.mean()}, {"mean": means})["mean"]
 
 
 def _drawn(number: int, seed: int = 0, count: int = RESAMPLES) -> Iterator[Tensor]:
@@ -155,9 +158,9 @@ def _drawn(number: int, seed: int = 0, count: int = RESAMPLES) -> Iterator[Tenso
         yield resamples(number, min(size, count - start), seed + start)
 
 
-def _with_intervals(whole: dict[str, Tensor], drawn: dict[str, Tensor]) -> dict[str, Figure]:
-    found = {}
-    for name, value in whole.items():
-        low, high = interval(drawn[name]).tolist()
-        found[name] = Figure(float(value), low, high)
-    return found
+def _with_intervals(values: dict[str, Tensor], resampled: dict[str, Tensor]) -> dict[str, Figure]:
+    figures = {}
+    for name, value in values.items():
+        low, high = interval(resampled[name]).tolist()
+        figures[name] = Figure(float(value), low, high)
+    return figures

@@ -28,9 +28,9 @@ def build_torchvision(name: str, num_classes: int, published: str | None = None,
     """
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        raise NetworkNotFoundError(f"torchvision has no classifier {name!r}.{suggest(name, known)}")
+    architectures = models.list_models(module=models)
+    if name not in architectures:
+        raise NetworkNotFoundError(f"torchvision has no classifier {name!r}.{suggest(name, architectures)}")
     if name in ("inception_v3", "googlenet"):
         kw = {"aux_logits": False, "transform_input": True, "init_weights": False} | kw
 
@@ -92,5 +92,5 @@ def _checked(model: str, build: Callable[[int], nn.Module], num_classes: int, kw
     try:
         return build(num_classes)
     except TypeError as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in kw.items())
-        raise OptionError(f"{model} cannot be built with {given}: {error}.") from error
+        arguments = ", ".join(f"{key}={value!r}" for key, value in kw.items())
+        raise OptionError(f"{model} cannot be built with {arguments}: {error}.") from error

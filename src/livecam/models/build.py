@@ -87,8 +87,8 @@ def _smp(encoder: str, num_classes: int, published: str | None = None, **kw: Any
 
 
 def _check_arguments(name: str, network: type, kw: dict[str, Any]) -> None:
-    known = [key for key in options_of(network) if key not in ("encoder", "num_classes", "weights")]
-    check_known(name, kw, known)
+    arguments = [key for key in options_of(network) if key not in ("encoder", "num_classes", "weights")]
+    check_known(name, kw, arguments)
 
 
 def _near_models(name: str) -> str:
@@ -106,4 +106,4 @@ def _near_models(name: str) -> str:
     exact = [f"{family}/{member}" for family, members in families.items() if member in members]
     if exact:
         return f" Did you mean {' or '.join(exact)}?"
-    return suggest(name, ["unet", *(f"{family}/{each}" for family, members in families.items() for each in members)])
+    return suggest(name, ["unet", *(f"{family}/{model}" for family, members in families.items() for model in members)])

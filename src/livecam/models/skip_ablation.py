@@ -54,12 +54,12 @@ def sliced_state(state: Mapping[str, Tensor], twin: nn.Module) -> dict[str, Tens
     Returns:
         A state dict for ``twin.load_state_dict``.
     """
-    own = twin.state_dict()
+    twin_state = twin.state_dict()
     sliced = {}
     for key, value in state.items():
-        if key.startswith("stem.") and key not in own:
+        if key.startswith("stem.") and key not in twin_state:
             continue
-        if key.startswith("decoder.") and key in own and value.ndim == 4:
-            value = value[:, : own[key].shape[1]]
+        if key.startswith("decoder.") and key in twin_state and value.ndim == 4:
+            value = value[:, : twin_state[key].shape[1]]
         sliced[key] = value
     return sliced

@@ -116,8 +116,8 @@ def _encoder(name: str, weights: str | None, depth: int) -> nn.Module:
         import timm
 
         if not timm.is_model(name[3:]):
-            known = [f"tu-{model}" for model in timm.list_models()]
-            raise NetworkNotFoundError(f"timm has no encoder for {name!r}.{suggest(name, known)}")
+            names = [f"tu-{model}" for model in timm.list_models()]
+            raise NetworkNotFoundError(f"timm has no encoder for {name!r}.{suggest(name, names)}")
     elif name not in encoders:
         raise NetworkNotFoundError(f"Unknown encoder {name!r}.{suggest(name, get_encoder_names())}")
     else:

@@ -128,13 +128,13 @@ def load_state(net: nn.Module, state: dict[str, Tensor], head: set[str], source:
     Raises:
         DataError: When keys are missing, unexpected or of another shape.
     """
-    own = net.state_dict()
-    _rename(state, own)
-    common = {key: (state[key].shape, value.shape) for key, value in own.items() if key in state}
-    differing = {key: (given, needed) for key, (given, needed) in common.items() if given != needed}
-    fresh = [key for key, (given, needed) in differing.items() if key in head and given[1:] == needed[1:]]
+    net_state = net.state_dict()
+    _rename(state, net_state)
+    common = {key: (state[key].shape, value.shape) for key, value in net_state.items() if key in state}
+    differing = {key: (stored, needed) for key, (stored, needed) in common.items() if stored != needed}
+    fresh = [key for key, (stored, needed) in differing.items() if key in head and stored[1:] == needed[1:]]
     for key in differing:
-        state[key] = own[key]
+        state[key] = net_state[key]
     result = net.load_state_dict(state, strict=False)
     problems = [
         _listed("missing", result.missing_keys),
@@ -142,8 +142,8 @@ def load_state(net: nn.Module, state: dict[str, Tensor], head: set[str], source:
         _listed(
             "of another shape",
             [
-                f"{key} {tuple(given)}, not {tuple(needed)}"
-                for key, (given, needed) in differing.items()
+                f"{key} {tuple(stored)}, not {tuple(needed)}"
+                for key, (stored, needed) in differing.items()
                 if key not in fresh
             ],
         ),
@@ -154,21 +154,21 @@ def load_state(net: nn.Module, state: dict[str, Tensor], head: set[str], source:
             f"{'; '.join(problem for problem in problems if problem)}."
         )
     if fresh:
-        given, needed = differing[fresh[0]]
-        _log.info(f"Weights in {source} have {given[0]} outputs, {model} has {needed[0]}: its head starts anew.")
+        stored, needed = differing[fresh[0]]
+        _log.info(f"Weights in {source} have {stored[0]} outputs, {model} has {needed[0]}: its head starts anew.")
 
 
-def _rename(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def _rename(state: dict[str, Tensor], net_state: Mapping[str, Tensor]) -> None:
     """Bring the keys of ``state`` to the network's spelling, in place."""
     stripping = True
     while stripping:
         stripping = False
         for prefix in _PREFIXES:
-            if all(key.startswith(prefix) for key in state) and not all(key.startswith(prefix) for key in own):
+            if all(key.startswith(prefix) for key in state) and not all(key.startswith(prefix) for key in net_state):
                 consume_prefix_in_state_dict_if_present(state, prefix)
                 stripping = True
     for key in list(state):
-        if key.startswith(_AUXILIARY) and key not in own:
+        if key.startswith(_AUXILIARY) and key not in net_state:
             del state[key]
         elif _OLD_DENSENET.match(key):
             state[_OLD_DENSENET.sub(r"\1\2", key)] = state.pop(key)

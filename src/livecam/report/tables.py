@@ -115,35 +115,35 @@ def print_tables(tables: Sequence[ScoreTable]) -> None:
         # A log has no width of its own.
         console.width = 160
     for table in tables:
-        shown = list(range(len(table.columns)))
-        spare = [number for number in shown if number > table.chart and table.columns[number] not in _ALWAYS]
+        columns = list(range(len(table.columns)))
+        spare = [number for number in columns if number > table.chart and table.columns[number] not in _ALWAYS]
         free = console.options.update(width=10_000)
-        while spare and console.measure(_drawn(table, shown), options=free).maximum > console.width:
-            shown.remove(spare.pop())
+        while spare and console.measure(_drawn(table, columns), options=free).maximum > console.width:
+            columns.remove(spare.pop())
         console.print()
-        console.print(_drawn(table, shown))
+        console.print(_drawn(table, columns))
         for note in table.notes:
             console.print(note, style="dim")
-        if len(shown) < len(table.columns):
-            left_out = ", ".join(name for number, name in enumerate(table.columns) if number not in shown)
+        if len(columns) < len(table.columns):
+            left_out = ", ".join(name for number, name in enumerate(table.columns) if number not in columns)
             console.print(f"Left out in this narrow terminal: {left_out}.", style="dim")
 
 
-def _drawn(table: ScoreTable, shown: Sequence[int]) -> "Table":
+def _drawn(table: ScoreTable, columns: Sequence[int]) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    drawn = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for number in shown:
+    rich_table = Table(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for number in columns:
         words = number < table.words
         longest = max((len(word) for row in table.rows for word in str(row[number]).split()), default=0)
         least = longest if words else None
-        drawn.add_column(
+        rich_table.add_column(
             table.columns[number], justify="left" if words else "right", no_wrap=not words, min_width=least
         )
     for number, row in enumerate(table.rows):
-        drawn.add_row(*(str(row[column]) for column in shown), style="dim" if number in table.faint else None)
-    return drawn
+        rich_table.add_row(*(str(row[column]) for column in columns), style="dim" if number in table.faint else None)
+    return rich_table
 
 
 def as_csv(tables: Sequence[ScoreTable]) -> str:

@@ -1,4 +1,4 @@
-"""FailurePolicy of what watches a training: told once, with their traceback, and kept away from it."""
+"""Failures of what watches a training: told once, with their traceback, and kept away from it."""
 
 import logging
 import re

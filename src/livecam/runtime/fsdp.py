@@ -123,4 +123,4 @@ def _put_hooks_away(unit: Any, after: ExitStack) -> None:
 def _cast(values: Any, dtype: torch.dtype | None) -> Any:
     if dtype is None:
         return values
-    return tree_map_only(Tensor, lambda each: each.to(dtype) if each.is_floating_point() else each, values)
+    return tree_map_only(Tensor, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, values)

@@ -62,10 +62,10 @@ def forward_proba(
         ValueError: When a target is out of range.
     """
     logits = predict_logits(model, to_model_dtype(model, images), precision)
-    known = get_head(head, logits.shape[1])
+    output_head = get_head(head, logits.shape[1])
     if targets is not None:
-        known.check_targets(targets, logits)
-    return known.probabilities(logits)
+        output_head.check_targets(targets, logits)
+    return output_head.probabilities(logits)
 
 
 def class_probability(model: nn.Module, images: Tensor, targets: Tensor, head: str = "auto") -> Tensor:

@@ -48,11 +48,11 @@ _needs: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Need]] = WeakKeyDicti
 @contextmanager
 def measuring(model: nn.Module, image: Tensor) -> Iterator[None]:
     """Learn from a forward inside what ``model`` needs for an image ``(1, 3, H, W)``."""
-    kept: list[Tensor] = []
+    tensors: list[Tensor] = []
 
     def keep(module: nn.Module, args: tuple, output: object) -> None:
         if isinstance(output, Tensor):
-            kept.append(output)
+            tensors.append(output)
 
     handles = [module.register_forward_hook(keep) for module in model.modules()]
     try:
@@ -61,14 +61,14 @@ def measuring(model: nn.Module, image: Tensor) -> Iterator[None]:
         for handle in handles:
             handle.remove()
     # By storage: containers return what their last part returned, and in-place layers what they were given.
-    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     _needs.setdefault(model, {})[tuple(image.shape[1:])] = Need(max(sizes.values(), default=0), sum(sizes.values()))
 
 
 def need_of(model: nn.Module, images: Tensor) -> Need:
     """What ``model`` needs for one of the images ``(N, 3, H, W)``; costs a forward of one where none was measured."""
-    known = _needs.get(model, {})
-    if images.shape[1:] not in known:
+    needs = _needs.get(model, {})
+    if images.shape[1:] not in needs:
         image = to_model_dtype(model, images[:1])
         with isolated_eval(model, images.device), measuring(model, image):
             model(image)
@@ -127,16 +127,16 @@ def _of_machine() -> int:
 
 def _of_groups(proc: str = "/proc/self/cgroup") -> list[int]:
     """What the limits of this process's control groups leave, each at its own level, of versions 2 and 1."""
-    left = [2**63]
+    limits = [2**63]
     with suppress(OSError):
         for line in Path(proc).read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers in ("", "memory"):
                 root, limit, usage, idle = _GROUPS[controllers == "memory"]
-                own = Path(root, path.lstrip("/"))
-                for group in (own, *own.parents):
-                    left += _left_in(group, limit, usage, idle)
-    return left
+                folder = Path(root, path.lstrip("/"))
+                for group in (folder, *folder.parents):
+                    limits += _left_in(group, limit, usage, idle)
+    return limits
 
 
 def _left_in(group: Path, limit: str, usage: str, idle: str) -> list[int]:
@@ -144,6 +144,6 @@ def _left_in(group: Path, limit: str, usage: str, idle: str) -> list[int]:
         # Read from files once and not wanted since: it makes room at once.
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         # "max" is no number, and no limit.
-        most, taken = (int((group / name).read_text()) for name in (limit, usage))
-        return [max(0, most - taken + int(stat[idle]))]
+        most, used = (int((group / name).read_text()) for name in (limit, usage))
+        return [max(0, most - used + int(stat[idle]))]
     return []

@@ -25,11 +25,11 @@ def restore_module_state(model: nn.Module) -> Iterator[None]:
         for live, saved in [*modules, *inner]:
             live.clear()
             live.update(saved)
-        for weight, data, wanted, gradient in weights:
+        for weight, data, requires_grad, gradient in weights:
             if weight.data_ptr() != data.data_ptr():
                 weight.data = data
-            if weight.requires_grad != wanted:
-                weight.requires_grad_(wanted)
+            if weight.requires_grad != requires_grad:
+                weight.requires_grad_(requires_grad)
             if weight.grad is not gradient:
                 weight.grad = gradient
 

@@ -47,9 +47,9 @@ def load_classifier(path: str | Path) -> Classifier:
     # Counted by the file: a tensor may claim any size and repeat one number.
     numbers = path.stat().st_size // 2
     try:
-        known = _checked(settings)
+        arguments = _checked(settings)
         with Bounded(numbers, len(state)):
-            classifier = Classifier(**known)
+            classifier = Classifier(**arguments)
     # Settings that no training wrote raise whatever a network happens to trip over.
     except Exception as error:
         why = printable(str(error)) or type(error).__name__
@@ -58,14 +58,14 @@ def load_classifier(path: str | Path) -> Classifier:
     return classifier.eval()
 
 
-def _checked(given: Mapping[Any, Any]) -> dict[str, Any]:
+def _checked(hparams: Mapping[Any, Any]) -> dict[str, Any]:
     """Those settings that a classifier has, of the types that it takes.
 
     Raises:
         DataError: Names the one that is of another type.
     """
     hints = typing.get_type_hints(Classifier.__init__)
-    settings = {key: given[key] for key in inspect.signature(Classifier).parameters if key in given}
+    settings = {key: hparams[key] for key in inspect.signature(Classifier).parameters if key in hparams}
     for key, value in settings.items():
         if not _fits(value, hints[key]):
             raise DataError(f"its {key} is not of the kind that training writes")
@@ -79,8 +79,8 @@ def _fits(value: Any, hint: Any) -> bool:
     options, kind = typing.get_args(hint), typing.get_origin(hint)
     if kind is Sequence:
         # Names of classes may be numbers: they become words.
-        each = (str, int, float) if options == (str,) else (int, float)
-        return isinstance(value, list | tuple) and all(isinstance(part, each) for part in value)
+        kinds = (str, int, float) if options == (str,) else (int, float)
+        return isinstance(value, list | tuple) and all(isinstance(part, kinds) for part in value)
     if kind is dict:
         return isinstance(value, dict) and all(isinstance(key, str) for key in value) and _count(value) <= _MOST_VALUES
     if options:
@@ -135,14 +135,14 @@ class Bounded(TorchFunctionMode):
         """
         # Before they are filled, and with that take memory, tensors are empty ones.
         try:
-            made = function(*args, **kwargs or {})
+            result = function(*args, **kwargs or {})
         except RuntimeError as error:
             if "allocate memory" in str(error):
                 raise DataError(_TOO_LARGE) from error
             raise
         self._calls -= 1
-        if isinstance(made, Tensor) and not any(made is each for each in args):
-            self._numbers -= made.numel()
+        if isinstance(result, Tensor) and not any(result is argument for argument in args):
+            self._numbers -= result.numel()
         if self._calls < 0 or self._numbers < 0:
             raise DataError(_TOO_LARGE)
-        return made
+        return result

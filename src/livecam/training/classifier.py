@@ -234,6 +234,6 @@ class MeanAveragePrecision(MultilabelAveragePrecision):
         """NaN where no class occurs."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No positive samples")
-            each = super().compute()
+            per_class = super().compute()
         occurs = self.confmat[0, :, 1].sum(-1) > 0
-        return each[occurs].mean()
+        return per_class[occurs].mean()

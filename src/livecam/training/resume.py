@@ -69,17 +69,19 @@ class SaveConfig(SaveConfigCallback):
             exception.code = TERMINATED
         if self._file is None or self._file.name != "fit_config.yaml":
             return
-        found = newest_checkpoint(trainer)
-        if found is None:
+        checkpoint = newest_checkpoint(trainer)
+        if checkpoint is None:
             print("Training stopped before its first checkpoint: it begins anew.", file=sys.stderr)
         else:
-            command = shlex.join(["train.py", "fit", "-c", str(self._file), "--ckpt_path", str(found)])
+            command = shlex.join(["train.py", "fit", "-c", str(self._file), "--ckpt_path", str(checkpoint)])
             print(f"Training stopped; this goes on from its last checkpoint: uv run {command}", file=sys.stderr)
 
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:
     """The checkpoint of a trainer that was written last; None before the first."""
-    folders = {Path(folder) for each in trainer.checkpoint_callbacks if (folder := getattr(each, "dirpath", None))}
+    folders = {
+        Path(folder) for callback in trainer.checkpoint_callbacks if (folder := getattr(callback, "dirpath", None))
+    }
     return newest(*folders)
 
 
@@ -149,8 +151,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         DataError: With the options that continue, or start elsewhere.
     """
-    found = newest(folder / "checkpoints")
-    if found is not None:
+    checkpoint = newest(folder / "checkpoints")
+    if checkpoint is not None:
         raise DataError(
-            f"{folder} holds a training: go on with it by --ckpt_path {found}, or name another folder by --run."
+            f"{folder} holds a training: go on with it by --ckpt_path {checkpoint}, or name another folder by --run."
         )

@@ -86,15 +86,15 @@ def _started_by_srun() -> bool:
     return {"SLURM_NTASKS", "SLURM_JOB_ID", "SLURM_STEP_ID"} <= os.environ.keys() and not interactive
 
 
-def default_loggers(asked: Any, name: str) -> Any:
+def default_loggers(loggers: Any, name: str) -> Any:
     """The trainer's loggers: the local page and W&B, unless the user configured some (or False).
 
     Args:
-        asked: ``trainer.logger`` of the configuration.
+        loggers: ``trainer.logger`` of the configuration.
         name: Run folder.
     """
-    if asked not in (None, True):
-        return asked
+    if loggers not in (None, True):
+        return loggers
     folder = {"save_dir": str(RUNS), "name": name}
     return [
         {"class_path": "livecam.report.html.logger.HTMLLogger", "init_args": dict(folder)},

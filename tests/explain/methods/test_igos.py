@@ -121,7 +121,7 @@ def test_a_batch_is_its_images_and_chunks_change_nothing(line_search):
 def test_noise_is_drawn_anew_for_every_term():
     images = torch.zeros(1, 1, 5, 5)
     noise = Noise(images, 300, 0.2, "absolute", 0)
-    drawn = noise.drawn(torch.arange(300), torch.zeros(300, dtype=torch.long))
+    drawn = noise.draw(torch.arange(300), torch.zeros(300, dtype=torch.long))
     assert drawn.std() == pytest.approx(0.2, rel=0.05) and len(drawn.flatten(1)[:, 0].unique()) == 300
     one, other = (run(*net_and_images(), IGOS(n_steps=2, **LIGHT, seed=seed)).raw for seed in (0, 1))
     assert not torch.equal(one, other)

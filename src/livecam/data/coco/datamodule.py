@@ -42,18 +42,18 @@ class Coco(PhotoData):
         check_root(root, "annotations/instances_train2017.json and the like, and the images")
         files = self._files(root)
         divided = {"train", "val"} <= files.keys()
-        known = {part: Instances(path, root) for part, path in files.items()}
-        classes = [instances.classes for instances in known.values()]
+        annotations = {part: Instances(path, root) for part, path in files.items()}
+        classes = [instances.classes for instances in annotations.values()]
         if any(other != classes[0] for other in classes):
             raise DataError(f"{' and '.join(files.values())} name different categories: use files of one data set.")
         scenes, missing = {}, []
-        for part, instances in known.items():
+        for part, instances in annotations.items():
             folder = _folder(root, instances.path)
             scenes[part], report = instances.scenes(folder, with_masks=not (divided and part == "train"))
             missing += [f"{os.path.basename(instances.path)}: {finding}" for finding in report]
         report_missing(root, missing, self._allow_incomplete)
-        for part, found in scenes.items():
-            if not found:
+        for part, part_scenes in scenes.items():
+            if not part_scenes:
                 raise DataError(f"None of the images that {files[part]} lists is there: unpack them below {root}.")
         if divided:
             return FileIndex(classes[0], scenes["train"], scenes["val"])
@@ -64,21 +64,21 @@ class Coco(PhotoData):
 
     def _files(self, root: str) -> dict[str, str]:
         """Path by part: ``train``, ``val``, or ``all`` where there is one file for both."""
-        found: dict[str, list[str]] = {}
+        files: dict[str, list[str]] = {}
         years: set[str | None] = set()
         for folder in (os.path.join(root, "annotations"), root):
             for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
                 match = re.fullmatch(r"instances(?:_(train|val)(\d*))?\.json", name)
                 if match and self._year in (None, int(match[2] or 0)):
                     years.add(match[2])
-                    found.setdefault(match[1] or "all", []).append(os.path.join(folder, name))
-        several = next((paths for paths in found.values() if len(paths) > 1), None)
-        if several or len(years - {None}) > 1:
-            paths = several or [paths[0] for paths in found.values()]
-            same = several and len({os.path.basename(path) for path in paths}) == 1
+                    files.setdefault(match[1] or "all", []).append(os.path.join(folder, name))
+        is_multilabel = next((paths for paths in files.values() if len(paths) > 1), None)
+        if is_multilabel or len(years - {None}) > 1:
+            paths = is_multilabel or [paths[0] for paths in files.values()]
+            same = is_multilabel and len({os.path.basename(path) for path in paths}) == 1
             remedy = "keep one of them" if same else "say which by year, such as --data.year 2017"
             raise DataError(f"There are {' and '.join(paths)}: {remedy}.")
-        parts = {part: paths[0] for part, paths in found.items()}
+        parts = {part: paths[0] for part, paths in files.items()}
         if not parts:
             of = f" of {self._year}" if self._year else ""
             raise MissingFileError(

@@ -84,32 +84,38 @@ class Instances:
         scenes, absent = [], []
         for image in self._images:
             name = image["file_name"]
-            own = marked.pop(image["id"], {})
+            annotations = marked.pop(image["id"], {})
             if name not in there:
                 absent.append(name)
                 continue
-            scenes.append(self._scene("/".join(filter(None, (folder, name))), image, own, with_masks))
+            scenes.append(self._scene("/".join(filter(None, (folder, name))), image, annotations, with_masks))
         report = []
         if absent:
             where = folder or "the folder"
             report.append(f"{len(absent)} of {len(self._images)} images are not in {where}, such as {absent[0]}")
         if marked:
-            count = sum(len(each) for own in marked.values() for each in own.values())
+            count = sum(
+                len(category_annotations)
+                for annotations in marked.values()
+                for category_annotations in annotations.values()
+            )
             report.append(f"{count} annotations are of images that it does not list, such as {next(iter(marked))!r}")
         return sorted(scenes, key=lambda scene: scene.path), report
 
-    def _scene(self, path: str, image: dict[str, Any], own: dict[int, list[dict[str, Any]]], with_masks: bool) -> Scene:
+    def _scene(
+        self, path: str, image: dict[str, Any], annotations: dict[int, list[dict[str, Any]]], with_masks: bool
+    ) -> Scene:
         size = image.get("width"), image.get("height")
         if not all(type(side) is int and 0 < side <= _SIDE for side in size) or size[0] * size[1] > _PIXELS:
             raise malformed(
                 self.path, f"width and height of {image['file_name']!r} should be the pixels of a photo, not {size}"
             )
-        labels = tuple(sorted(own))
-        masks = tuple(self._code(own[label], *size) for label in labels) if with_masks else None
+        labels = tuple(sorted(annotations))
+        masks = tuple(self._code(annotations[label], *size) for label in labels) if with_masks else None
         return Scene(path, labels, masks, size)
 
     def _code(self, annotations: list[dict[str, Any]], width: int, height: int) -> bytes:
-        codes = [code for each in annotations for code in self._codes(each, width, height)]
+        codes = [code for annotation in annotations for code in self._codes(annotation, width, height)]
         return coco_masks.merge(codes)["counts"] if codes else _nothing(width, height)
 
     def _codes(self, annotation: dict[str, Any], width: int, height: int) -> list[dict[str, Any]]:
@@ -137,8 +143,8 @@ def _run_lengths(region: dict[str, Any], width: int, height: int) -> dict[str, A
     """A run-length code as the library has it; counted here, because the library believes what it is given."""
     counts = region["counts"]
     counts = counts if isinstance(counts, list) else _counts(counts)
-    whole = width * height
-    fits = all(type(count) is int and count >= 0 for count in counts) and sum(counts) == whole >= len(counts)
+    total = width * height
+    fits = all(type(count) is int and count >= 0 for count in counts) and sum(counts) == total >= len(counts)
     if list(region["size"]) != [height, width] or not fits:
         raise ValueError
     return coco_masks.frPyObjects({"size": [height, width], "counts": counts}, height, width)
@@ -179,9 +185,10 @@ def _is_id(value: Any) -> bool:
 
 def _are_dicts(part: Any, keys: set[str]) -> bool:
     return isinstance(part, list) and all(
-        isinstance(each, dict) and keys <= each.keys() and _is_id(each["id"]) and _has_name(each, keys) for each in part
+        isinstance(entry, dict) and keys <= entry.keys() and _is_id(entry["id"]) and _has_name(entry, keys)
+        for entry in part
     )
 
 
-def _has_name(each: dict[str, Any], keys: set[str]) -> bool:
-    return "file_name" not in keys or (isinstance(each["file_name"], str) and each["file_name"] != "")
+def _has_name(entry: dict[str, Any], keys: set[str]) -> bool:
+    return "file_name" not in keys or (isinstance(entry["file_name"], str) and entry["file_name"] != "")

@@ -49,12 +49,12 @@ class Boxes(NamedTuple):
     read: Callable[[str], tuple[Sequence[Marked], Size]]
 
 
-def find_boxes(root: str, given: str | None, wnids: Collection[str], labels: str | None = None) -> Boxes | None:
+def find_boxes(root: str, boxes_path: str | None, wnids: Collection[str], labels: str | None = None) -> Boxes | None:
     """The boxes that there are; XML files come first, because they tell the size of the image.
 
     Args:
         root: Folder of the data set, which is not left.
-        given: A CSV file or a folder of XML files instead, wherever it is.
+        boxes_path: A CSV file or a folder of XML files instead, wherever it is.
         wnids: The classes that there are.
         labels: File that says the classes of a flat ``val/``; a CSV file has boxes, too.
 
@@ -62,12 +62,14 @@ def find_boxes(root: str, given: str | None, wnids: Collection[str], labels: str
         MissingFileError: When what is given is not there.
         DataError: When the CSV file is malformed.
     """
-    if given is not None:
-        path = next((p for p in (os.path.expanduser(given), os.path.join(root, given)) if os.path.exists(p)), None)
+    if boxes_path is not None:
+        path = next(
+            (p for p in (os.path.expanduser(boxes_path), os.path.join(root, boxes_path)) if os.path.exists(p)), None
+        )
         if path is None:
             raise MissingFileError(
-                f"There is no file or folder {given} with boxes: give Kaggle's {CSV} or the folder of the XML files "
-                "as boxes, or leave boxes out and go without masks where none are found."
+                f"There is no file or folder {boxes_path} with boxes: give Kaggle's {CSV} or the folder of the XML "
+                "files as boxes, or leave boxes out and go without masks where none are found."
             )
         path = os.path.realpath(path)
         if os.path.isfile(path):
@@ -94,13 +96,13 @@ def _first_xml(root: str, places: Sequence[str]) -> Boxes | None:
 
 
 def _from_csv(path: str, wnids: Collection[str]) -> Boxes:
-    found = read_solution(path, wnids)
-    return Boxes(path, found.keys(), lambda name: (found[name], None))
+    boxes = read_solution(path, wnids)
+    return Boxes(path, boxes.keys(), lambda name: (boxes[name], None))
 
 
 def _from_xml(folder: str, root: str) -> Boxes | None:
-    found = {os.path.basename(path)[:-4]: path for path in files(folder, root) if path.lower().endswith(".xml")}
-    return Boxes(folder, found.keys(), lambda name: read_xml(found[name])) if found else None
+    paths = {os.path.basename(path)[:-4]: path for path in files(folder, root) if path.lower().endswith(".xml")}
+    return Boxes(folder, paths.keys(), lambda name: read_xml(paths[name])) if paths else None
 
 
 def read_xml(path: str) -> tuple[list[Marked], Size]:
@@ -122,9 +124,9 @@ def read_xml(path: str) -> tuple[list[Marked], Size]:
         edges = (entry.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
         marked.append(Marked(wnid, box_of(edges, path, f"the object {wnid!r}")))
     sides = [content.findtext(f"size/{side}") or "" for side in ("width", "height")]
-    whole = [int(side) if re.fullmatch(r"\s*\d{1,9}\s*", side) else 0 for side in sides]
+    lengths = [int(side) if re.fullmatch(r"\s*\d{1,9}\s*", side) else 0 for side in sides]
     # A tool that has not opened the photo writes 0.
-    return marked, (whole[0], whole[1]) if all(whole) else None
+    return marked, (lengths[0], lengths[1]) if all(lengths) else None
 
 
 def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: str) -> list[Photo]:
@@ -138,7 +140,7 @@ def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: 
     for photo in photos:
         name = stem(photo.path)
         marked, size = boxes.read(name) if name in boxes.names else ((), None)
-        kept = []
+        inside_boxes = []
         for wnid, (left, top, right, bottom) in marked:
             if wnid != wnids[photo.label]:
                 left_out["of another class"] += 1
@@ -147,17 +149,17 @@ def annotate(photos: Sequence[Photo], boxes: Boxes, wnids: Sequence[str], root: 
             elif size and (left >= size[0] or top >= size[1] or right < 0 or bottom < 0):
                 left_out["outside of the image"] += 1
             else:
-                kept.append((left, top, right + 1, bottom + 1))
-        annotated.append(replace(photo, boxes=tuple(kept) or None, size=size))
-    told = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
-    known = any(photo.annotated for photo in annotated)
+                inside_boxes.append((left, top, right + 1, bottom + 1))
+        annotated.append(replace(photo, boxes=tuple(inside_boxes) or None, size=size))
+    reasons = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items()))
+    any_annotated = any(photo.annotated for photo in annotated)
     logger.log(
-        logging.INFO if known and not told else logging.WARNING,
+        logging.INFO if any_annotated and not reasons else logging.WARNING,
         "%d of %d validation images have boxes, from %s%s.",
         sum(photo.annotated for photo in annotated),
         len(annotated),
         boxes.path,
-        f" (boxes left out: {told})" if told else "",
+        f" (boxes left out: {reasons})" if reasons else "",
     )
     _check_scale(annotated, root, boxes.path)
     return annotated

@@ -66,8 +66,8 @@ class ImageNet(PhotoData):
         # Numbers of images, which mix the classes; folders of classes would have them come one after another.
         photos.sort(key=lambda photo: stem(photo.path))
         if not photos:
-            told = "".join(f"; {finding}" for finding in findings)
-            raise DataError(f"{val} holds no image whose class is known, so there is nothing to validate on{told}.")
+            remarks = "".join(f"; {finding}" for finding in findings)
+            raise DataError(f"{val} holds no image whose class is known, so there is nothing to validate on{remarks}.")
         boxes = find_boxes(root, self._boxes, classes, told_by)
         if boxes is None:
             logger.warning("No boxes were found in %s: validation images have no masks.", root)
@@ -90,10 +90,10 @@ def _flat(folder: str, root: str, base: str, wnids: list[str], findings: list[st
     labels, ignored = {wnid: label for label, wnid in enumerate(wnids)}, Counter()
     paths = list(images(files(folder, root), root, ignored))
     report_ignored(folder, ignored)
-    known = [(path, wnid_of.get(stem(path))) for path in paths]
-    photos = [Photo(path, labels[wnid]) for path, wnid in known if wnid]
+    pairs = [(path, wnid_of.get(stem(path))) for path in paths]
+    photos = [Photo(path, labels[wnid]) for path, wnid in pairs if wnid]
     count_images(os.path.relpath(folder, root), len(paths), VAL, findings)
-    if unknown := [os.path.basename(path) for path, wnid in known if not wnid]:
+    if unknown := [os.path.basename(path) for path, wnid in pairs if not wnid]:
         findings.append(f"{os.path.relpath(told_by, root)} gives {len(unknown)} images no class: {some(unknown)}")
     _absent(told_by, root, wnid_of, photos, "labels", findings)
     return photos, told_by
@@ -103,5 +103,5 @@ def _absent(path: str, root: str, names: Any, photos: list[Photo], does: str, fi
     """Add a finding for images that a file names and that are not there."""
     there = {stem(photo.path) for photo in photos}
     if absent := sorted(name for name in names if name not in there):
-        told = os.path.relpath(path, root) if Path(path).is_relative_to(root) else path
-        findings.append(f"{told} {does} {len(absent)} images that are not there: {some(absent)}")
+        shown_path = os.path.relpath(path, root) if Path(path).is_relative_to(root) else path
+        findings.append(f"{shown_path} {does} {len(absent)} images that are not there: {some(absent)}")

@@ -91,7 +91,7 @@ def read_solution(path: str, wnids: Collection[str]) -> dict[str, list[Marked]]:
     Raises:
         ValueError: When it is malformed.
     """
-    found: dict[str, list[Marked]] = {}
+    boxes: dict[str, list[Marked]] = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, strict=True)
@@ -99,12 +99,12 @@ def read_solution(path: str, wnids: Collection[str]) -> dict[str, list[Marked]]:
                 raise malformed(path, "its first line should be ImageId,PredictionString")
             for row in rows:
                 image, line = row["ImageId"], f"line {rows.line_num}"
-                if image in found:
+                if image in boxes:
                     raise malformed(path, f"{line} describes {image} again")
-                found[image] = _marked(row["PredictionString"] or "", path, line, wnids)
+                boxes[image] = _marked(row["PredictionString"] or "", path, line, wnids)
     except (csv.Error, UnicodeDecodeError) as error:
         raise malformed(path, f"it is not CSV ({error})") from error
-    return found
+    return boxes
 
 
 def _marked(text: str, path: str, line: str, wnids: Collection[str]) -> list[Marked]:
@@ -143,7 +143,7 @@ def _read_list(path: str, root: str, places: list[str], wnids: Collection[str]) 
         raise malformed(path, f"it is no text ({error})") from error
     if not lines:
         raise malformed(path, "it is empty")
-    known: Collection[str] = wnids
+    classes: Collection[str] = wnids
     if lines[0].isdecimal():
         meta = first_of(root, [os.path.dirname(path), *places], META)
         if meta is None:
@@ -151,21 +151,21 @@ def _read_list(path: str, root: str, places: list[str], wnids: Collection[str]) 
                 f"{path} numbers the classes in an order of its own, which {META} of the development kit "
                 "(ILSVRC2012_devkit_t12/data) explains: put it beside that file."
             )
-        known = _read_meta(meta, wnids)
-    if wrong := next((number for number, line in enumerate(lines, 1) if line not in known), None):
+        classes = _read_meta(meta, wnids)
+    if wrong := next((number for number, line in enumerate(lines, 1) if line not in classes), None):
         raise malformed(path, f"line {wrong} is {lines[wrong - 1]!r}, which is no class of ILSVRC2012")
-    found = [known[line] for line in lines] if isinstance(known, dict) else lines
-    return {f"ILSVRC2012_val_{number:08d}": wnid for number, wnid in enumerate(found, 1)}
+    labels = [classes[line] for line in lines] if isinstance(classes, dict) else lines
+    return {f"ILSVRC2012_val_{number:08d}": wnid for number, wnid in enumerate(labels, 1)}
 
 
 def _read_meta(path: str, wnids: Collection[str]) -> dict[str, str]:
     """``ILSVRC2012_ID`` -> WordNet id of the 1000 classes that have no classes below them."""
     done = subprocess.run([sys.executable, "-c", _READ_META, path], capture_output=True, text=True)
     try:
-        found = json.loads(done.stdout)
+        content = json.loads(done.stdout)
     except ValueError as error:
         why = (done.stderr.strip().splitlines() or ["its reader crashed"])[-1]
         raise malformed(path, f"it should hold the synsets of the development kit ({why})") from error
-    if sorted(found.values()) != sorted(wnids) or {*found} != {str(number) for number in range(1, len(wnids) + 1)}:
+    if sorted(content.values()) != sorted(wnids) or {*content} != {str(number) for number in range(1, len(wnids) + 1)}:
         raise malformed(path, f"it should number the {len(wnids)} classes of ILSVRC2012 from 1")
-    return found
+    return content

@@ -93,8 +93,8 @@ def photos_by_class(
     labels = {wnid: label for label, wnid in enumerate(wnids)}
     for name in names:
         before = len(photos)
-        found = images(files(os.path.join(folder, name), root), root, ignored)
-        photos += [Photo(path, labels[name]) for path in found]
+        paths = images(files(os.path.join(folder, name), root), root, ignored)
+        photos += [Photo(path, labels[name]) for path in paths]
         if len(photos) == before:
             empty.append(name)
     report_ignored(folder, ignored)

@@ -106,13 +106,13 @@ class WeightedCAM(LayerExplainer):
     single_pass: ClassVar[bool] = True
 
     @abstractmethod
-    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+    def weights(self, activations: Tensor, gradients: Tensor, stats: Channels | None = None) -> Tensor:
         """Channel weights ``(N, K)``.
 
         Args:
             activations: A ``(N, K, h, w)``.
             gradients: g ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions have the same.
-            known: Statistics of A, where somebody has them already.
+            stats: Statistics of A, where somebody has them already.
         """
 
     def explain(self, recording: Recording) -> Tensor:
@@ -128,7 +128,7 @@ class GradCAM(WeightedCAM):
     method: ClassVar[str] = "gradcam"
     label: ClassVar[str] = "Grad-CAM"
 
-    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
+    def weights(self, activations: Tensor, gradients: Tensor, stats: Channels | None = None) -> Tensor:
         return gradients.mean((2, 3))
 
 
@@ -139,12 +139,12 @@ class XGradCAM(WeightedCAM):
     method: ClassVar[str] = "xgradcam"
     label: ClassVar[str] = "XGrad-CAM"
 
-    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        known = known or Channels(activations)
+    def weights(self, activations: Tensor, gradients: Tensor, stats: Channels | None = None) -> Tensor:
+        stats = stats or Channels(activations)
         # Relative, so that the rule does not depend on the layer's scale.
-        dead = known.positions * known.mean.abs() <= 1e-8 * torch.maximum(known.high, -known.low).amax(1, keepdim=True)
-        product = spatial_mean_product(gradients, activations, known.mean)
-        return (product / known.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
+        dead = stats.positions * stats.mean.abs() <= 1e-8 * torch.maximum(stats.high, -stats.low).amax(1, keepdim=True)
+        product = spatial_mean_product(gradients, activations, stats.mean)
+        return (product / stats.mean.masked_fill(dead, 1)).masked_fill(dead, 0)
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ class WGradCAM(WeightedCAM):
     method: ClassVar[str] = "wgradcam"
     label: ClassVar[str] = "WGradCAM"
 
-    def weights(self, activations: Tensor, gradients: Tensor, known: Channels | None = None) -> Tensor:
-        return spatial_mean_product(gradients, activations, (known or Channels(activations)).mean)
+    def weights(self, activations: Tensor, gradients: Tensor, stats: Channels | None = None) -> Tensor:
+        return spatial_mean_product(gradients, activations, (stats or Channels(activations)).mean)
 
 
 @dataclass(frozen=True)
@@ -170,19 +170,19 @@ class LayerCAM(LayerExplainer):
         return channel_sum_product(once(self.gradients(recording)).relu(), self.activations(recording)).relu()
 
 
-def plus_plus_alpha(channels: Channels, slope: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+def plus_plus_alpha(channels: Channels, ratio: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     """Weight of each position, alpha = D2 / (2 D2 + sum(A) D3), in the canceled form 1 / (2 + sum(A) D3/D2).
 
     The textbook form with an epsilon is ruined where gradients are small, as at full resolution.
 
     Args:
         channels: Statistics of A.
-        slope: D3/D2; without noise that is the gradient g. ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions
+        ratio: D3/D2; without noise that is the gradient g. ``(N, K, h, w)``, or ``(N, K, 1, 1)`` where all positions
             have the same.
-        counted: Positions that may weigh anything, of the shape of ``slope``; alpha is 0 elsewhere.
+        counted: Positions that may weigh anything, of the shape of ``ratio``; alpha is 0 elsewhere.
 
     Returns:
-        alpha, of the shape of ``slope``, and per image ``(N,)`` how many positions it left out because their
+        alpha, of the shape of ``ratio``, and per image ``(N,)`` how many positions it left out because their
         denominator vanishes, which only negative activations or noise can cause.
     """
     if bool((channels.low < 0).any()):
@@ -192,10 +192,10 @@ def plus_plus_alpha(channels: Channels, slope: Tensor, counted: Tensor) -> tuple
             stacklevel=3,
         )
     # In place, because at full resolution new memory costs a CPU more than the arithmetic.
-    denominator = (slope * (channels.positions * channels.mean[:, :, None, None])).add_(2)
+    denominator = (ratio * (channels.positions * channels.mean[:, :, None, None])).add_(2)
     singular = (denominator <= 1e-3).logical_and_(counted)
     alpha = denominator.reciprocal_().masked_fill_(singular | ~counted, 0)
-    return alpha, singular.sum((1, 2, 3)) * (channels.positions // slope.shape[2:].numel())
+    return alpha, singular.sum((1, 2, 3)) * (channels.positions // ratio.shape[2:].numel())
 
 
 @dataclass(frozen=True)

@@ -85,16 +85,16 @@ class CaptumExplainer(Explainer):
             object.__setattr__(self, "name", f"{self.prefix}{_WORDS.sub('_', cls.__name__).lower()}")
         super().__post_init__()
         check_option("reduce", self.reduce, _REDUCE)
-        known = {**_parameters(cls), **_parameters(cls.attribute)}
+        parameters = {**_parameters(cls), **_parameters(cls.attribute)}
         for option in self.options:
-            check_option(f"option of Captum's {self.attribution}", option, sorted(known.keys() - _TAKEN))
+            check_option(f"option of Captum's {self.attribution}", option, sorted(parameters.keys() - _TAKEN))
         if isinstance(self.options.get("baselines"), str):
             as_baseline("baselines", self.options["baselines"])
-        if self.layer is not None and "layer" not in known:
+        if self.layer is not None and "layer" not in parameters:
             raise OptionError(f"Captum's {self.attribution} reads no layer: leave layer={self.layer!r} away.")
         if self.segments is not None:
             check_count("segments", self.segments)
-            if "feature_mask" not in known:
+            if "feature_mask" not in parameters:
                 raise OptionError(f"Captum's {self.attribution} knows no superpixels: leave segments away.")
 
     @property
@@ -145,11 +145,11 @@ class CaptumExplainer(Explainer):
         return cls(scores, **inits).attribute(images.requires_grad_(), **options)
 
     def _baselines(self, cls: type, images: Tensor, recording: Recording) -> dict[str, Tensor]:
-        given, distribution = self.options.get("baselines"), _wants_distribution(cls)
-        if isinstance(given, str):
-            baseline = baseline_images(images, given, recording.normalization)
-        elif distribution and (given is None or isinstance(given, int | float)):
-            baseline = torch.full_like(images, given or 0)
+        value, distribution = self.options.get("baselines"), _wants_distribution(cls)
+        if isinstance(value, str):
+            baseline = baseline_images(images, value, recording.normalization)
+        elif distribution and (value is None or isinstance(value, int | float)):
+            baseline = torch.full_like(images, value or 0)
         else:
             return {}
         return {"baselines": torch.cat([baseline, baseline]) if distribution else baseline}
@@ -168,14 +168,14 @@ class CaptumExplainer(Explainer):
         # Captum counts features from zero and without gaps.
         return {"feature_mask": labels.unique(return_inverse=True)[1].view(1, 1, *images.shape[2:]).to(images.device)}
 
-    def _reduced(self, found: Any, count: int) -> Tensor:
-        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != count:
+    def _reduced(self, attributions: Any, count: int) -> Tensor:
+        shape = tuple(attributions.shape) if isinstance(attributions, Tensor) else type(attributions).__name__
+        if not isinstance(attributions, Tensor) or attributions.ndim != 4 or len(attributions) != count:
             raise UnsupportedNetworkError(
                 f"{self.label} gave {shape} for {count} images, but a map needs (N, C, h, w): choose an attribution to "
                 "pixels, or a convolutional layer."
             )
-        return _REDUCE[self.reduce](found.detach())
+        return _REDUCE[self.reduce](attributions.detach())
 
 
 class _Scores(nn.Module):
@@ -197,12 +197,12 @@ def _attribution(word: str) -> type:
         from captum import attr
     except ImportError:
         raise OptionError("CaptumExplainer needs Captum: pip install 'livecam[captum]'.") from None
-    known = {name.lower(): cls for name, cls in vars(attr).items() if _fits(attr, cls)}
+    classes = {name.lower(): cls for name, cls in vars(attr).items() if _fits(attr, cls)}
     key = str(word).replace("_", "").lower()
-    if key not in known:
-        names = sorted(cls.__name__ for cls in known.values())
+    if key not in classes:
+        names = sorted(cls.__name__ for cls in classes.values())
         raise OptionError(f"CaptumExplainer knows no attribution {word!r}.{suggest(key, names, 'It may be')}")
-    return known[key]
+    return classes[key]
 
 
 def _fits(attr: Any, cls: Any) -> bool:

@@ -127,8 +127,8 @@ def gradients_at(
     ):
         variants = inputs(part)
         sample_index = torch.arange(len(images), device=images.device).repeat(len(variants))
-        found = recording.rerun(variants.flatten(0, 1), sample_index, input_gradient=True).input_gradient
-        yield found.view_as(variants)
+        gradients = recording.rerun(variants.flatten(0, 1), sample_index, input_gradient=True).input_gradient
+        yield gradients.view_as(variants)
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ class IntegratedGradients(Explainer):
         check_option("reduce", self.reduce, ("sum", "max"))
         if self.baseline in ((), []):
             raise OptionError("baseline names none: leave it away for 'zero_normalized'.")
-        made = tuple(as_baseline("baseline", baseline) for baseline in self._baselines())
-        object.__setattr__(self, "baseline", made if len(made) > 1 else made[0])
+        baselines = tuple(as_baseline("baseline", baseline) for baseline in self._baselines())
+        object.__setattr__(self, "baseline", baselines if len(baselines) > 1 else baselines[0])
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images, baselines = recording.images, self._baselines()
@@ -181,10 +181,10 @@ class IntegratedGradients(Explainer):
         # Sums need more digits than half-precision networks have.
         mean = torch.zeros_like(starts, dtype=torch.promote_types(starts.dtype, torch.float32))
         for start, total in zip(starts, mean):
-            for found in gradients_at(
+            for gradients in gradients_at(
                 recording, self.label, self.n_steps, self.internal_batch_size, partial(self._way, images, start)
             ):
-                total += found.to(total).sum(0) / self.n_steps
+                total += gradients.to(total).sum(0) / self.n_steps
         attribution = ((images - starts) * mean).mean(0)
         sample_index = torch.arange(len(images), device=images.device)
         score = recording.head.score(recording.logits, recording.targets)
@@ -199,8 +199,8 @@ class IntegratedGradients(Explainer):
         return start + share[:, None, None, None, None] * (images - start)
 
     def _baselines(self) -> tuple[Baseline, ...]:
-        several = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
-        return tuple(self.baseline) if several else (self.baseline,)
+        is_sequence = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
+        return tuple(self.baseline) if is_sequence else (self.baseline,)
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ class SmoothGrad(NoisyGradient):
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         read = {"signed": lambda g: g, "square": torch.square, "abs": torch.abs}[self.average]
-        return sum(read(found).sum(0) for found in self.samples(recording)) / self.num_samples, {}
+        return sum(read(gradients).sum(0) for gradients in self.samples(recording)) / self.num_samples, {}
 
 
 @dataclass(frozen=True)
@@ -274,9 +274,9 @@ class VarGrad(NoisyGradient):
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         first, total, squares = None, 0, 0
-        for found in self.samples(recording):
+        for gradients in self.samples(recording):
             # About the first sample: of gradients themselves, a difference of large squares would leave rounding only.
-            first = found[0] if first is None else first
-            off = found - first
+            first = gradients[0] if first is None else first
+            off = gradients - first
             total, squares = total + off.sum(0), squares + off.square().sum(0)
         return (squares / self.num_samples - (total / self.num_samples).square()).clamp(min=0), {}

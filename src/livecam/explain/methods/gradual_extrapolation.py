@@ -130,9 +130,9 @@ class GradualExtrapolation(Explainer):
         maps, details = self.base.result(recording)
         sources = contributions_to(recording.structure, self.base.captures(recording.structure), self.layers, self.q)
         sharp, used = sharpen(maps, sources, recording, self.layers)
-        found = {"layers": used, "identity": not used}
+        extra_details = {"layers": used, "identity": not used}
         if not used:
-            found["note"] = f"same as {self.base.label}"
+            extra_details["note"] = f"same as {self.base.label}"
             remedy = "Sharpen a method that reads a coarser layer."
             if hasattr(self.base, "layer"):
                 remedy = "Give the base a coarser layer, such as a U-Net's layer='bottleneck'."
@@ -140,7 +140,7 @@ class GradualExtrapolation(Explainer):
                 f"{self.label} is {self.base.label} itself here: no earlier layer can sharpen its map. {remedy}",
                 stacklevel=2,
             )
-        return sharp, details | found
+        return sharp, details | extra_details
 
 
 def contributions_to(structure: Structure, base: Sequence[Capture], layers: Layers, q: str) -> list[Capture]:

@@ -102,7 +102,7 @@ class ModifiedReluGradient(InputGradient):
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         mode = Rectifiers(self.rule)
         sample_index = torch.arange(len(recording.images), device=recording.images.device)
-        found = recording.rerun(recording.images, sample_index, input_gradient=True, context=mode)
+        rerun = recording.rerun(recording.images, sample_index, input_gradient=True, context=mode)
         details: dict[str, Any] = {"rectifiers": mode.replaced}
         if not mode.replaced:
             details["note"] = "plain gradient"
@@ -112,7 +112,7 @@ class ModifiedReluGradient(InputGradient):
             warnings.warn(
                 f"{self.label} changes ReLUs only; this network has {kinds}, whose own gradient is used.", stacklevel=2
             )
-        return found.input_gradient, details
+        return rerun.input_gradient, details
 
 
 @dataclass(frozen=True)

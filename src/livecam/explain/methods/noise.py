@@ -35,7 +35,7 @@ class Noise:
         normal = self._normal(list(range(part.start, part.stop)))
         return self.images + self.spread * normal[:, None]
 
-    def drawn(self, sample: Tensor, sample_index: Tensor) -> Tensor:
+    def draw(self, sample: Tensor, sample_index: Tensor) -> Tensor:
         """The noise alone, ``(M, C, H, W)``.
 
         Args:
@@ -43,15 +43,15 @@ class Noise:
             sample_index: LongTensor ``(M,)``: the image whose range scales each.
         """
         numbers = sample.tolist()
-        each = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
-        place = on_device(torch.tensor([each[number] for number in numbers]), self.images.device)
-        return self.spread[sample_index] * self._normal(list(each))[place]
+        places = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
+        place = on_device(torch.tensor([places[number] for number in numbers]), self.images.device)
+        return self.spread[sample_index] * self._normal(list(places))[place]
 
     def _normal(self, numbers: list[int]) -> Tensor:
         """Standard normal noise ``(S, C, H, W)`` of these samples, of the type and on the device of the images."""
         generators = [torch.Generator().manual_seed(self.seeds[number]) for number in numbers]
-        drawn = torch.stack([torch.randn(self.images.shape[1:], generator=each) for each in generators])
-        return on_device(drawn, self.images.device).to(self.images.dtype)
+        noise = torch.stack([torch.randn(self.images.shape[1:], generator=generator) for generator in generators])
+        return on_device(noise, self.images.device).to(self.images.dtype)
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -85,11 +85,11 @@ class Occlusion(Explainer):
         clean = self._clean(recording).to(rows)
         grid = self._grid(recording, rows, columns)
         # Uncovered pixels divide nothing by one.
-        seen = rows.sum(0).clamp(min=1)[:, None] * columns.sum(0).clamp(min=1)
+        counts = rows.sum(0).clamp(min=1)[:, None] * columns.sum(0).clamp(min=1)
         lost = clean[:, None, None] - grid
         # Of a class that is certain, rounding is all that changes; it must not become a map of full contrast.
         lost = lost.masked_fill(lost.abs() <= 8 * torch.finfo(lost.dtype).eps * clean.abs()[:, None, None], 0)
-        drop = torch.einsum("yh,nyx,xw->nhw", rows, lost, columns) / seen
+        drop = torch.einsum("yh,nyx,xw->nhw", rows, lost, columns) / counts
         maps = drop if self.show == "drop" else clean[:, None, None] - drop
         return maps, {"grid": grid, "clean": clean}
 

@@ -88,10 +88,10 @@ class RISE(Explainer):
         )
         for part in chunks(self.label, self.num_masks, at_once):
             mask = masks.made(part, maps)
-            seen = mask[:, None, None].to(images)
+            keep = mask[:, None, None].to(images)
             sample_index = torch.arange(len(images), device=images.device).repeat(len(mask))
-            shown = (images * seen + baseline * (1 - seen)).flatten(0, 1)
-            score = recording.probability(shown, sample_index, self.precision).view(len(mask), len(images)).to(maps)
+            inputs = (images * keep + baseline * (1 - keep)).flatten(0, 1)
+            score = recording.probability(inputs, sample_index, self.precision).view(len(mask), len(images)).to(maps)
             # Around the masks' mean: what all pixels have in common would grow until it rounds their differences off.
             maps += torch.einsum("mn,mhw->nhw", score, mask - self.keep_prob)
             total += score.sum(0)[:, None, None]

@@ -121,8 +121,8 @@ class ScoreCAM(LayerExplainer):
         shift, size = torch.zeros_like(few), torch.full_like(few, torch.inf)
         while True:
             best = torch.where(run, exact, scores - shift)
-            rest, order = _softmax(best, live).masked_fill(run, 0).sort(1, descending=True)
-            due = size * rest.square().sum(1, keepdim=True).sqrt() > _UNSEEN
+            weights, order = _softmax(best, live).masked_fill(run, 0).sort(1, descending=True)
+            due = size * weights.square().sum(1, keepdim=True).sqrt() > _UNSEEN
             leading = torch.zeros_like(live).scatter(1, order, due & (rank < few)) & live & ~run
             if not leading.any():
                 return best

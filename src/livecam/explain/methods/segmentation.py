@@ -73,6 +73,6 @@ def _felzenszwalb(image: Any, scales: tuple[int, ...]) -> list[Any]:
     # A baseline image is one segment, whatever it is stretched to.
     stretched = (image - low) / ((high - low) or 1) * 2 - 1
     small = resize(stretched, (224, 224), order=3, mode="constant", preserve_range=True, anti_aliasing=True)
-    found = [felzenszwalb(small, scale=scale, sigma=0.8, min_size=150) for scale in scales]
+    label_maps = [felzenszwalb(small, scale=scale, sigma=0.8, min_size=150) for scale in scales]
     back = {"order": 0, "mode": "constant", "preserve_range": True, "anti_aliasing": False}
-    return [resize(layer, image.shape[:2], **back) for layer in found]
+    return [resize(layer, image.shape[:2], **back) for layer in label_maps]

@@ -104,23 +104,23 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations = self.activations(recording)
-        shown = _neurons(self.subset, self.region, tuple(activations.shape[2:])).to(activations)
+        mask = _neurons(self.subset, self.region, tuple(activations.shape[2:])).to(activations)
         filters = _checked_filters(self.filters, activations.shape[1])
         if self.num_samples == 0:
-            first = slope = once(self.gradients(recording))
-            ratio = 1 / first
+            first = third_over_second = once(self.gradients(recording))
+            first_over_second = 1 / first
         else:
-            first, slope, ratio = self._averages(recording, activations.shape)
+            first, third_over_second, first_over_second = self._averages(recording, activations.shape)
         channels = self.channels(recording)
-        alpha, singular = plus_plus_alpha(channels, slope, first > 0)
+        alpha, singular = plus_plus_alpha(channels, third_over_second, first > 0)
         if self.numerator == "first":
-            alpha = torch.where(alpha != 0, alpha * ratio, 0)
+            alpha = torch.where(alpha != 0, alpha * first_over_second, 0)
         weights = alpha.mul_(first).mean((2, 3)) * channels.positions
         details: dict[str, Any] = {"singular": singular}
         if self.per_filter:
             single = weights[:, filters, None, None] * activations[:, filters]
-            details["per_filter"] = single.relu() * shown
-        return weighted_sum(weights[:, filters], activations[:, filters]).relu() * shown, details
+            details["per_filter"] = single.relu() * mask
+        return weighted_sum(weights[:, filters], activations[:, filters]).relu() * mask, details
 
     def _averages(self, recording: Recording, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
         """D1, D3/D2 and D1/D2 over the noisy images, each ``(N, K, h, w)``."""
@@ -139,11 +139,11 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         for part in chunks(self.label, self.num_samples * count, at_once):
             noisy = noise.variants(slice(part.start // count, part.stop // count))
             sample_index = torch.arange(count, device=images.device).repeat(len(noisy))
-            found = recording.rerun(noisy.flatten(0, 1), sample_index, [capture], precision=self.precision)
-            g = found.gradients[capture].view(-1, *shape) * unit
+            rerun = recording.rerun(noisy.flatten(0, 1), sample_index, [capture], precision=self.precision)
+            g = rerun.gradients[capture].view(-1, *shape) * unit
             power = g
             if self.weighting == "exp":
-                scores = found.head.score(found.logits, found.targets).view(-1, count).to(sums)
+                scores = rerun.head.score(rerun.logits, rerun.targets).view(-1, count).to(sums)
                 # Relative to the highest score so far, as exp(score) leaves any float; a common factor means nothing.
                 highest = torch.maximum(top, scores.amax(0))
                 sums *= torch.where(top == highest, 1, (top - highest).exp())[:, None, None, None]
@@ -152,12 +152,12 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
                 total += power.sum(0)
                 power = power * g
         first, second, third = sums
-        some = second > 0
-        safe = second.masked_fill(~some, 1)
+        positive = second > 0
+        safe = second.masked_fill(~positive, 1)
         return (
             first / (self.num_samples * unit),
-            torch.where(some, third / safe, 0) / unit,
-            torch.where(some, first / safe, 0) * unit,
+            torch.where(positive, third / safe, 0) / unit,
+            torch.where(positive, first / safe, 0) * unit,
         )
 
 
@@ -183,14 +183,14 @@ def _neurons(subset: tuple[tuple[int, int], ...] | None, region: bool, size: tup
                 f"Neuron ({row}, {column}) lies outside of this layer's {size[0]} x {size[1]} map (rows 0 to "
                 f"{size[0] - 1}, columns 0 to {size[1] - 1}): choose others with subset=, or a finer layer=."
             )
-    shown = torch.zeros(size)
+    mask = torch.zeros(size)
     if region:
         rows, columns = zip(*subset)
-        shown[min(rows) : max(rows) + 1, min(columns) : max(columns) + 1] = 1
+        mask[min(rows) : max(rows) + 1, min(columns) : max(columns) + 1] = 1
     else:
         for neuron in subset:
-            shown[neuron] = 1
-    return shown
+            mask[neuron] = 1
+    return mask
 
 
 def _checked_filters(filters: tuple[int, ...] | None, channels: int) -> list[int]:

@@ -46,10 +46,10 @@ def grow_regions(attribution: Tensor, masks: Tensor, min_pixels: int = 50, area:
     covered, (count, total) = 0, _tally(weights, members)
     while covered <= area * len(values):
         # Counts only fall: who is out stays out.
-        wanted = count >= min_pixels
-        if not wanted.any():
+        eligible = count >= min_pixels
+        if not eligible.any():
             break
-        best = torch.where(wanted, total / count, -math.inf).argmax()
+        best = torch.where(eligible, total / count, -math.inf).argmax()
         new = (flat[best] & free).nonzero()[:, 0]
         means.append(values[new].mean())
         grown[new], region[new], free[new] = means[-1], len(means), False
@@ -154,8 +154,8 @@ class XRAI(Explainer):
             labels = segment(pixels[part.start], self.segmentation, scales).to(maps.device)
             masks = dilate(masks_of(labels), self.dilation)
             grown.append(grow_regions(maps[part.start], masks, self.min_pixels, self.area))
-        found, ranks = (torch.stack(parts) for parts in zip(*grown))
-        return found, details | {"rank": ranks, "regions": ranks.flatten(1).amax(1)}
+        region_maps, ranks = (torch.stack(parts) for parts in zip(*grown))
+        return region_maps, details | {"rank": ranks, "regions": ranks.flatten(1).amax(1)}
 
 
 def _summable(values: Tensor) -> Tensor:
@@ -186,18 +186,18 @@ def _ranked(means: list[Tensor], region: Tensor) -> Tensor:
 
 def _dilated(masks: Tensor, radius: int) -> Tensor:
     # From the disk's outermost lines, which are short, to its middle line: each holds those before.
-    lines, found, width = masks.clone(), masks.clone(), 0
+    lines, union, width = masks.clone(), masks.clone(), 0
     for height in range(radius, -1, -1):
         while width < math.isqrt(radius**2 - height**2):
             width += 1
             _unite(lines, masks, width, 2)
-        _unite(found, lines, height, 1)
-    return found
+        _unite(union, lines, height, 1)
+    return union
 
 
-def _unite(found: Tensor, masks: Tensor, by: int, dim: int) -> None:
-    """Add masks, shifted by this many pixels to either side, to ``found``, in place."""
-    left = max(found.shape[dim] - by, 0)
-    by = found.shape[dim] - left
-    found.narrow(dim, by, left).logical_or_(masks.narrow(dim, 0, left))
-    found.narrow(dim, 0, left).logical_or_(masks.narrow(dim, by, left))
+def _unite(union: Tensor, masks: Tensor, by: int, dim: int) -> None:
+    """Add masks, shifted by this many pixels to either side, to ``union``, in place."""
+    length = max(union.shape[dim] - by, 0)
+    by = union.shape[dim] - length
+    union.narrow(dim, by, length).logical_or_(masks.narrow(dim, 0, length))
+    union.narrow(dim, 0, length).logical_or_(masks.narrow(dim, by, length))

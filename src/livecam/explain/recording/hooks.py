@@ -57,9 +57,9 @@ def merge(captures: Iterable[Capture]) -> list[Capture]:
     merged: dict[Capture, bool] = {}
     for capture in captures:
         merged[capture] = merged.get(capture, False) or capture.gradient
-    kept = [replace(capture, gradient=gradient) for capture, gradient in merged.items()]
+    unique = [replace(capture, gradient=gradient) for capture, gradient in merged.items()]
     # Post-ReLU values live in the tensor that the last hook of a layer hands on, so these hooks come last.
-    return sorted(kept, key=lambda capture: capture.post_relu)
+    return sorted(unique, key=lambda capture: capture.post_relu)
 
 
 def reduced(value: Tensor, reduce: str) -> Tensor:
@@ -128,8 +128,8 @@ class ActivationHook:
         else:
             # Everything after this layer builds a graph, nothing before it does.
             torch.set_grad_enabled(True)
-        own = value if value.requires_grad or not capture.gradient else value.detach().requires_grad_(True)
-        copy = own.clone()
+        tensor = value if value.requires_grad or not capture.gradient else value.detach().requires_grad_(True)
+        copy = tensor.clone()
         # The post-ReLU value appears when the network's own in-place ReLU overwrites the very tensor handed on.
-        self.tensor = copy if capture.post_relu else own
+        self.tensor = copy if capture.post_relu else tensor
         return copy

@@ -184,11 +184,11 @@ class _DryRun:
             if not isinstance(output, Tensor):
                 return
             self.events.append(_Event(name, module, output, output._version))
-            given = args[0] if args and isinstance(args[0], Tensor) else None
-            if isinstance(module, nn.Linear) and given is not None:
-                self.linears.append((name, module, given.clone()))
-            if given is not None and not any(True for _ in module.children()):
-                self._note_stage(name, module, given, output)
+            inputs = args[0] if args and isinstance(args[0], Tensor) else None
+            if isinstance(module, nn.Linear) and inputs is not None:
+                self.linears.append((name, module, inputs.clone()))
+            if inputs is not None and not any(True for _ in module.children()):
+                self._note_stage(name, module, inputs, output)
             if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.stride > (1, 1)):
                 self.strided[name] = None
             if isinstance(module, nn.Conv2d):
@@ -198,20 +198,20 @@ class _DryRun:
 
         return hook
 
-    def _note_stage(self, name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
-        if given.ndim != 4 or output.ndim != 4 or given.data_ptr() == self.image.data_ptr():
+    def _note_stage(self, name: str, module: nn.Module, inputs: Tensor, output: Tensor) -> None:
+        if inputs.ndim != 4 or output.ndim != 4 or inputs.data_ptr() == self.image.data_ptr():
             return
-        (h, w), (small_h, small_w) = given.shape[2:], output.shape[2:]
-        if isinstance(module, nn.Linear) or sorted(given.shape) == sorted(output.shape):
+        (h, w), (small_h, small_w) = inputs.shape[2:], output.shape[2:]
+        if isinstance(module, nn.Linear) or sorted(inputs.shape) == sorted(output.shape):
             # Channels-last networks (ConvNeXt, Swin): what shrinks or moves is the channel dimension.
             return
         # 1.5 and not 1: an unpadded 3x3 convolution is no stage; 1x1 outputs are squeeze-and-excitation or pooling.
         if small_h * small_w == 1 or (small_h * 1.5 > h and small_w * 1.5 > w) or (h, w) in self.stages:
             return
         if not self.stages:
-            self.first_stage = next((event.name for event in reversed(self.events) if event.tensor is given), None)
+            self.first_stage = next((event.name for event in reversed(self.events) if event.tensor is inputs), None)
         stage = Stage(name, (h, w), self.starts[name])
-        bare = self.convolved is not None and given is self.convolved[0] and given._version == self.convolved[1]
+        bare = self.convolved is not None and inputs is self.convolved[0] and inputs._version == self.convolved[1]
         if bare and (h, w) in self.rectifiers:
             stage = replace(stage, layer=self.rectifiers[h, w], at="output")
         self.stages[h, w] = stage
@@ -224,7 +224,7 @@ class _DryRun:
             if isinstance(event.module, _POOLS):
                 # A container that ends in a pool returns the pool's tensor, and is met before it.
                 pooled.append(event.tensor)
-        found = None
+        target = None
         for event in reversed(self.events):
             tensor = event.tensor
             if tensor.ndim == 3:
@@ -234,9 +234,9 @@ class _DryRun:
             if any(tensor is other for other in pooled):
                 continue
             # A 4-D tensor followed by token sequences is a patch embedding, not the features a classifier pools.
-            found = None if tokens else event
+            target = None if tokens else event
             break
-        return found
+        return target
 
     def _excitation(self, target: _Event) -> str:
         maps = {event.name: event.tensor for event in self.events if event.tensor.ndim == 4}
@@ -275,13 +275,13 @@ class _DryRun:
     def _linear(self, target: _Event, logits: Tensor) -> str | None:
         """The layer for which ``linear(mean of target) == logits``; compared by its input, so any weights will do."""
         mean = target.tensor.float().mean((2, 3))
-        for name, linear, given in reversed(self.linears):
-            if given.shape != mean.shape or linear.out_features != logits.shape[1]:
+        for name, linear, inputs in reversed(self.linears):
+            if inputs.shape != mean.shape or linear.out_features != logits.shape[1]:
                 continue
             # By weight and bias, not by what it returned: a sub-class of Linear may compute something else.
-            output = F.linear(given, linear.weight, linear.bias)
+            output = F.linear(inputs, linear.weight, linear.bias)
             if torch.allclose(
-                given.float(), mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max().nan_to_num())
+                inputs.float(), mean, rtol=1e-4, atol=1e-4 * float(mean.abs().max().nan_to_num())
             ) and torch.allclose(output.float(), logits.float(), rtol=1e-4, atol=1e-6):
                 return name
         return None

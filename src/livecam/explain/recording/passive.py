@@ -28,10 +28,10 @@ class NotRecordedError(RuntimeError):
 def has_closed_form_gradient(captures: Iterable[Capture], structure: Structure) -> bool:
     """Whether activations tell all that is captured: no gradient is asked for but that of what the head pools."""
     pooled = _pooled(structure)
-    wanted = [capture for capture in captures if capture.gradient]
-    if pooled is None or IMAGES in wanted:
+    gradient_captures = [capture for capture in captures if capture.gradient]
+    if pooled is None or IMAGES in gradient_captures:
         return False
-    return all(replace(capture, layer=structure.resolve(capture.layer)) == pooled for capture in wanted)
+    return all(replace(capture, layer=structure.resolve(capture.layer)) == pooled for capture in gradient_captures)
 
 
 class PassiveRecorder:
@@ -50,8 +50,8 @@ class PassiveRecorder:
         self._layers = named_layers(model)
         self._pooled = _pooled(self.structure)
         # All found before the first hook is placed: a layer that does not exist must leave none behind.
-        found = [(self._layers[self.structure.resolve(c.layer)], c) for c in merge([*captures, self._pooled])]
-        self._hooks = [_PassiveHook(layer, capture) for layer, capture in found]
+        pairs = [(self._layers[self.structure.resolve(c.layer)], c) for c in merge([*captures, self._pooled])]
+        self._hooks = [_PassiveHook(layer, capture) for layer, capture in pairs]
 
     @property
     def in_half(self) -> bool:
@@ -100,19 +100,21 @@ class PassiveRecorder:
         pooled = activations[self._pooled]
         channels = Channels(pooled)
         logits, weight = self._classified(channels.mean)
-        found = get_head(head, logits.shape[1])
-        targets = found.predict(logits) if targets is None else targets.long()
-        found.check_targets(targets, logits)
-        slope = (found.class_weights(weight, targets) / pooled.shape[2:].numel())[:, :, None, None].expand_as(pooled)
+        net_head = get_head(head, logits.shape[1])
+        targets = net_head.predict(logits) if targets is None else targets.long()
+        net_head.check_targets(targets, logits)
+        gradient = (net_head.class_weights(weight, targets) / pooled.shape[2:].numel())[:, :, None, None].expand_as(
+            pooled
+        )
         return Recording(
             images=to_model_dtype(self.model, images),
             targets=targets,
             logits=logits,
             activations=activations,
-            gradients={capture: slope for capture in activations if capture.gradient},
+            gradients={capture: gradient for capture in activations if capture.gradient},
             input_gradient=None,
             model=self.model,
-            head=found,
+            head=net_head,
             normalization=normalization,
             structure=self.structure,
             _layers=self._layers,

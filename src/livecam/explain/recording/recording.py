@@ -192,21 +192,21 @@ def _record(
         logits = forward(model, leaf, hooks, grad=input_gradient)
         head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
         # Checked again, they would make every further pass wait for the device.
-        goal = targets if checked else _as_targets(targets, logits, head)
-        kept = {hook.capture: hook.result() for hook in hooks}
-        found = _gradients(head, logits, goal, hooks, leaf) if wants_gradient else []
-        if any(gradient is None for gradient in found):
+        target_classes = targets if checked else _as_targets(targets, logits, head)
+        activations = {hook.capture: hook.result() for hook in hooks}
+        grads = _gradients(head, logits, target_classes, hooks, leaf) if wants_gradient else []
+        if any(gradient is None for gradient in grads):
             # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
-            found = _gradients(head, forward(model, leaf, hooks, grad=True), goal, hooks, leaf)
-            _check_connected(found, hooks)
-    gradients = {hook.capture: _at_least_float(g) for hook, g in zip((t for t in hooks if t.capture.gradient), found)}
+            grads = _gradients(head, forward(model, leaf, hooks, grad=True), target_classes, hooks, leaf)
+            _check_connected(grads, hooks)
+    gradients = {hook.capture: _at_least_float(g) for hook, g in zip((t for t in hooks if t.capture.gradient), grads)}
     return Recording(
         images=images,
-        targets=goal,
+        targets=target_classes,
         logits=logits.detach(),
-        activations=kept,
+        activations=activations,
         gradients=gradients,
-        input_gradient=_at_least_float(found[-1]) if input_gradient else None,
+        input_gradient=_at_least_float(grads[-1]) if input_gradient else None,
         model=model,
         head=head,
         normalization=normalization,
@@ -243,14 +243,14 @@ def _gradients(
     return torch.autograd.grad(total, sources, allow_unused=True)
 
 
-def _check_connected(found: tuple[Tensor | None, ...], hooks: list[ActivationHook]) -> None:
+def _check_connected(gradients: tuple[Tensor | None, ...], hooks: list[ActivationHook]) -> None:
     layers = [hook.capture.layer for hook in hooks if hook.capture.gradient]
-    for layer, gradient in zip(layers, found):
+    for layer, gradient in zip(layers, gradients):
         if gradient is None:
             raise UnsupportedNetworkError(
                 f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another."
             )
-    if found[-1] is None:
+    if gradients[-1] is None:
         raise cut_off("class score")
 
 
@@ -265,16 +265,16 @@ def cut_off(what: str) -> ValueError:
 def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Tensor:
     if targets is None:
         return head.predict(logits.detach())
-    goal = torch.as_tensor(targets, device=logits.device).long()
-    if goal.ndim == 0:
-        goal = goal.expand(len(logits))
-    if goal.shape != logits.shape[:1]:
+    classes = torch.as_tensor(targets, device=logits.device).long()
+    if classes.ndim == 0:
+        classes = classes.expand(len(logits))
+    if classes.shape != logits.shape[:1]:
         raise OptionError(
-            f"Targets must be one class index per image: {len(logits)} images, shape {tuple(goal.shape)}."
+            f"Targets must be one class index per image: {len(logits)} images, shape {tuple(classes.shape)}."
         )
-    goal = leave_inference_mode(goal)
-    head.check_targets(goal, logits)
-    return goal
+    classes = leave_inference_mode(classes)
+    head.check_targets(classes, logits)
+    return classes
 
 
 def _at_least_float(tensor: Tensor) -> Tensor:

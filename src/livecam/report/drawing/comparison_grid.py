@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from livecam.report.drawing.labeled_grid import Aside, Row, draw_grid
+from livecam.report.drawing.labeled_grid import Row, Subject, draw_grid
 from livecam.report.drawing.panels import fitted, frame, to_uint8, tone_of
 from livecam.report.drawing.strips import Sample
 from livecam.report.drawing.text_layout import FAINT, INK, TextBlock, block, fit, width_of
@@ -38,12 +38,12 @@ def side_by_side(
     tall = min(max(height * max(1, round(least / height)) for height, _ in sides), most)
     wide = max(tall, *(round(tall * width / height) for height, width in sides))
     place = round(_PLACE * tall)
-    aside = Aside(fitted(photo, place, tall), block(samples[0].name, place, 13, FAINT), place)
-    answers = [sum((block(answer, wide, 13, FAINT) for answer in s.answers), TextBlock()) for s in samples]
-    heads = [(block(label, wide, 15, INK), answer) for label, answer in zip(columns, answers)]
+    subject = Subject(fitted(photo, place, tall), block(samples[0].name, place, 13, FAINT), place)
+    abouts = [sum((block(about, wide, 13, FAINT) for about in s.statements), TextBlock()) for s in samples]
+    heads = [(block(label, wide, 15, INK), about) for label, about in zip(columns, abouts)]
     # Room for the methods' names: as wide as their longest word, or two short ones.
     gutter = max(100, *(width_of(word, 15) for row in rows for word in row.split()))
-    drawn = [
+    grid_rows = [
         Row(
             block(row, gutter, 15, INK),
             [sample.overlays.get(row) for sample in samples],
@@ -51,7 +51,7 @@ def side_by_side(
         )
         for row in rows
     ]
-    return draw_grid(aside, heads, drawn, (wide, tall))
+    return draw_grid(subject, heads, grid_rows, (wide, tall))
 
 
 def one_or_several(
@@ -71,8 +71,8 @@ def one_or_several(
     first, *others = columns.values()
     if not others:
         return first.strip(with_truth, with_caption=True), first.caption
-    answers = (f"{label}: {', '.join(sample.answers)}" for label, sample in columns.items())
-    return side_by_side(photo, columns, rows), " · ".join([first.name, *answers])
+    words = (f"{label}: {', '.join(sample.statements)}" for label, sample in columns.items())
+    return side_by_side(photo, columns, rows), " · ".join([first.name, *words])
 
 
 def class_rows(samples: Sequence[Sample], least: int = 168, most: int = 384) -> np.ndarray:
@@ -95,10 +95,10 @@ def class_rows(samples: Sequence[Sample], least: int = 168, most: int = 384) -> 
     wide = max(round(tall * width / height), *(width_of(word, 15) + 8 for title in titles for word in title.split()))
     picture = fitted(Image.fromarray(to_uint8(first.pixels)), wide, tall)
     frame(picture, first.correct)
-    aside = Aside(picture, _words(first, wide), wide, TextBlock([("input", 15, INK)]))
+    subject = Subject(picture, _words(first, wide), wide, TextBlock([("input", 15, INK)]))
     heads = [(block(title, wide, 15, INK), TextBlock()) for title in titles]
     rows = [Row(_row_words(s), list(s.overlays.values()), [s.notes[title] for title in titles]) for s in samples]
-    return draw_grid(aside, heads, rows, (wide, tall))
+    return draw_grid(subject, heads, rows, (wide, tall))
 
 
 def rows_caption(samples: Sequence[Sample]) -> str:

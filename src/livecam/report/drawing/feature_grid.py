@@ -68,7 +68,7 @@ def feature_grids(
     rows = list(zip(layers, host, host[len(layers) :]))
     inputs = [_fit(sample.pixels, _INPUT) for sample in samples]
     # Already of their size.
-    heads = strips([Strip([Panel("input", each)], correct=s.correct) for each, s in zip(inputs, samples)], height=1)
+    heads = strips([Strip([Panel("input", image)], correct=s.correct) for image, s in zip(inputs, samples)], height=1)
     columns = min(max(_LEAST, *(layer.maps.shape[1] for layer in layers)), _COLUMNS)
     width = _GUTTER + columns * (_TILE + _GAP)
     grids = []
@@ -96,8 +96,8 @@ def _head(sample: Sample, width: int, panel: Image.Image, wide: int) -> Image.Im
     """The input, ``wide`` without the paper beside it, and on the right what is known of it."""
     true = [] if sample.label is None else [f"true {sample.label}"]
     beside = wide + 2 * _GAP
-    known = (block(text, width - beside, 15, FAINT) for text in [*true, *sample.answers])
-    words = sum(known, block(sample.name, width - beside, 18, INK))
+    lines = (block(text, width - beside, 15, FAINT) for text in [*true, *sample.statements])
+    words = sum(lines, block(sample.name, width - beside, 18, INK))
     picture = Image.new("RGB", (width, max(panel.height, _TITLE + words.height)), PAPER)
     # The strip centers its picture; here the picture's edge is in line with the rows below, or its title whole.
     picture.paste(panel, (-min(panel.width - wide, 2 * _GAP) // 2, 0))

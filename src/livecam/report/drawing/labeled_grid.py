@@ -18,7 +18,7 @@ _GUTTER = 84
 
 
 @dataclass
-class Aside:
+class Subject:
     """What the grid is about, to the left of it.
 
     Args:
@@ -50,12 +50,12 @@ class Row:
 
 
 def draw_grid(
-    aside: Aside, heads: Sequence[tuple[TextBlock, TextBlock]], rows: Sequence[Row], size: tuple[int, int]
+    subject: Subject, heads: Sequence[tuple[TextBlock, TextBlock]], rows: Sequence[Row], size: tuple[int, int]
 ) -> np.ndarray:
     """Draw a grid; only rows with notes leave room for them.
 
     Args:
-        aside: What it is about.
+        subject: What it is about.
         heads: Title of each column, and what is said below it; all titles end on one line.
         rows: At least one.
         size: Width and height in pixels that every picture is fitted into.
@@ -65,19 +65,19 @@ def draw_grid(
     """
     wide, tall = size
     gutter = max(_GUTTER, *(row.words.width + 2 for row in rows))
-    under = _MARGIN + max(title.height for title in [aside.title, *(title for title, _ in heads)])
+    under = _MARGIN + max(title.height for title in [subject.title, *(title for title, _ in heads)])
     top = under + max(about.height for _, about in heads) + 6
-    left = _MARGIN + aside.width + _GAP + gutter + _GAP
+    left = _MARGIN + subject.width + _GAP + gutter + _GAP
     edges = [left + number * (wide + _GAP) for number in range(len(heads))]
     steps = [tall + _GAP + _FOOT * any(row.notes) for row in rows]
-    words = top + aside.picture.height + 6
-    bottom = max(top + sum(steps) - _GAP, words + aside.words.height)
+    words = top + subject.picture.height + 6
+    bottom = max(top + sum(steps) - _GAP, words + subject.words.height)
     canvas = Image.new("RGB", (edges[-1] + wide + _MARGIN, bottom + _MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
 
-    aside.title.draw(draw, _MARGIN, under - aside.title.height)
-    canvas.paste(aside.picture, (_MARGIN, top))
-    aside.words.draw(draw, _MARGIN, words)
+    subject.title.draw(draw, _MARGIN, under - subject.title.height)
+    canvas.paste(subject.picture, (_MARGIN, top))
+    subject.words.draw(draw, _MARGIN, words)
     for x, (title, about) in zip(edges, heads):
         title.draw(draw, x + wide / 2, under - title.height, "mm")
         about.draw(draw, x + wide / 2, under, "mm")
@@ -88,8 +88,8 @@ def draw_grid(
                 draw.rectangle((x, top, x + wide - 1, top + tall - 1), fill=BLANK)
                 draw.text((x + wide / 2, top + tall / 2), "does not fit", FAINT, font(13), anchor="mm")
             else:
-                shown = fitted(Image.fromarray(to_uint8(picture)), wide, tall)
-                canvas.paste(shown, (x + (wide - shown.width) // 2, top))
+                image = fitted(Image.fromarray(to_uint8(picture)), wide, tall)
+                canvas.paste(image, (x + (wide - image.width) // 2, top))
             draw.text((x + wide / 2, top + tall + 11), fit(note, wide, 13), FAINT, font(13), anchor="mm")
         top += step
     return np.asarray(canvas)

@@ -107,24 +107,24 @@ def strip(panels: Sequence[Panel], caption: str = "", correct: bool | None = Non
     return strips([Strip(panels, caption, correct)], height)[0]
 
 
-def strips(wanted: Sequence[Strip], height: int = 168) -> list[np.ndarray]:
+def strips(requests: Sequence[Strip], height: int = 168) -> list[np.ndarray]:
     """Lay panels side by side; the pixels of all strips come from the device in one go.
 
     Args:
-        wanted: What to draw.
+        requests: What to draw.
         height: Least height of a picture in pixels; small ones are enlarged by a whole factor, pixels kept square.
 
     Returns:
         uint8 array ``(h, w, 3)`` of each.
     """
-    pixels = [panel.pixels for each in wanted for panel in each.panels]
-    whole = [as_uint8(each if each.dtype == torch.uint8 else each.float()).permute(1, 2, 0) for each in pixels]
-    pictures = (_enlarge(picture.numpy(), height) for picture in to_host(whole))
-    return [_draw(each, [next(pictures) for _ in each.panels]) for each in wanted]
+    pixels = [panel.pixels for request in requests for panel in request.panels]
+    images = [as_uint8(image if image.dtype == torch.uint8 else image.float()).permute(1, 2, 0) for image in pixels]
+    pictures = (_enlarge(picture.numpy(), height) for picture in to_host(images))
+    return [_draw(request, [next(pictures) for _ in request.panels]) for request in requests]
 
 
-def _draw(wanted: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    panels, caption, correct = wanted.panels, wanted.caption, wanted.correct
+def _draw(request: Strip, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    panels, caption, correct = request.panels, request.caption, request.correct
     tall, wide = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
     # At least wide enough for the titles, which name the methods.
     cell = max(wide, *(width_of(panel.title, 15) + 8 for panel in panels))
@@ -230,7 +230,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     device = tensors[there[0]].device
     parts = [tensors[index].detach().to(device).contiguous().flatten().view(torch.uint8) for index in there]
     host = torch.cat(parts).cpu().split([len(part) for part in parts])
-    found = list(tensors)
+    results = list(tensors)
     for index, part in zip(there, host):
-        found[index] = part.view(tensors[index].dtype).view(tensors[index].shape)
-    return found
+        results[index] = part.view(tensors[index].dtype).view(tensors[index].shape)
+    return results

@@ -21,7 +21,7 @@ from livecam.report.drawing.panels import (
 )
 
 
-class Answered(Protocol):
+class PredictionLike(Protocol):
     """What is read of a network's answer to N images."""
 
     target: Tensor
@@ -29,7 +29,7 @@ class Answered(Protocol):
     probability: Tensor
 
 
-class Explained(Answered, Protocol):
+class ExplanationLike(PredictionLike, Protocol):
     """What is read of an explanation of N images; a ``note`` among its ``details``, if it has any, is shown."""
 
     map: Tensor
@@ -82,7 +82,7 @@ class Sample:
         return self.right if self.right is not None or self.label is None else self.label == self.predicted
 
     @property
-    def answers(self) -> list[str]:
+    def statements(self) -> list[str]:
         """What was predicted and, where that is another class, what is explained; the latter with its probability."""
         sure = f" {self.probability:.2f}"
         if self.predicted == self.explained:
@@ -93,7 +93,7 @@ class Sample:
     def caption(self) -> str:
         """One line for people."""
         true = [f"true {self.label}"] if self.label is not None else []
-        return " · ".join([self.name, *true, *self.answers])
+        return " · ".join([self.name, *true, *self.statements])
 
     def strip(self, with_truth: bool, with_caption: bool = False) -> np.ndarray:
         """Draw the strip alone, as :func:`draw_strips` does."""
@@ -110,21 +110,21 @@ def draw_strips(samples: Sequence[Sample], with_truth: bool, with_caption: bool 
     """
     inputs = as_uint8(torch.stack([sample.pixels for sample in samples]).float())
     truths = _truths(samples) if with_truth else [[] for _ in samples]
-    wanted = []
+    rows = []
     for sample, pixels, truth in zip(samples, inputs, truths):
-        found = [Panel(name, picture, sample.notes[name]) for name, picture in sample.overlays.items()]
+        panels = [Panel(name, picture, sample.notes[name]) for name, picture in sample.overlays.items()]
         caption = sample.caption if with_caption else ""
-        wanted.append(Strip([Panel("input", pixels), *truth, *found], caption, sample.correct))
-    return strips(wanted)
+        rows.append(Strip([Panel("input", pixels), *truth, *panels], caption, sample.correct))
+    return strips(rows)
 
 
 def _truths(samples: Sequence[Sample]) -> list[list[Panel]]:
-    known = [sample for sample in samples if sample.mask is not None]
-    if known:
-        pixels, masks = (torch.stack([getattr(sample, name) for sample in known]) for name in ("pixels", "mask"))
-        shown = iter(as_uint8(outline(pixels, masks[:, None]).float()))
-    blank = Panel("ground truth", torch.full_like(samples[0].pixels, 0.94), "not annotated")
-    return [[blank if sample.mask is None else Panel("ground truth", next(shown))] for sample in samples]
+    annotated = [sample for sample in samples if sample.mask is not None]
+    if annotated:
+        pixels, masks = (torch.stack([getattr(sample, name) for sample in annotated]) for name in ("pixels", "mask"))
+        pictures = iter(as_uint8(outline(pixels, masks[:, None]).float()))
+    missing = Panel("ground truth", torch.full_like(samples[0].pixels, 0.94), "not annotated")
+    return [[missing if sample.mask is None else Panel("ground truth", next(pictures))] for sample in samples]
 
 
 def printed_names(methods: Sequence[Method]) -> dict[str, str]:
@@ -139,7 +139,7 @@ def printed_names(methods: Sequence[Method]) -> dict[str, str]:
     return printed
 
 
-def shown(explanation: Explained, method: Method) -> Tensor:
+def shown(explanation: ExplanationLike, method: Method) -> Tensor:
     """Maps ``(N, H, W)`` for :func:`overlay`: as they are, or symmetric around zero for signed methods.
 
     Where single pixels stand out, as in gradients of pixels, they are cut, or nothing else would be seen.
@@ -153,7 +153,7 @@ def shown(explanation: Explained, method: Method) -> Tensor:
 
 def samples_of(
     pixels: Tensor,
-    explanations: Mapping[str, Explained],
+    explanations: Mapping[str, ExplanationLike],
     methods: Sequence[Method],
     names: Sequence[str],
     class_names: Sequence[str] | None = None,
@@ -161,7 +161,7 @@ def samples_of(
     masks: Tensor | None = None,
     has_mask: Tensor | None = None,
     inside: Mapping[str, Tensor] | None = None,
-    answer: Answered | None = None,
+    prediction: PredictionLike | None = None,
     printed: Mapping[str, str] | None = None,
 ) -> list[Sample]:
     """Describe a batch of explained images.
@@ -176,19 +176,19 @@ def samples_of(
         masks: Ground truth ``(N, H, W)``.
         has_mask: Which samples have ground truth, ``(N,)``.
         inside: Share ``(N,)`` of each method's energy inside the ground truth.
-        answer: What the network answered; needed only where there may be no explanation to take it from.
+        prediction: What the network predicted; needed only where there may be no explanation to take it from.
         printed: What a person reads for each method; by default what tells those apart that are explained.
     """
     columns = [m for m in methods if m.name in explanations]
     printed = printed or printed_names(columns)
-    answer = answer or explanations[columns[0].name]
-    facts = {"target": answer.target, "predicted": answer.predicted, "probability": answer.probability}
+    prediction = prediction or explanations[columns[0].name]
+    facts = {"target": prediction.target, "predicted": prediction.predicted, "probability": prediction.probability}
     facts |= {"label": labels} if labels is not None else {}
     facts |= {"has_mask": has_mask} if masks is not None else {}
     facts |= {("inside", m.name): inside[m.name] for m in columns if masks is not None and inside}
     facts |= {("degenerate", m.name): explanations[m.name].degenerate for m in columns}
-    told = dict(zip(facts, (values.tolist() for values in to_host([*facts.values()]))))
-    drawn = {m.name: as_uint8(overlay(pixels, shown(explanations[m.name], m), m.signed)) for m in columns}
+    numbers = dict(zip(facts, (values.tolist() for values in to_host([*facts.values()]))))
+    overlays = {m.name: as_uint8(overlay(pixels, shown(explanations[m.name], m), m.signed)) for m in columns}
 
     def word(index: int) -> str:
         return str(class_names[index]) if class_names is not None and index < len(class_names) else f"class {index}"
@@ -197,29 +197,29 @@ def samples_of(
         if labels is None:
             return {}
         if labels.ndim == 1:
-            return {"label": word(told["label"][i])}
+            return {"label": word(numbers["label"][i])}
         # Of the classes that are there, that which is explained comes first.
-        explained = told["target"][i]
-        there = [c for c, value in enumerate(told["label"][i]) if value >= 0.5]
+        explained = numbers["target"][i]
+        there = [c for c, value in enumerate(numbers["label"][i]) if value >= 0.5]
         words = [word(c) for c in sorted(there, key=lambda c: c != explained)]
         # Of several at once, each is seen or not.
-        right = (told["probability"][i] >= 0.5) == (explained in there)
+        right = (numbers["probability"][i] >= 0.5) == (explained in there)
         return {"label": ", ".join(words) or "none of the classes", "right": right}
 
     samples = []
     for i, name in enumerate(names):
-        annotated = masks is not None and bool(told["has_mask"][i])
-        shares = {m.name: told["inside", m.name][i] for m in columns} if annotated and inside else {}
+        annotated = masks is not None and bool(numbers["has_mask"][i])
+        shares = {m.name: numbers["inside", m.name][i] for m in columns} if annotated and inside else {}
         remarks = {m.name: note_of(getattr(explanations[m.name], "details", {}), i) for m in columns}
-        notes = {name: _note(told["degenerate", name][i], shares.get(name), text) for name, text in remarks.items()}
+        notes = {name: _note(numbers["degenerate", name][i], shares.get(name), text) for name, text in remarks.items()}
         samples.append(
             Sample(
                 name=name,
                 pixels=pixels[i],
-                predicted=word(told["predicted"][i]),
-                explained=word(told["target"][i]),
-                probability=told["probability"][i],
-                overlays={printed[m.name]: drawn[m.name][i] for m in columns},
+                predicted=word(numbers["predicted"][i]),
+                explained=word(numbers["target"][i]),
+                probability=numbers["probability"][i],
+                overlays={printed[m.name]: overlays[m.name][i] for m in columns},
                 notes={printed[m.name]: notes[m.name] for m in columns},
                 mask=masks[i] if annotated else None,
                 inside={printed[key]: value for key, value in shares.items()},

@@ -84,7 +84,7 @@ WRITER = Background(64)
 class Page:
     """A folder with ``index.html``, ``data.js`` and ``media/``; one that is there already is continued.
 
-    FailurePolicy cost the page, with one warning, never the training. A fork of the process that began the page, such
+    Failures cost the page, with one warning, never the training. A fork of the process that began the page, such
     as a worker of a DataLoader, writes nothing.
 
     Args:
@@ -155,20 +155,20 @@ class Page:
         try:
             self.data = PageData.from_js(file.read_text("utf-8"))
         except ValueError as error:
-            aside = file.with_name(f"data.unreadable-{time.strftime('%Y%m%d-%H%M%S')}.js")
-            file.replace(aside)
-            rank_zero_warn(f"The history in {file} is unreadable ({error}): the page starts anew, the old is {aside}.")
+            backup = file.with_name(f"data.unreadable-{time.strftime('%Y%m%d-%H%M%S')}.js")
+            file.replace(backup)
+            rank_zero_warn(f"The history in {file} is unreadable ({error}): the page starts anew, the old is {backup}.")
 
     def _write_html(self, title: str) -> None:
         write_atomically(self._folder / "index.html", render_page(title))
 
-    def _write_data(self, asked: float) -> None:
+    def _write_data(self, requested: float) -> None:
         start = time.perf_counter()
-        self.data.updated, self.data.elapsed = time.time(), asked - self._clock
+        self.data.updated, self.data.elapsed = time.time(), requested - self._clock
         write_atomically(self._folder / "data.js", self.data.to_js().encode())
         # A history of millions of points takes long to write: never more than a twentieth of the time goes there.
         if self.data.status == "running":
-            self._next_write = max(self._next_write, asked + 20 * (time.perf_counter() - start))
+            self._next_write = max(self._next_write, requested + 20 * (time.perf_counter() - start))
 
     def _write_picture(self, file: str, picture: Image.Image, caption: str, entries: list[dict]) -> None:
         jpeg = encode_jpeg(picture)

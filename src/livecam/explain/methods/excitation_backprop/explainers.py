@@ -61,21 +61,21 @@ class ExcitationBackpropBase(Explainer):
         """What arrives at the layer, ``(N, C, h, w)``, and further details."""
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        found, details = self.propagate(_Pass(self, recording, self.hooks(recording)))
+        probability, details = self.propagate(_Pass(self, recording, self.hooks(recording)))
         # Sums over positions need more digits than half-precision networks have.
-        return self.shown(found.to(torch.promote_types(found.dtype, torch.float32)), details)
+        return self.shown(probability.to(torch.promote_types(probability.dtype, torch.float32)), details)
 
     def hooks(self, recording: Recording) -> list[ActivationHook]:
         """The layers to stop at, the lowest first."""
         captures = self.captures(recording.structure)
         return [ActivationHook(recording.layer(c.layer), Capture(c.layer, gradient=True)) for c in captures]
 
-    def shown(self, found: Tensor, details: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def shown(self, probability: Tensor, details: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The map ``(N, h, w)`` of what has arrived."""
-        mass = found.sum((1, 2, 3))
+        mass = probability.sum((1, 2, 3))
         least = float(mass.min())
         note = {"note": f"from {least:.0%} of the evidence"} if least < 0.99 else {}
-        return found.sum(1), {"mass": mass} | note | details
+        return probability.sum(1), {"mass": mass} | note | details
 
 
 class _Pass:
@@ -96,19 +96,19 @@ class _Pass:
     def down_to(self, layer: Tensor, top: str = "plain", start: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Pass probability from the logits, or from what ``start`` (layer, probability) holds, to ``layer``."""
         self.mode.top = top
-        source, given = (self.score, None) if start is None else start
+        source, start_probability = (self.score, None) if start is None else start
         if not source.requires_grad:
             raise UnsupportedNetworkError(
                 "No evidence passes the chosen layer: the network runs under torch.no_grad() there. "
                 "Freeze its parameters with requires_grad_(False) instead."
             )
         if source is layer:
-            return given
-        found = torch.autograd.grad(source, layer, given, retain_graph=True, allow_unused=True)[0]
-        if found is None:
+            return start_probability
+        probability = torch.autograd.grad(source, layer, start_probability, retain_graph=True, allow_unused=True)[0]
+        if probability is None:
             below = "lies above contrast_layer" if start else "does not feed the class score"
             raise UnsupportedNetworkError(f"The chosen layer {below}: choose another.")
-        return found
+        return probability
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ class ExcitationBackprop(ExcitationBackpropBase):
     label: ClassVar[str] = "Excitation backprop"
 
     def propagate(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
-        found = run.down_to(run.layers[0])
-        if self.residual == "relu" and float(found.sum((1, 2, 3)).max()) > 1.01:
+        probability = run.down_to(run.layers[0])
+        if self.residual == "relu" and float(probability.sum((1, 2, 3)).max()) > 1.01:
             raise UnsupportedNetworkError(
                 "More probability arrived than was sent: this network computes something that torch does not show, "
                 "such as scripted modules. Use another method."
             )
-        return found, {}
+        return probability, {}
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,15 @@ class ContrastiveExcitationBackprop(ExcitationBackpropBase):
         same = any(hook.capture.layer == name for hook in hooks)
         return hooks if same else [*hooks, ActivationHook(recording.layer(name), Capture(name, gradient=True))]
 
-    def shown(self, found: Tensor, details: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        maps = found.sum(1)
+    def shown(self, probability: Tensor, details: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        maps = probability.sum(1)
         return maps.relu(), {"unclamped": maps} | details
 
     def propagate(self, run: _Pass) -> tuple[Tensor, dict[str, Any]]:
         if self.contrast_layer is None:
             run.mode.normalize = self.normalize_contrast
-            found = run.down_to(run.layers[0], "contrast")
-            return found, {"without_rival": run.mode.without_rival}
+            probability = run.down_to(run.layers[0], "contrast")
+            return probability, {"without_rival": run.mode.without_rival}
         above = run.layers[-1]
         both = (run.down_to(above, "plain"), run.down_to(above, "negated"))
         difference, empty = contrast(*both, self.normalize_contrast)

@@ -84,10 +84,10 @@ class ExcitationMode(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs, name = kwargs or {}, getattr(func, "__name__", str(func))
-        found = [value for value in _flat([*args, *kwargs.values()]) if isinstance(value, Tensor)]
-        if not any(value.requires_grad and not isinstance(value, nn.Parameter) for value in found):
+        tensors = [value for value in _flat([*args, *kwargs.values()]) if isinstance(value, Tensor)]
+        if not any(value.requires_grad and not isinstance(value, nn.Parameter) for value in tensors):
             # Below the layer that is asked for, no graph may begin at a weight.
-            if any(isinstance(value, nn.Parameter) for value in found):
+            if any(isinstance(value, nn.Parameter) for value in tensors):
                 with torch.no_grad():
                     return func(*args, **kwargs)
             return func(*args, **kwargs)
@@ -96,22 +96,22 @@ class ExcitationMode(TorchFunctionMode):
         if name in _AVERAGES:
             if name in ("interpolate", "upsample"):
                 _check_resizing(args, kwargs)
-            given, rest, more = _leading(("input",), args, kwargs)
+            inputs, extra_args, extra_kwargs = _leading(("input",), args, kwargs)
 
             def average(a: Tensor, _: Tensor | None) -> Tensor:
-                return func(a, *rest, **more)
+                return func(a, *extra_args, **extra_kwargs)
 
-            return self._linear(given[0], None, lambda: average(given[0], None), average)
+            return self._linear(inputs[0], None, lambda: average(inputs[0], None), average)
         if name == "batch_norm" and (folded := self._folded(func, args, kwargs)) is not None:
             return folded
         if name in _UNCHANGED:
-            given, rest, more = _leading(("input",), args, kwargs)
-            return unchanged(given[0], lambda a: func(a, *rest, **more))
+            inputs, extra_args, extra_kwargs = _leading(("input",), args, kwargs)
+            return unchanged(inputs[0], lambda a: func(a, *extra_args, **extra_kwargs))
         if name in _SUMS | _WITH_CONSTANTS and (done := self._combined(name, func, args, kwargs)) is not None:
             return done
         result = func(*args, **kwargs)
         if name in _ROUTES:
-            if isinstance(result, Tensor) and any(is_bare(value) for value in found):
+            if isinstance(result, Tensor) and any(is_bare(value) for value in tensors):
                 result.made_by, result.made_at = None, result._version
         elif any(isinstance(r, Tensor) and r.requires_grad for r in _flat([result])):
             raise UnsupportedNetworkError(
@@ -120,13 +120,15 @@ class ExcitationMode(TorchFunctionMode):
             )
         return result
 
-    def _weighted(self, func: Callable, given: list, rest: tuple, more: dict) -> Tensor:
-        activations, weight, bias = [*given, None][:3]
+    def _weighted(self, func: Callable, inputs: list, extra_args: tuple, extra_kwargs: dict) -> Tensor:
+        activations, weight, bias = [*inputs, None][:3]
 
         def linear(a: Tensor, w: Tensor | None) -> Tensor:
-            return func(a, w, None, *rest, **more)
+            return func(a, w, None, *extra_args, **extra_kwargs)
 
-        result = self._linear(activations, weight, lambda: func(activations, weight, bias, *rest, **more), linear)
+        result = self._linear(
+            activations, weight, lambda: func(activations, weight, bias, *extra_args, **extra_kwargs), linear
+        )
         result.made_by, result.made_at = (activations, weight, linear, func.__name__), result._version
         return result
 
@@ -138,14 +140,19 @@ class ExcitationMode(TorchFunctionMode):
     def _folded(self, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Batch norm folded into the linear operation whose result it reads; None where that cannot be."""
         names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-        known = dict(zip(names, args)) | kwargs
-        made = getattr(known["input"], "made_by", None)
-        if made is None or not is_bare(known["input"]) or known["running_var"] is None or known.get("training"):
+        arguments = dict(zip(names, args)) | kwargs
+        operation = getattr(arguments["input"], "made_by", None)
+        if (
+            operation is None
+            or not is_bare(arguments["input"])
+            or arguments["running_var"] is None
+            or arguments.get("training")
+        ):
             return None
-        activations, weight, linear, kind = made
-        scale = (known["running_var"] + known.get("eps", 1e-5)).rsqrt()
-        if known.get("weight") is not None:
-            scale = scale * known["weight"].detach()
+        activations, weight, linear, kind = operation
+        scale = (arguments["running_var"] + arguments.get("eps", 1e-5)).rsqrt()
+        if arguments.get("weight") is not None:
+            scale = scale * arguments["weight"].detach()
         out = 1 if kind == "conv_transpose2d" else 0
         if weight.shape[out] != len(scale):
             return None
@@ -157,7 +164,7 @@ class ExcitationMode(TorchFunctionMode):
 
     def _combined(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Sums, and products with gates and constants; None where there is no rule."""
-        (one, other), rest, more = _leading(("input", "other"), args, kwargs)
+        (one, other), extra_args, extra_kwargs = _leading(("input", "other"), args, kwargs)
         fixed = [not isinstance(value, Tensor) or isinstance(value, nn.Parameter) for value in (one, other)]
         carries = [not still and value.requires_grad for still, value in zip(fixed, (one, other))]
         if name in _SUMS and all(carries):
@@ -165,7 +172,7 @@ class ExcitationMode(TorchFunctionMode):
             one, other = torch.broadcast_tensors(one, other)
         alike = not any(fixed) and one.shape == other.shape
         # Scaled sums (alpha=) have no rule.
-        if name in _SUMS and alike and not rest and not more:
+        if name in _SUMS and alike and not extra_args and not extra_kwargs:
             result = WinningSum.apply(one, other, self)
             return one.copy_(result) if name.endswith("_") else result
         if alike and (name in _SUMS or all(carries)):
@@ -177,9 +184,9 @@ class ExcitationMode(TorchFunctionMode):
             return None
         if first:
             fixed = other.detach() if isinstance(other, Tensor) else other
-            return unchanged(one, lambda a: func(a, fixed, *rest, **more))
+            return unchanged(one, lambda a: func(a, fixed, *extra_args, **extra_kwargs))
         fixed = one.detach() if isinstance(one, Tensor) else one
-        return unchanged(other, lambda a: func(fixed, a, *rest, **more))
+        return unchanged(other, lambda a: func(fixed, a, *extra_args, **extra_kwargs))
 
     def started(self, linear: LinearRule, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at the ``activations`` that the last layer with weights reads, as ``top`` says."""
@@ -193,23 +200,23 @@ class ExcitationMode(TorchFunctionMode):
 
         if self.top != "contrast":
             return run(-1 if self.top == "negated" else 1)
-        found, self.without_rival = contrast(run(1), run(-1), self.normalize)
-        return found
+        difference, self.without_rival = contrast(run(1), run(-1), self.normalize)
+        return difference
 
     def propagate(self, linear: LinearRule, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at ``activations`` of the ``probability`` of a linear operation's outputs."""
         weight = weight.clamp(min=0) if weight is not None else None
-        passed, lost = propagate_linear(linear, weight, activations, probability)
+        propagated, lost = propagate_linear(linear, weight, activations, probability)
         if self.clamp_negative and bool(lost.any()):
-            passed = passed + propagate_linear(linear, weight, torch.ones_like(activations), lost)[0]
-        return passed
+            propagated = propagated + propagate_linear(linear, weight, torch.ones_like(activations), lost)[0]
+        return propagated
 
 
 def _leading(names: tuple[str, ...], args: tuple, kwargs: dict) -> tuple[list, tuple, dict]:
     """The first arguments, however they were passed; the other positional ones; the other named ones."""
-    given = list(args[: len(names)])
-    given += [kwargs[name] for name in names[len(given) :] if name in kwargs]
-    return given, args[len(names) :], {key: value for key, value in kwargs.items() if key not in names}
+    leading = list(args[: len(names)])
+    leading += [kwargs[name] for name in names[len(leading) :] if name in kwargs]
+    return leading, args[len(names) :], {key: value for key, value in kwargs.items() if key not in names}
 
 
 def _check_resizing(args: tuple, kwargs: dict) -> None:

@@ -44,8 +44,8 @@ class WinningLinear(torch.autograd.Function):
                 "network has signed activations. clamp_negative=True reads them as 0."
             )
         rule = ctx.mode.started if ctx.is_last else ctx.mode.propagate
-        passed = rule(ctx.linear, weight, activations.clamp(min=0), probability)
-        return passed, None, None, None, None, None
+        propagated = rule(ctx.linear, weight, activations.clamp(min=0), probability)
+        return propagated, None, None, None, None, None
 
 
 def mark_last(score: Tensor) -> None:
@@ -54,12 +54,12 @@ def mark_last(score: Tensor) -> None:
     Raises:
         UnsupportedNetworkError: When there are several, whose rivals would have to be told apart.
     """
-    waiting, seen, last = [score.grad_fn], set(), []
+    waiting, visited, last = [score.grad_fn], set(), []
     while waiting:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         if getattr(node, "weighted", False):
             last.append(node)
         else:
@@ -95,8 +95,8 @@ class WinningSum(torch.autograd.Function):
         nothing = total == 0
         total = total.masked_fill(nothing, 1)
         # On request nothing gets lost where neither branch is positive.
-        rest = 0.5 if mode.clamp_negative else 0.0
-        ctx.save_for_backward(*((part / total).masked_fill(nothing, rest) for part in brought))
+        share = 0.5 if mode.clamp_negative else 0.0
+        ctx.save_for_backward(*((part / total).masked_fill(nothing, share) for part in brought))
         return one + other
 
     @staticmethod
@@ -131,17 +131,17 @@ def propagate_linear(
     return activations * torch.autograd.grad(z, leaf, share)[0], torch.where(wins, 0, probability)
 
 
-def unchanged(given: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``compute`` makes of a copy of ``given``; probability passes as it is."""
+def unchanged(activations: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``compute`` makes of a copy of ``activations``; probability passes as it is."""
     copies: list[tuple[Tensor, Tensor]] = []
 
     def run(copy: Tensor) -> Tensor:
         copies.append((copy, compute(copy)))
         return copies[0][1]
 
-    result = _Unchanged.apply(given, run)
+    result = _Unchanged.apply(activations, run)
     # An operation that returned its own argument works in place, so the network expects to find it changed.
-    return given.copy_(result) if copies[0][0] is copies[0][1] else result
+    return activations.copy_(result) if copies[0][0] is copies[0][1] else result
 
 
 def is_bare(value: Any) -> bool:

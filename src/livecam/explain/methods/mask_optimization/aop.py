@@ -72,9 +72,11 @@ class AOP(Explainer):
                 object.__setattr__(self, part, by_name(getattr(self, part)))
         if not isinstance(self.optimizer, MaskOptimizer):
             raise OptionError(f"{self.optimizer.name!r} optimizes no mask: optimizer is igos or emp.")
-        given = {option: getattr(self, option) for option in ("size", "precision") if getattr(self, option) is not None}
-        if given:
-            object.__setattr__(self, "optimizer", replace(self.optimizer, **given))
+        options = {
+            option: getattr(self, option) for option in ("size", "precision") if getattr(self, option) is not None
+        }
+        if options:
+            object.__setattr__(self, "optimizer", replace(self.optimizer, **options))
         if self.name is None:
             object.__setattr__(self, "name", self.own_name)
         super().__post_init__()
@@ -114,13 +116,13 @@ class AOP(Explainer):
         warmup = None
         if self.warmup:
             warmup = Warmup(self.warmup, baseline_images(images, self.warmup_baseline, recording.normalization), ~empty)
-        found, own = self.optimizer.refine(recording, start, warmup, self.label)
+        refined_maps, optimizer_details = self.optimizer.refine(recording, start, warmup, self.label)
         more: dict[str, Any] = {"start": start, "fallback": empty}
         if empty.any():
-            told, alone = details.get("note") or "", f"{self.base.label} empty: {self.optimizer.label} alone"
-            rest = told if isinstance(told, list) else [told] * len(images)
-            more["note"] = [alone if none else note for none, note in zip(empty.tolist(), rest)]
-        return found, details | own | more
+            base_note, alone = details.get("note") or "", f"{self.base.label} empty: {self.optimizer.label} alone"
+            notes = base_note if isinstance(base_note, list) else [base_note] * len(images)
+            more["note"] = [alone if none else note for none, note in zip(empty.tolist(), notes)]
+        return refined_maps, details | optimizer_details | more
 
     def start(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Where masks start ``(N, m, m)`` from base maps ``(N, h, w)``, and which of these are empty, ``(N,)`` bool."""

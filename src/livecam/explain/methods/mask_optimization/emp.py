@@ -91,15 +91,15 @@ class EMP(MaskOptimizer):
         places = torch.randint(max(1, self.jitter**2), (self.iterations,), generator=generator).tolist()
         masks = masks.clone()
         # Elementwise, so that it is an optimizer of its own for each mask.
-        adam, whole = torch.optim.Adam([masks], lr=self.lr), masks.new_ones(1)
+        adam, shares = torch.optim.Adam([masks], lr=self.lr), masks.new_ones(1)
         length, always = torch.full_like(objective.l1, self.lr), torch.ones_like(objective.l1, dtype=torch.bool)
         for part in chunks(label, self.iterations, 1):
             step = part.start
             objective.baseline = warm if warmup and step < warmup.iterations else baseline
-            score, slope = objective.gradient(masks, whole, torch.tensor([step]), places[step])
+            score, gradient = objective.gradient(masks, shares, torch.tensor([step]), places[step])
             history.add(masks, score)
             history.moved(length, always)
-            masks.grad = slope + objective.penalty_gradient(masks)
+            masks.grad = gradient + objective.penalty_gradient(masks)
             adam.step()
             masks.clamp_(0, 1)
         masks.grad = None

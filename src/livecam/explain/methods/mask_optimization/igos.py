@@ -97,20 +97,20 @@ class IGOS(MaskOptimizer):
         warm = warmup.over(baseline) if warmup else baseline
         shares = torch.arange(1, self.n_steps + 1, device=masks.device).to(masks) / self.n_steps
         for part in chunks(label, self.iterations, 1):
-            wanted = warm if warmup and part.start < warmup.iterations else baseline
-            if wanted is not objective.baseline:
-                objective.baseline, score, since = wanted, None, part.start
+            next_baseline = warm if warmup and part.start < warmup.iterations else baseline
+            if next_baseline is not objective.baseline:
+                objective.baseline, score, since = next_baseline, None, part.start
             if score is None and self.line_search == "masked":
                 score = objective.probability(masks, objective.every_index)
             samples = part.start * self.n_steps + torch.arange(self.n_steps)
-            mean, slope = objective.gradient(masks, shares, samples)
+            mean, gradient = objective.gradient(masks, shares, samples)
             if self.line_search == "integrated":
                 score = mean
             history.add(masks, score)
             if self.adapt_l1:
                 self._adapt(objective, part.start, history.score[since], score)
             masks, score = self._descend(
-                objective, masks, score, slope + objective.penalty_gradient(masks), shares, samples, history
+                objective, masks, score, gradient + objective.penalty_gradient(masks), shares, samples, history
             )
         if score is None or objective.baseline is not baseline:
             objective.baseline = baseline
@@ -123,30 +123,30 @@ class IGOS(MaskOptimizer):
         objective: MaskObjective,
         masks: Tensor,
         score: Tensor,
-        slope: Tensor,
+        gradient: Tensor,
         shares: Tensor,
         samples: Tensor,
         history: History,
     ) -> tuple[Tensor, Tensor]:
         """The masks after one step, and their scores; each image has its own line search."""
         waiting, least = objective.every_index, score + objective.penalty(masks, objective.every_index)
-        gain = _ARMIJO * slope.square().sum((1, 2))
+        gain = _ARMIJO * gradient.square().sum((1, 2))
         length, accepted = torch.full_like(score, self.step), torch.zeros_like(score, dtype=torch.bool)
-        found, scores = torch.empty_like(masks), torch.empty_like(score)
+        new_masks, scores = torch.empty_like(masks), torch.empty_like(score)
         while len(waiting):
             step = length[waiting]
-            tried = (masks[waiting] - step[:, None, None] * slope[waiting]).clamp(0, 1)
+            tried = (masks[waiting] - step[:, None, None] * gradient[waiting]).clamp(0, 1)
             if self.line_search == "masked":
                 value = objective.probability(tried, waiting)
             else:
                 value = objective.mean_probability(tried, waiting, shares, samples)
             good = value + objective.penalty(tried, waiting) <= least[waiting] - step * gain[waiting]
-            found[waiting], scores[waiting], accepted[waiting] = tried, value, good
+            new_masks[waiting], scores[waiting], accepted[waiting] = tried, value, good
             # The one wait for the device of each try: which images need another. Without it all would, twelve times.
             waiting = waiting[~good & (step >= self.least_step)]
             length[waiting] *= self.decay
         history.moved(length, accepted)
-        return found, scores
+        return new_masks, scores
 
     def _adapt(self, objective: MaskObjective, iteration: int, first: Tensor, score: Tensor) -> None:
         fallen = (first - score).abs()

@@ -91,12 +91,12 @@ class MaskObjective:
         keep = self.upsample(masks, self.jitter)[:, None].to(image)
         if share is not None:
             keep = keep * share[:, None, None, None].to(image)
-        seen = image * keep + baseline * (1 - keep)
+        inputs = image * keep + baseline * (1 - keep)
         if self.jitter:
             height, width = self.recording.images.shape[-2:]
             row, column = divmod(at, self.jitter)
-            seen = seen[:, :, row : row + height, column : column + width]
-        return seen if sample is None or self.noise is None else seen + self.noise.drawn(sample, sample_index)
+            inputs = inputs[:, :, row : row + height, column : column + width]
+        return inputs if sample is None or self.noise is None else inputs + self.noise.draw(sample, sample_index)
 
     def _wide(self, images: Tensor) -> Tensor:
         if not self.jitter:
@@ -121,17 +121,17 @@ class MaskObjective:
         """
         middle = (self.jitter // 2) * (self.jitter + 1)
         parts = zip(masks.split(self.internal_batch_size), sample_index.split(self.internal_batch_size))
-        return torch.cat([self._probability(self.apply_mask(mask, own, at=middle), own) for mask, own in parts]).to(
-            masks
-        )
+        return torch.cat(
+            [self._probability(self.apply_mask(mask, index, at=middle), index) for mask, index in parts]
+        ).to(masks)
 
     def mean_probability(self, masks: Tensor, sample_index: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
         """Mean of p_c over noisy shares of masks ``(M, m, m)``, ``(M,)``; costs a forward for each share of each."""
-        found = masks.new_empty(len(shares) * len(masks))
+        probabilities = masks.new_empty(len(shares) * len(masks))
         for part, share, sample, mask in self._terms(len(masks), shares, samples):
-            seen = self.apply_mask(masks[mask], sample_index[mask], share, sample)
-            found[part] = self._probability(seen, sample_index[mask]).to(found)
-        return found.view(len(shares), -1).mean(0)
+            inputs = self.apply_mask(masks[mask], sample_index[mask], share, sample)
+            probabilities[part] = self._probability(inputs, sample_index[mask]).to(probabilities)
+        return probabilities.view(len(shares), -1).mean(0)
 
     def gradient(self, masks: Tensor, shares: Tensor, samples: Tensor, at: int = 0) -> tuple[Tensor, Tensor]:
         """Means over noisy shares of all images' masks: of p_c, ``(N,)``, and of its gradient, ``(N, m, m)``.
@@ -153,18 +153,18 @@ class MaskObjective:
         for part, share, sample, sample_index in self._terms(len(masks), shares, samples):
             with torch.enable_grad():
                 leaf = masks[sample_index].requires_grad_(True)
-                seen = self.apply_mask(leaf, sample_index, share, sample, at)
-                found = self._probability(seen, sample_index)
-                linked = found.requires_grad
-                slope = torch.autograd.grad(found.sum(), leaf, allow_unused=True)[0] if linked else None
-                if slope is None:
+                inputs = self.apply_mask(leaf, sample_index, share, sample, at)
+                probability = self._probability(inputs, sample_index)
+                linked = probability.requires_grad
+                gradient = torch.autograd.grad(probability.sum(), leaf, allow_unused=True)[0] if linked else None
+                if gradient is None:
                     raise cut_off("class probability")
-            slopes[part] = slope
-            scores[part] = found.detach().to(scores)
+            slopes[part] = gradient
+            scores[part] = probability.detach().to(scores)
         return scores.view(len(shares), -1).mean(0), slopes.view(len(shares), *masks.shape).mean(0)
 
-    def _probability(self, seen: Tensor, sample_index: Tensor) -> Tensor:
-        return self.recording.probability(seen, sample_index, self.precision)
+    def _probability(self, inputs: Tensor, sample_index: Tensor) -> Tensor:
+        return self.recording.probability(inputs, sample_index, self.precision)
 
     def _terms(self, masks: int, shares: Tensor, samples: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Chunks of all shares of so many masks, share by share: place, shares, samples and numbers of the masks."""
