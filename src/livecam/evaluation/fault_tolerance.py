@@ -26,7 +26,7 @@ class FaultTolerantExplainer:
     """Explains batches; what fails is told once and left out, what runs out of memory goes again in smaller portions.
 
     A method that fails on a batch goes again image by image: one bad image costs its own map, which is NaN then. A
-    method that gives nothing for the first two is left out of the batch. FailurePolicy of the network are nobody's but
+    method that gives nothing for the first two is left out of the batch. Failures of the network are nobody's but
     the caller's.
 
     Args:

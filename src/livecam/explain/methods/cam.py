@@ -16,8 +16,8 @@ from livecam.explain.explainer import Explainer
 from livecam.explain.recording.channel_stats import (
     Channels,
     channel_sum_product,
-    once,
     spatial_mean_product,
+    squeeze_constant,
     weighted_sum,
 )
 from livecam.explain.recording.hooks import Capture
@@ -117,7 +117,7 @@ class WeightedCAM(LayerExplainer):
 
     def explain(self, recording: Recording) -> Tensor:
         activations = self.activations(recording)
-        weights = self.weights(activations, once(self.gradients(recording)), self.channels(recording))
+        weights = self.weights(activations, squeeze_constant(self.gradients(recording)), self.channels(recording))
         return weighted_sum(weights, activations).relu()
 
 
@@ -167,7 +167,9 @@ class LayerCAM(LayerExplainer):
     single_pass: ClassVar[bool] = True
 
     def explain(self, recording: Recording) -> Tensor:
-        return channel_sum_product(once(self.gradients(recording)).relu(), self.activations(recording)).relu()
+        return channel_sum_product(
+            squeeze_constant(self.gradients(recording)).relu(), self.activations(recording)
+        ).relu()
 
 
 def plus_plus_alpha(channels: Channels, ratio: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,7 +222,7 @@ class GradCAMPlusPlus(LayerExplainer):
     normalize_alpha: bool = False
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        channels, gradients = self.channels(recording), once(self.gradients(recording))
+        channels, gradients = self.channels(recording), squeeze_constant(self.gradients(recording))
         alpha, singular = plus_plus_alpha(channels, gradients, gradients > 0)
         # Sums over positions as means, since all may have the same gradient.
         if self.normalize_alpha:

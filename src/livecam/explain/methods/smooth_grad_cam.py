@@ -11,7 +11,7 @@ from livecam.core.errors import OptionError
 from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
 from livecam.explain.methods.cam import LayerExplainer, plus_plus_alpha
 from livecam.explain.methods.noise import NOISES, Noise
-from livecam.explain.recording.channel_stats import once, weighted_sum
+from livecam.explain.recording.channel_stats import squeeze_constant, weighted_sum
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
@@ -107,7 +107,7 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         mask = _neurons(self.subset, self.region, tuple(activations.shape[2:])).to(activations)
         filters = _checked_filters(self.filters, activations.shape[1])
         if self.num_samples == 0:
-            first = third_over_second = once(self.gradients(recording))
+            first = third_over_second = squeeze_constant(self.gradients(recording))
             first_over_second = 1 / first
         else:
             first, third_over_second, first_over_second = self._averages(recording, activations.shape)

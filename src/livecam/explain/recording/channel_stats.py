@@ -34,7 +34,7 @@ class Channels:
         return self._activations.amax((2, 3))
 
 
-def once(gradients: Tensor) -> Tensor:
+def squeeze_constant(gradients: Tensor) -> Tensor:
     """Gradients that repeat one number per channel as ``(N, K, 1, 1)``, others ``(N, K, h, w)`` as they are."""
     return gradients[:, :, :1, :1] if gradients.stride()[2:] == (0, 0) else gradients
 
@@ -43,7 +43,7 @@ def spatial_mean_product(gradients: Tensor, activations: Tensor, mean: Tensor) -
     """Mean over positions of g A, ``(N, K)``.
 
     Args:
-        gradients: g, as :func:`once` gives them.
+        gradients: g, as :func:`squeeze_constant` gives them.
         activations: A ``(N, K, h, w)``.
         mean: Mean over positions of A ``(N, K)``.
     """
