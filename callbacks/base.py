@@ -128,11 +128,7 @@ class LiveExplanation(Callback):
         return f"{type(self).__qualname__}({','.join(explainer.name for explainer in self.explainers)})"
 
     def explain(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Batch,
-        explainers: Sequence[Explainer],
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, explainers: Sequence[Explainer]
     ) -> dict[str, Explanation]:
         """Explain a batch by every method that works; a failing one is reported once and left out.
 

@@ -134,12 +134,7 @@ class FaultTolerantExplainer:
         return {name: explanation for part in parts for name, explanation in part.items()}
 
     def _one_by_one(
-        self,
-        look: Look,
-        bare: Callable[[slice], Explanation],
-        explainer: Explainer,
-        rows: slice,
-        count: int,
+        self, look: Look, bare: Callable[[slice], Explanation], explainer: Explainer, rows: slice, count: int
     ) -> dict[str, Explanation]:
         """A pass for each image, where a method failed on all together; nothing where it does not work at all."""
         places = range(rows.start, rows.stop)

@@ -228,11 +228,7 @@ def paired_tables(config: ScoringConfig, scores: NetworkScores, metric: ImageMet
         if explainer.name != against:
             both, deltas = scores.apart(metric, explainer.name, against)
             apart.append(
-                [
-                    *name,
-                    *(_cell(deltas[figure], metric, True) if deltas else _NONE for figure in figures),
-                    both,
-                ]
+                [*name, *(_cell(deltas[figure], metric, True) if deltas else _NONE for figure in figures), both]
             )
     other = config.printed[against]
     mean = "Insertion deletion is insertion minus deletion, the paper's over-all." if "insertion" in figures else ""
@@ -240,10 +236,7 @@ def paired_tables(config: ScoringConfig, scores: NetworkScores, metric: ImageMet
     notes = ["Differences are paired: over the images that both have a score for, resampled together (bootstrap)."]
     chart = columns.index("n") - 1
     percent, points = (", in percent", ", in points") if metric.in_percent else ("", "")
-    tables = [
-        (f"{words}, each method{percent}", absolute, [better]),
-        (f"{words}: minus {other}{points}", apart, notes),
-    ]
+    tables = [(f"{words}, each method{percent}", absolute, [better]), (f"{words}: minus {other}{points}", apart, notes)]
     return [
         ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _controls(rows), table_notes)
         for title, rows, table_notes in tables

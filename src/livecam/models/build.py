@@ -20,11 +20,7 @@ _FORMS = "unet, unet/<smp encoder>, torchvision/<name> or timm/<name>"
 
 
 def build_model(
-    name: str,
-    num_classes: int,
-    weights: str | Path | None = None,
-    freeze_backbone: bool = False,
-    **kw: Any,
+    name: str, num_classes: int, weights: str | Path | None = None, freeze_backbone: bool = False, **kw: Any
 ) -> nn.Module:
     """Build a classifier.
 

@@ -76,11 +76,7 @@ class PassiveRecorder:
         return self._classified(self._values()[self._pooled].mean((2, 3)))[0]
 
     def recording(
-        self,
-        rows: Tensor | slice | None,
-        targets: Tensor | None,
-        head: str,
-        normalization: Normalization | None = None,
+        self, rows: Tensor | slice | None, targets: Tensor | None, head: str, normalization: Normalization | None = None
     ) -> Recording:
         """What a recorded pass over some of the images would have shown.
 
