@@ -35,7 +35,8 @@ GONE = set(
     _FEW undisturbed untouched_rng untouched is_ours ordinary as_input share_buffers running_in laid_out logits_of
     quietly tell tell_anew spared harmless Failures Explaining Portions halve out_of_memory Spending LeftOut
     genuine _chosen _in_question Asked asked_of Explained several by_category joined Question ask Scored Viewers View
-    Answer Line Ways over_positions over_channels once slope enlarged WinningProbability win passed Catalogue Packed drawn
+    Answer Line Ways over_positions over_channels
+    once slope enlarged WinningProbability win passed Catalogue Packed drawn
     describe set_aside turned quantised aside Lines wind_back BASELINES part_of told goal answer answers
     """,
     )

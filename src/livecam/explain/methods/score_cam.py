@@ -36,7 +36,7 @@ class ScoreCAM(LayerExplainer):
         post_relu: See :class:`LayerExplainer`.
         weighting: ``softmax_logit``: softmax over channels of the class's logit (the paper's algorithm; its baseline
             cancels). ``prob``: the class's probability (the authors' code). ``logit_diff``: logit of the masked image
-            minus that of a baseline one (Mascolini et al. 2022; Wang et al., definition 3, without the softmax).
+            minus that of an image of zeros (Mascolini et al. 2022; Wang et al., definition 3, without the softmax).
         mask_order: ``resize_first`` resizes a channel, then scales it to [0, 1] (the paper); ``scale_first`` the other
             way round (torchcam).
         align_corners: How masks are resized; True as in pytorch_grad_cam.
