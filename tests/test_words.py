@@ -79,9 +79,8 @@ def found(file: Path) -> list[str]:
     return [f"{file.name}:{line}: {name}" for name, line in sorted(names) if name in GONE or BRITISH.search(name)]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_old_words_are_gone(file):
-    assert found(file) == []
+def test_old_words_are_gone():
+    assert len(FILES) > 100 and [place for file in FILES for place in found(file)] == []
 
 
 def test_an_old_word_is_found_wherever_it_names_something(tmp_path):
