@@ -30,7 +30,7 @@ def quantus_scores(name, maps, masks):
     """Per-image scores of one of its metrics, on the maps as they are."""
     import quantus
 
-    metric = getattr(quantus, name)(abs=False, normalize=False, disable_warnings=True)
+    metric = getattr(quantus, name)(abs=False, normalise=False, disable_warnings=True)
     batch = {"x_batch": torch.zeros(len(maps), 3, *maps.shape[1:]), "a_batch": maps[:, None], "s_batch": masks[:, None]}
     scores = metric(
         model=None,
