@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("error", [KeyError, ValueError, RuntimeError, OSError], ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", [KeyError, ValueError], ids=lambda error: error.__name__)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_fault_of_our_own_keeps_its_traceback(here, monkeypatch, command, error):
     def broken(*args, **kwargs):
