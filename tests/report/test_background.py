@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from livecam.report.html.page import Background
+from livecam.report.html.background import Background
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_fork_leaves_its_parents_jobs_alone_and_has_its_own(gate, tmp_path):
 def test_an_interpreter_that_ends_waits_for_the_last_job(end, code):
     script = f"""
 import atexit, sys, threading, time
-from livecam.report.html.page import Background
+from livecam.report.html.background import Background
 background = Background(100)
 # Handed over by a thread that nobody waits for, and after the interpreter has begun to end.
 give = threading.Thread(target=lambda: [background.put(lambda: time.sleep(0.01)) for _ in range(20)], daemon=True)
