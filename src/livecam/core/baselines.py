@@ -1,7 +1,7 @@
 """What takes the place of pixels: of occluded regions, where integrals begin, what deletion ends with."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,8 @@ from livecam.core.validation import check_option
 
 BASELINE_NAMES = ("zero_normalized", "black", "white", "mean", "blur", "blur51", "rise", "image_min", "image_max")
 
-Baseline = str | tuple[float, float, float] | tuple[int, float]
 
-
-def as_baseline(option: str, baseline: Any) -> Baseline:
+def as_baseline(option: str, baseline: Any) -> "Baseline":
     """Read a baseline as configurations write it: a word, or the numbers of a color or of a blur in a list or tuple.
 
     Raises:
@@ -34,6 +32,10 @@ def as_baseline(option: str, baseline: Any) -> Baseline:
         f"{option} is a color of three values in [0, 1], a blur of odd kernel and sigma such as (11, 5), or one of "
         f"{', '.join(BASELINE_NAMES)}; got {baseline!r}."
     )
+
+
+Baseline = Annotated[str | tuple[float, float, float] | tuple[int, float], as_baseline]
+"""One of :data:`BASELINE_NAMES`, a color of pixels, or the odd kernel and the sigma of a blur."""
 
 
 def _is_number(value: Any) -> bool:

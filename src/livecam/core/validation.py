@@ -78,30 +78,19 @@ def check_known(word: str, options: Iterable[str], available: Collection[str]) -
             raise OptionError(f"{word!r}: there is no option {option!r}.{suggest(option, available, 'It has')}")
 
 
-def fill_in(explainer: Any, preset: str, presets: dict[str, dict[str, Any]]) -> None:
-    """Set those fields of a frozen dataclass that are None to what a preset says.
-
-    Raises:
-        OptionError: When there is no such preset.
-    """
-    check_option("preset", preset, presets)
-    for option, value in presets[preset].items():
-        if getattr(explainer, option) is None:
-            object.__setattr__(explainer, option, value)
-
-
-def check_option(option: str, value: str, values: Collection[str]) -> None:
-    """Refuse a value that an option does not have.
+def check_option(option: str, value: str, values: Collection[str]) -> str:
+    """The value, or a refusal of one that an option does not have.
 
     Raises:
         OptionError: With near matches and all values.
     """
     if value not in values:
         raise OptionError(f"{option}={value!r} is not one of {', '.join(values)}.{suggest(value, values)}")
+    return value
 
 
-def check_number(option: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
-    """Refuse what is no finite number, or one outside of ``low`` to ``high``; with ``above``, ``low`` itself too.
+def check_number(option: str, value: float, low: float, high: float = math.inf, above: bool = False) -> float:
+    """The number, or a refusal of one outside of ``low`` to ``high``; with ``above``, of ``low`` itself too.
 
     Raises:
         OptionError: With the range.
@@ -111,34 +100,26 @@ def check_number(option: str, value: float, low: float, high: float = math.inf, 
         where = f"above {low:g}" if above else f"from {low:g}"
         to = f" to {high:g}" if high < math.inf else ""
         raise OptionError(f"{option} is a number {where}{to}, got {value!r}.")
+    return value
 
 
-def check_seed(seed: int) -> None:
-    """Refuse what no generator takes.
+def check_seed(option: str, seed: int) -> int:
+    """The seed, or a refusal of one that no generator takes.
 
     Raises:
         OptionError: With the value.
     """
-    check_count("seed", seed, 0)
-    if seed >= 2**63:
-        raise OptionError(f"seed is a whole number below 2^63, got {seed}.")
+    if check_count(option, seed, 0) >= 2**63:
+        raise OptionError(f"{option} is a whole number below 2^63, got {seed}.")
+    return seed
 
 
-def check_internal_batch_size(internal_batch_size: int | None) -> None:
-    """Refuse a number of inputs per pass that is neither None, which leaves it to free memory, nor positive.
-
-    Raises:
-        OptionError: With the number.
-    """
-    if internal_batch_size is not None:
-        check_count("internal_batch_size", internal_batch_size)
-
-
-def check_count(option: str, value: int, least: int = 1) -> None:
-    """Refuse what is no whole number, or one below ``least``.
+def check_count(option: str, value: int, least: int = 1) -> int:
+    """The number, or a refusal of what is no whole number, or one below ``least``.
 
     Raises:
         OptionError: With the number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise OptionError(f"{option} is a whole number from {least}, got {value!r}.")
+    return value

@@ -2,13 +2,14 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from livecam.core.errors import OptionError
+from livecam.core.options import settle
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
@@ -25,14 +26,15 @@ class Explainer(ABC):
 
     A new method is a frozen dataclass with a class attribute ``method`` (its name), ``label`` and :meth:`explain`;
     callbacks, command line, :func:`by_name` and the shared test checklist then find it by themselves, as they find one
-    that works upon another method by its ``prefix``.
+    that works upon another method by its ``prefix``. Its options are held to their types, see
+    :func:`livecam.core.options.settle`.
 
     Args:
         name: Key of the method in metrics and files, ``[a-z0-9_]+``; None takes the method's own. Two settings of one
             method live side by side under two names.
 
     Raises:
-        OptionError: When the name has other characters.
+        OptionError: When the name has other characters, or an option a value that its type does not allow.
     """
 
     method: ClassVar[str]
@@ -44,6 +46,9 @@ class Explainer(ABC):
     single_pass: ClassVar[bool] = False
     """Whether what is recorded of one pass is all it asks for: never the network, nor the pass's logits. Live scores
     then take it from the validation step's own forward, where that shows it."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What the words of an option ``preset`` stand for: values of options that are None."""
 
     classes: ClassVar[list[type["Explainer"]]] = []
     """Every class of explainers, in the order in which they were made."""
@@ -60,10 +65,16 @@ class Explainer(ABC):
         return {cls.prefix: cls} if "prefix" in vars(cls) else {}
 
     def __post_init__(self) -> None:
-        name = self.method if self.name is None else self.name
+        settle(self, self.presets.get(str(getattr(self, "preset", ""))))
+        name = self.default_name if self.name is None else self.name
         if not _NAME.fullmatch(name):
             raise OptionError(f"Explainer name {name!r} becomes a metric key: use lower-case letters, digits and '_'.")
         object.__setattr__(self, "name", name)
+
+    @property
+    def default_name(self) -> str:
+        """The key where none was given."""
+        return self.method
 
     def captures(self, structure: Structure) -> list[Capture]:
         """What of the recorded pass this method reads; the default is nothing."""

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from livecam.core.errors import MethodNotFoundError, OptionError
 from livecam.core.validation import check_known, make, options_of, split_word, suggest
@@ -48,6 +48,14 @@ def by_name(name: str) -> Explainer:
         raise OptionError(f"A method is an explainer such as GradCAM(), or a name such as 'gradcam', not {name!r}.")
     return _build(*split_word(name), name)
 
+
+def as_explainer(option: str, method: Any) -> Explainer:
+    """An explainer, given as one or by its name; a check of :mod:`livecam.core.options`."""
+    return method if isinstance(method, Explainer) else by_name(method)
+
+
+Base = Annotated[Explainer | str, as_explainer]
+"""The method that another one works upon, or its name."""
 
 # Arguments that are explainers themselves, in the order in which options are offered to them.
 _PARTS = ("optimizer", "base")

@@ -1,7 +1,7 @@
 """Insertion and deletion (Petsiuk et al. 2018): what becomes of a class when pixels go, or come, in a map's order."""
 
 from math import ceil
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from livecam.core.baselines import Baseline, as_baseline, baseline_images
 from livecam.core.errors import OptionError
 from livecam.core.normalization import Normalization
-from livecam.core.validation import check_count, check_internal_batch_size, check_option, check_seed
+from livecam.core.validation import check_count, check_option, check_seed
 from livecam.metrics.image_metric import ImageMetric, check_fit
-from livecam.runtime.inference import PRECISIONS, Precision, forward_proba
+from livecam.runtime.inference import Precision, forward_proba
 from livecam.runtime.memory import auto_batch_size
 from livecam.runtime.model_state import isolated_eval
 from livecam.runtime.progress import chunks
@@ -229,10 +229,10 @@ class InsertionDeletion(ImageMetric):
             )
         super().__init__(name=name)
         check_option("ties", ties, TIES)
-        check_count("step", 1 if step is None else step)
-        check_internal_batch_size(internal_batch_size)
-        check_option("precision", precision, PRECISIONS)
-        check_seed(seed)
+        for option, value in (("step", step), ("internal_batch_size", internal_batch_size)):
+            check_count(option, 1 if value is None else value)
+        check_option("precision", precision, get_args(Precision))
+        check_seed("seed", seed)
         start = baseline if insertion_baseline is None else insertion_baseline
         self.baseline = as_baseline("baseline", baseline)
         self.insertion_baseline = as_baseline("insertion_baseline", start)

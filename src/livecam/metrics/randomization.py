@@ -211,7 +211,7 @@ class Randomization(ImageMetric):
 
     def __init__(self, seed: int = 0, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        check_seed(seed)
+        check_seed("seed", seed)
         self.seed = seed
 
     def per_image(self, model: nn.Module, explain: Callable[[nn.Module], Tensor], maps: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from livecam.core.heads import as_logits, get_head
 from livecam.runtime.model_state import isolated_eval, to_model_dtype
 
 Precision = Literal["full", "bf16"]
-PRECISIONS = ("full", "bf16")
 
 
 def autocast_for(precision: Precision, device: torch.device) -> AbstractContextManager:

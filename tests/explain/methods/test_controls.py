@@ -18,7 +18,7 @@ def test_the_gaussian_has_its_peak_in_the_middle_and_its_spread():
 
 
 def test_the_gaussian_refuses_no_spread():
-    with pytest.raises(ValueError, match="spread is a positive share"):
+    with pytest.raises(ValueError, match="spread is a number above 0"):
         CenteredGaussian(spread=0.0)
 
 

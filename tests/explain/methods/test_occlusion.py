@@ -252,7 +252,7 @@ def test_a_window_larger_than_the_image(size, said):
         ({"window_size": 0}, r"window_size is a whole number of pixels from 1, or two: \(height, width\), got 0"),
         ({"window_size": (3, 4, 5)}, "window_size is a whole number"),
         ({"window_size": 2.5}, "window_size is a whole number"),
-        ({"stride": [5, -1]}, r"stride is a whole number .* got \(5, -1\)"),
+        ({"stride": [5, -1]}, r"stride is a whole number .* got \[5, -1\]"),
         ({"stride": "5"}, "stride is a whole number"),
         ({"baseline": "gray"}, "baseline='gray' is not one of"),
         ({"score": "prob"}, "score='prob' is not one of probability, logit"),

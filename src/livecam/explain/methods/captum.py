@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from livecam.core.baselines import as_baseline, baseline_images
 from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.heads import Binary, Head, as_logits
-from livecam.core.validation import check_count, check_option, suggest
+from livecam.core.options import Count, Seed, as_tuple
+from livecam.core.validation import check_option, suggest
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.gradients import MAGNITUDES, OUTLIERS
 from livecam.explain.recording.hooks import Capture
@@ -40,6 +41,15 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _CAPTUMS = r"captum\."
 _GATES = {F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.hardtanh_}
 _DEEP_LIFT = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softmax, nn.MaxPool2d)
+
+
+def as_attribution(option: str, word: str) -> str:
+    """The name of a class of ``captum.attr``; a check of :mod:`livecam.core.options`."""
+    return _attribution(word).__name__
+
+
+def _as_tuples(option: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {key: as_tuple(value) for key, value in options.items()}
 
 
 @dataclass(frozen=True)
@@ -70,21 +80,16 @@ class CaptumExplainer(Explainer):
 
     prefix: ClassVar[str] = "captum_"
 
-    attribution: str
-    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    attribution: Annotated[str, as_attribution]
+    options: Annotated[dict[str, Any], _as_tuples] = field(default_factory=dict, hash=False)
     layer: str | None = None
     reduce: Literal["sum", "max", "l2"] = "sum"
-    segments: int | None = None
-    seed: int = 0
+    segments: Count | None = None
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        cls = _attribution(self.attribution)
-        object.__setattr__(self, "attribution", cls.__name__)
-        object.__setattr__(self, "options", {key: _as_tuple(value) for key, value in self.options.items()})
-        if self.name is None:
-            object.__setattr__(self, "name", f"{self.prefix}{_WORDS.sub('_', cls.__name__).lower()}")
         super().__post_init__()
-        check_option("reduce", self.reduce, _REDUCE)
+        cls = _attribution(self.attribution)
         parameters = {**_parameters(cls), **_parameters(cls.attribute)}
         for option in self.options:
             check_option(f"option of Captum's {self.attribution}", option, sorted(parameters.keys() - _TAKEN))
@@ -92,10 +97,13 @@ class CaptumExplainer(Explainer):
             as_baseline("baselines", self.options["baselines"])
         if self.layer is not None and "layer" not in parameters:
             raise OptionError(f"Captum's {self.attribution} reads no layer: leave layer={self.layer!r} away.")
-        if self.segments is not None:
-            check_count("segments", self.segments)
-            if "feature_mask" not in parameters:
-                raise OptionError(f"Captum's {self.attribution} knows no superpixels: leave segments away.")
+        if self.segments is not None and "feature_mask" not in parameters:
+            raise OptionError(f"Captum's {self.attribution} knows no superpixels: leave segments away.")
+
+    @property
+    def default_name(self) -> str:
+        """``captum_<attribution>``."""
+        return f"{self.prefix}{_WORDS.sub('_', self.attribution).lower()}"
 
     @property
     def label(self) -> str:
@@ -226,11 +234,6 @@ def _one_by_one(cls: type) -> bool:
     from captum.attr import PerturbationAttribution
 
     return issubclass(cls, PerturbationAttribution) or _wants_distribution(cls)
-
-
-def _as_tuple(value: Any) -> Any:
-    """Captum wants tuples, YAML has lists only."""
-    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 class _Census(TorchFunctionMode):

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from livecam.core.errors import OptionError
+from livecam.core.options import Positive
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.cam import LayerExplainer
 from livecam.explain.recording.recording import Recording
@@ -31,12 +31,7 @@ class CenteredGaussian(Explainer):
     label: ClassVar[str] = "Centered Gaussian"
     single_pass: ClassVar[bool] = True
 
-    spread: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.spread > 0:
-            raise OptionError(f"spread is a positive share of the image, got {self.spread!r}.")
+    spread: Positive = 0.25
 
     def maps(self, images: Tensor) -> Tensor:
         """The map ``(N, H, W)`` in (0, 1] for images ``(N, 3, H, W)``, float32 or float64."""

@@ -7,16 +7,16 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from livecam.core.baselines import Baseline, as_baseline, baseline_images, gaussian_blur
 from livecam.core.errors import OptionError
-from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
+from livecam.core.options import Count, NonNegative, Seed
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.noise import NOISES, Noise
+from livecam.explain.methods.noise import Noise, NoiseUnit
 from livecam.explain.recording.hooks import IMAGES, Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
@@ -46,12 +46,7 @@ class InputGradient(Explainer):
     clip_fraction: ClassVar[float] = OUTLIERS
 
     reduce: Reduce = "max"
-    smooth: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_option("reduce", self.reduce, MAGNITUDES)
-        check_number("smooth", self.smooth, 0)
+    smooth: NonNegative = 0.0
 
     @abstractmethod
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
@@ -131,6 +126,19 @@ def gradients_at(
         yield gradients.view_as(variants)
 
 
+def as_baselines(option: str, baseline: Any) -> Baseline | tuple[Baseline, ...]:
+    """One baseline, or several in a list or tuple; a check of :mod:`livecam.core.options`."""
+    if baseline in ((), []):
+        raise OptionError(f"{option} names none: leave it away for 'zero_normalized'.")
+    baselines = tuple(as_baseline(option, one) for one in _several(baseline))
+    return baselines if len(baselines) > 1 else baselines[0]
+
+
+def _several(baseline: Any) -> tuple[Baseline, ...]:
+    is_sequence = isinstance(baseline, list | tuple) and not isinstance(baseline[0], int | float)
+    return tuple(baseline) if is_sequence else (baseline,)
+
+
 @dataclass(frozen=True)
 class IntegratedGradients(Explainer):
     """Integrated gradients (Sundararajan et al. 2017): (x - x') times the mean gradient on the way from x' to x.
@@ -159,23 +167,13 @@ class IntegratedGradients(Explainer):
     signed: ClassVar[bool] = True
     clip_fraction: ClassVar[float] = OUTLIERS
 
-    n_steps: int = 50
-    baseline: Baseline | tuple[Baseline, ...] = "zero_normalized"
+    n_steps: Count = 50
+    baseline: Annotated[Baseline | tuple[Baseline, ...], as_baselines] = "zero_normalized"
     reduce: Literal["sum", "max"] = "sum"
-    internal_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("n_steps", self.n_steps)
-        check_internal_batch_size(self.internal_batch_size)
-        check_option("reduce", self.reduce, ("sum", "max"))
-        if self.baseline in ((), []):
-            raise OptionError("baseline names none: leave it away for 'zero_normalized'.")
-        baselines = tuple(as_baseline("baseline", baseline) for baseline in self._baselines())
-        object.__setattr__(self, "baseline", baselines if len(baselines) > 1 else baselines[0])
+    internal_batch_size: Count | None = None
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
-        images, baselines = recording.images, self._baselines()
+        images, baselines = recording.images, _several(self.baseline)
         starts = torch.stack([baseline_images(images, baseline, recording.normalization) for baseline in baselines])
 
         # Sums need more digits than half-precision networks have.
@@ -198,10 +196,6 @@ class IntegratedGradients(Explainer):
         share = (torch.arange(part.start, part.stop, device=images.device) + 0.5).to(images) / self.n_steps
         return start + share[:, None, None, None, None] * (images - start)
 
-    def _baselines(self) -> tuple[Baseline, ...]:
-        is_sequence = isinstance(self.baseline, list | tuple) and not isinstance(self.baseline[0], int | float)
-        return tuple(self.baseline) if is_sequence else (self.baseline,)
-
 
 @dataclass(frozen=True)
 class NoisyGradient(InputGradient):
@@ -219,19 +213,11 @@ class NoisyGradient(InputGradient):
         name: See :class:`Explainer`.
     """
 
-    num_samples: int = 25
-    std: float = 0.15
-    noise: Literal["range", "absolute"] = "range"
-    seed: int = 0
-    internal_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("num_samples", self.num_samples)
-        check_internal_batch_size(self.internal_batch_size)
-        check_option("noise", self.noise, NOISES)
-        check_number("std", self.std, 0)
-        check_seed(self.seed)
+    num_samples: Count = 25
+    std: NonNegative = 0.15
+    noise: NoiseUnit = "range"
+    seed: Seed = 0
+    internal_batch_size: Count | None = None
 
     def samples(self, recording: Recording) -> Iterator[Tensor]:
         """Gradients ``(S, N, 3, H, W)`` at noisy copies, in chunks."""
@@ -252,10 +238,6 @@ class SmoothGrad(NoisyGradient):
     label: ClassVar[str] = "SmoothGrad"
 
     average: Literal["signed", "square", "abs"] = "signed"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_option("average", self.average, ("signed", "square", "abs"))
 
     def gradient(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         read = {"signed": lambda g: g, "square": torch.square, "abs": torch.abs}[self.average]

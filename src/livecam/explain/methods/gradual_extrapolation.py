@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from livecam.core.errors import OptionError
 from livecam.core.maps import minmax, resize
-from livecam.core.validation import check_option
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.hooks import IMAGES, Capture
 from livecam.explain.recording.network_structure import Structure, structure_of
 from livecam.explain.recording.recording import Recording, record
-from livecam.explain.registry import by_name
+from livecam.explain.registry import Base
 
 Layers = Literal["auto", "reference"] | tuple[str, ...]
 _REDUCE = {"mean": "positive_mean", "l2": "positive_rms"}
@@ -89,23 +88,19 @@ class GradualExtrapolation(Explainer):
 
     prefix: ClassVar[str] = "gradual_"
 
-    base: Explainer | str
+    base: Base
     layers: Layers = "auto"
     q: Literal["mean", "l2"] = "mean"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.base, Explainer):
-            object.__setattr__(self, "base", by_name(self.base))
-        if self.name is None:
-            object.__setattr__(self, "name", f"{self.prefix}{self.base.name}")
         super().__post_init__()
-        check_option("q", self.q, _REDUCE)
-        if isinstance(self.layers, str):
-            check_option("layers", self.layers, ("auto", "reference"))
-        elif not self.layers:
+        if not self.layers:
             raise OptionError("layers names no layer: use layers='auto' to have them found.")
-        else:
-            object.__setattr__(self, "layers", tuple(self.layers))
+
+    @property
+    def default_name(self) -> str:
+        """``gradual_`` and the base's."""
+        return f"{self.prefix}{self.base.name}"
 
     @property
     def label(self) -> str:

@@ -1,9 +1,11 @@
 """Noisy copies of images, the same for every image, batch and device."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-NOISES = ("range", "absolute")
+NoiseUnit = Literal["range", "absolute"]
 
 
 class Noise:

@@ -1,18 +1,33 @@
 """Occlusion: what the class score loses when a window of the image is hidden; no gradients."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.baselines import Baseline, baseline_images
 from livecam.core.errors import OptionError
-from livecam.core.validation import check_internal_batch_size, check_option
+from livecam.core.options import Count
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def as_pair(option: str, value: Any) -> int | tuple[int, int]:
+    """Pixels of both sides, or of each; a check of :mod:`livecam.core.options`."""
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(isinstance(number, int) and number >= 1 for number in pair):
+        raise OptionError(f"{option} is a whole number of pixels from 1, or two: (height, width), got {value!r}.")
+    return pair if isinstance(value, list | tuple) else value
+
+
+Pair = Annotated[int | tuple[int, int], as_pair]
 
 
 @dataclass(frozen=True)
@@ -52,28 +67,14 @@ class Occlusion(Explainer):
     method: ClassVar[str] = "occlusion"
     label: ClassVar[str] = "Occlusion"
 
-    window_size: int | tuple[int, int] = 10
-    stride: int | tuple[int, int] = 10
+    window_size: Pair = 10
+    stride: Pair = 10
     cover_border: bool = True
     baseline: Baseline = "zero_normalized"
     score: Literal["probability", "logit"] = "probability"
     show: Literal["drop", "probability"] = "drop"
     precision: Precision = "full"
-    internal_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("window_size", "stride"):
-            # Lists as YAML has them.
-            if isinstance(getattr(self, option), list):
-                object.__setattr__(self, option, tuple(getattr(self, option)))
-        _as_pair("window_size", self.window_size)
-        _as_pair("stride", self.stride)
-        object.__setattr__(self, "baseline", as_baseline("baseline", self.baseline))
-        check_option("score", self.score, ("probability", "logit"))
-        check_option("show", self.show, ("drop", "probability"))
-        check_option("precision", self.precision, PRECISIONS)
-        check_internal_batch_size(self.internal_batch_size)
+    internal_batch_size: Count | None = None
 
     @property
     def signed(self) -> bool:
@@ -95,11 +96,7 @@ class Occlusion(Explainer):
 
     def _covers(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows ``(ny, H)`` and which columns ``(nx, W)`` each row and column of windows covers, as 0 and 1."""
-        sides, size, stride = (
-            images.shape[2:],
-            _as_pair("window_size", self.window_size),
-            _as_pair("stride", self.stride),
-        )
+        sides, size, stride = images.shape[2:], _pair(self.window_size), _pair(self.stride)
         if size[0] > sides[0] or size[1] > sides[1]:
             raise OptionError(
                 f"The occluding window of {size[0]} x {size[1]} px does not fit into an image of {sides[0]} x "
@@ -145,15 +142,3 @@ class Occlusion(Explainer):
                 recording, torch.where(hidden, baseline[sample_index], images[sample_index]), sample_index
             ).to(flat)
         return grid
-
-
-def _as_pair(option: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width.
-
-    Raises:
-        OptionError: When the value is neither a positive whole number nor two of them.
-    """
-    pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2 or not all(isinstance(number, int) and number >= 1 for number in pair):
-        raise OptionError(f"{option} is a whole number of pixels from 1, or two: (height, width), got {value!r}.")
-    return pair

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.baselines import Baseline, baseline_images
 from livecam.core.errors import OptionError
-from livecam.core.validation import check_count, check_internal_batch_size, check_option, check_seed
+from livecam.core.options import Count, Seed, Share
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
 
 
@@ -51,29 +51,22 @@ class RISE(Explainer):
     method: ClassVar[str] = "rise"
     label: ClassVar[str] = "RISE"
 
-    num_masks: int = 4000
-    grid_size: int = 7
-    keep_prob: float = 0.5
+    num_masks: Count = 4000
+    grid_size: Count = 7
+    keep_prob: Share = 0.5
     random_shift: bool = True
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
     baseline: Baseline = "zero_normalized"
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
-    internal_batch_size: int | None = None
+    internal_batch_size: Count | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("num_masks", self.num_masks)
-        check_count("grid_size", self.grid_size)
-        check_internal_batch_size(self.internal_batch_size)
-        check_option("precision", self.precision, PRECISIONS)
-        check_seed(self.seed)
         if not 0 < self.keep_prob < 1:
             raise OptionError(
                 f"keep_prob is the probability that a cell is seen, between 0 and 1, got {self.keep_prob}."
             )
-        check_option("upsampling", self.upsampling, ("bilinear", "nearest"))
-        object.__setattr__(self, "baseline", as_baseline("baseline", self.baseline))
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images = recording.images

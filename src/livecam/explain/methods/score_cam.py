@@ -7,15 +7,13 @@ import torch
 from torch import Tensor
 
 from livecam.core.maps import is_degenerate, minmax, resize
-from livecam.core.validation import check_internal_batch_size, check_option
+from livecam.core.options import Count
 from livecam.explain.methods.cam import LayerExplainer
 from livecam.explain.recording.channel_stats import weighted_sum
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
 
-_WEIGHTINGS = ("softmax_logit", "prob", "logit_diff")
-_ORDERS = ("resize_first", "scale_first")
 # Expected error of a map's scale that nobody sees; the largest error of any pixel is a few times that.
 _UNSEEN = 0.003
 
@@ -58,14 +56,7 @@ class ScoreCAM(LayerExplainer):
     mask_order: Literal["resize_first", "scale_first"] = "resize_first"
     align_corners: bool = False
     precision: Precision = "full"
-    internal_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_option("weighting", self.weighting, _WEIGHTINGS)
-        check_option("mask_order", self.mask_order, _ORDERS)
-        check_option("precision", self.precision, PRECISIONS)
-        check_internal_batch_size(self.internal_batch_size)
+    internal_batch_size: Count | None = None
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations = self.activations(recording)

@@ -2,21 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from livecam.core.errors import OptionError
-from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
+from livecam.core.options import Amount, Count, NonNegative, Seed
 from livecam.explain.methods.cam import LayerExplainer, plus_plus_alpha
-from livecam.explain.methods.noise import NOISES, Noise
+from livecam.explain.methods.noise import Noise, NoiseUnit
 from livecam.explain.recording.channel_stats import squeeze_constant, weighted_sum
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
+
+
+def as_filters(option: str, filters: Any) -> tuple[int, ...]:
+    """Numbers of feature maps; a check of :mod:`livecam.core.options`."""
+    # Each map once, however often it is named: twice would count it double.
+    chosen = tuple(dict.fromkeys(filters)) if isinstance(filters, Sequence) else ()
+    if not chosen or not all(isinstance(index, int) for index in chosen):
+        raise OptionError(f"{option} is a list of feature map numbers, such as [0, 32], got {filters!r}.")
+    return chosen
+
+
+def as_neurons(option: str, subset: Any) -> tuple[tuple[int, int], ...]:
+    """Neurons as pairs of whole numbers."""
+    pairs = tuple(map(tuple, subset)) if isinstance(subset, Sequence) and all(map(_is_pair, subset)) else ()
+    if not pairs:
+        raise OptionError(f"{option} is a list of (row, column), such as [(0, 10), (12, 12)], got {subset!r}.")
+    return pairs
+
+
+def _is_pair(neuron: Any) -> bool:
+    return isinstance(neuron, Sequence) and len(neuron) == 2 and all(isinstance(number, int) for number in neuron)
 
 
 @dataclass(frozen=True)
@@ -60,37 +81,21 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
     method: ClassVar[str] = "smooth_gradcam_pp"
     label: ClassVar[str] = "Smooth Grad-CAM++"
 
-    num_samples: int = 0
-    std: float = 0.15
-    filters: tuple[int, ...] | None = None
+    num_samples: Amount = 0
+    std: NonNegative = 0.15
+    filters: Annotated[tuple[int, ...], as_filters] | None = None
     per_filter: bool = False
     region: bool = False
-    subset: tuple[tuple[int, int], ...] | None = None
+    subset: Annotated[tuple[tuple[int, int], ...], as_neurons] | None = None
     numerator: Literal["second", "first"] = "second"
-    noise: Literal["range", "absolute"] = "range"
+    noise: NoiseUnit = "range"
     weighting: Literal["mean", "exp"] = "mean"
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
-    internal_batch_size: int | None = None
+    internal_batch_size: Count | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("num_samples", self.num_samples, 0)
-        check_internal_batch_size(self.internal_batch_size)
-        check_option("precision", self.precision, PRECISIONS)
-        check_option("numerator", self.numerator, ("second", "first"))
-        check_option("noise", self.noise, NOISES)
-        check_option("weighting", self.weighting, ("mean", "exp"))
-        check_number("std", self.std, 0)
-        check_seed(self.seed)
-        if self.filters is not None:
-            # Each map once, however often it is named: twice would count it double.
-            chosen = tuple(dict.fromkeys(self.filters)) if isinstance(self.filters, Sequence) else ()
-            if not chosen or not all(isinstance(index, int) for index in chosen):
-                raise OptionError(f"filters is a list of feature map numbers, such as [0, 32], got {self.filters!r}.")
-            object.__setattr__(self, "filters", chosen)
-        if self.subset is not None:
-            object.__setattr__(self, "subset", _as_neurons(self.subset))
         if self.region and (self.subset is None or len(self.subset) != 2):
             raise OptionError(f"With region=True, subset is two corners (row, column), got {self.subset}.")
 
@@ -159,18 +164,6 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
             torch.where(positive, third / safe, 0) / unit,
             torch.where(positive, first / safe, 0) * unit,
         )
-
-
-def _as_neurons(subset: Any) -> tuple[tuple[int, int], ...]:
-    """Neurons as pairs of whole numbers."""
-    pairs = tuple(map(tuple, subset)) if isinstance(subset, Sequence) and all(map(_is_pair, subset)) else ()
-    if not pairs:
-        raise OptionError(f"subset is a list of (row, column), such as [(0, 10), (12, 12)], got {subset!r}.")
-    return pairs
-
-
-def _is_pair(neuron: Any) -> bool:
-    return isinstance(neuron, Sequence) and len(neuron) == 2 and all(isinstance(number, int) for number in neuron)
 
 
 def _neurons(subset: tuple[tuple[int, int], ...] | None, region: bool, size: tuple[int, int]) -> Tensor:

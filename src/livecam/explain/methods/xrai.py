@@ -2,21 +2,22 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from livecam.core.errors import OptionError
 from livecam.core.maps import resize
-from livecam.core.validation import check_count, check_option
+from livecam.core.options import Amount, Count, Share
+from livecam.core.validation import check_count
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.gradients import IntegratedGradients
 from livecam.explain.methods.segmentation import SCALES, masks_of, segment
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
-from livecam.explain.registry import by_name
+from livecam.explain.registry import Base
 from livecam.runtime.progress import chunks
 
 
@@ -66,6 +67,13 @@ def dilate(masks: Tensor, radius: int, batch_size: int = 32) -> Tensor:
     return torch.cat([_dilated(part, radius) for part in masks.split(batch_size)]) if radius else masks
 
 
+def as_scales(option: str, scales: Any) -> tuple[int, ...]:
+    """Scales of a segmentation; a check of :mod:`livecam.core.options`."""
+    if not scales:
+        raise OptionError(f"{option} names no scale: use {option}=None for those of the papers.")
+    return tuple(check_count(option, scale) for scale in scales)
+
+
 @dataclass(frozen=True)
 class XRAI(Explainer):
     """XRAI (Kapishnikov et al. 2019): segments of the image, ranked by the attribution that they hold.
@@ -100,30 +108,17 @@ class XRAI(Explainer):
     method: ClassVar[str] = "xrai"
     prefix: ClassVar[str] = "xrai_"
 
-    base: Explainer | str | None = None
+    base: Base | None = None
     segmentation: Literal["slic", "felzenszwalb"] = "slic"
-    scales: tuple[int, ...] | None = None
-    dilation: int = 5
-    min_pixels: int = 50
-    area: float = 1.0
+    scales: Annotated[tuple[int, ...], as_scales] | None = None
+    dilation: Amount = 5
+    min_pixels: Count = 50
+    area: Share = 1.0
 
-    def __post_init__(self) -> None:
-        if self.base is not None and not isinstance(self.base, Explainer):
-            object.__setattr__(self, "base", by_name(self.base))
-        if self.name is None and self.base is not None:
-            object.__setattr__(self, "name", f"{self.prefix}{self.base.name}")
-        super().__post_init__()
-        check_option("segmentation", self.segmentation, SCALES)
-        check_count("dilation", self.dilation, 0)
-        check_count("min_pixels", self.min_pixels)
-        if not 0 <= self.area <= 1:
-            raise OptionError(f"area is a share of the image in [0, 1], got {self.area}.")
-        if self.scales is not None:
-            object.__setattr__(self, "scales", tuple(self.scales))
-            if not self.scales:
-                raise OptionError("scales names no scale: use scales=None for those of the papers.")
-            for scale in self.scales:
-                check_count("scales", scale)
+    @property
+    def default_name(self) -> str:
+        """``xrai``, and the base's where there is one."""
+        return self.method if self.base is None else f"{self.prefix}{self.base.name}"
 
     @property
     def label(self) -> str:

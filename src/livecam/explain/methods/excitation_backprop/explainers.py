@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from livecam.core.errors import UnsupportedNetworkError
-from livecam.core.validation import check_option
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.excitation_backprop.function_mode import ExcitationMode, Residual
 from livecam.explain.methods.excitation_backprop.rules import contrast, mark_last
@@ -46,10 +45,6 @@ class ExcitationBackpropBase(Explainer):
     layer: str | None = None
     residual: Residual = "relu"
     clamp_negative: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_option("residual", self.residual, ("relu", "signed"))
 
     def captures(self, structure: Structure) -> list[Capture]:
         if self.layer == "image":

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from livecam.core.baselines import Baseline, as_baseline, baseline_images
+from livecam.core.baselines import Baseline, baseline_images
 from livecam.core.errors import OptionError
 from livecam.core.maps import is_degenerate, minmax, resize
-from livecam.core.validation import check_count, check_number, fill_in
+from livecam.core.options import Amount, Share
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.cam import WGradCAM
 from livecam.explain.methods.mask_optimization.base import MaskOptimizer, Warmup
@@ -20,7 +20,7 @@ from livecam.explain.methods.mask_optimization.igos import IGOS
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
-from livecam.explain.registry import by_name, explainer_classes
+from livecam.explain.registry import Base, explainer_classes
 from livecam.runtime.inference import Precision
 
 # A map that loses more of its contrast on the way to the mask has none that the mask could show.
@@ -57,38 +57,27 @@ class AOP(Explainer):
         OptionError: When a method or an option is unknown, or a number is out of range.
     """
 
-    base: Explainer | str
-    optimizer: MaskOptimizer | str = "igos"
-    theta: float = 0.7
-    lam: float = 0.15
+    base: Base
+    optimizer: Base = "igos"
+    theta: Share = 0.7
+    lam: Share = 0.15
     size: int | None = None
-    warmup: int = 5
+    warmup: Amount = 5
     warmup_baseline: Baseline = (11, 5.0)
     precision: Precision | None = None
 
     def __post_init__(self) -> None:
-        for part in ("base", "optimizer"):
-            if not isinstance(getattr(self, part), Explainer):
-                object.__setattr__(self, part, by_name(getattr(self, part)))
+        super().__post_init__()
         if not isinstance(self.optimizer, MaskOptimizer):
             raise OptionError(f"{self.optimizer.name!r} optimizes no mask: optimizer is igos or emp.")
-        options = {
-            option: getattr(self, option) for option in ("size", "precision") if getattr(self, option) is not None
-        }
-        if options:
-            object.__setattr__(self, "optimizer", replace(self.optimizer, **options))
-        if self.name is None:
-            object.__setattr__(self, "name", self.own_name)
-        super().__post_init__()
-        for option in ("theta", "lam"):
-            check_number(option, getattr(self, option), 0, 1)
-        check_count("warmup", self.warmup, 0)
         if 0 < self.optimizer.iterations <= self.warmup:
             raise OptionError(
                 f"All {self.optimizer.iterations} iterations of {self.label} would be warm-up: give it fewer, such as "
                 f"warmup={self.optimizer.iterations // 3}."
             )
-        object.__setattr__(self, "warmup_baseline", as_baseline("warmup_baseline", self.warmup_baseline))
+        options = {"size": self.size, "precision": self.precision}
+        options = {option: value for option, value in options.items() if value is not None}
+        object.__setattr__(self, "optimizer", replace(self.optimizer, **options))
 
     @classmethod
     def prefixes(cls) -> dict[str, Callable[..., Explainer]]:
@@ -97,8 +86,8 @@ class AOP(Explainer):
         return {f"{name}_": partial(AOP, optimizer=name) for name in optimizers} if cls is AOP else {}
 
     @property
-    def own_name(self) -> str:
-        """The key where none was given."""
+    def default_name(self) -> str:
+        """``<optimizer>_<base>``."""
         return f"{self.optimizer.name}_{self.base.name}"
 
     @property
@@ -141,9 +130,6 @@ def _range(maps: Tensor) -> Tensor:
     return high - low
 
 
-SIGCAM_PRESETS = {"imagenet": {"theta": 0.7, "lam": 0.15}, "coco": {"theta": 0.6, "lam": 0.25}}
-
-
 @dataclass(frozen=True)
 class SIGCAM(AOP):
     """SIGCAM (Zhang, Rao & Yang): WGradCAM optimized by I-GOS, see :class:`AOP`.
@@ -166,19 +152,16 @@ class SIGCAM(AOP):
     """
 
     method: ClassVar[str] = "sigcam"
+    presets: ClassVar = {"imagenet": {"theta": 0.7, "lam": 0.15}, "coco": {"theta": 0.6, "lam": 0.25}}
 
-    base: Explainer | str = "wgradcam"
-    theta: float | None = None
-    lam: float | None = None
+    base: Base = "wgradcam"
+    theta: Share | None = None
+    lam: Share | None = None
     preset: Literal["imagenet", "coco"] = "imagenet"
 
-    def __post_init__(self) -> None:
-        fill_in(self, self.preset, SIGCAM_PRESETS)
-        super().__post_init__()
-
     @property
-    def own_name(self) -> str:
-        return self.method if self._genuine else super().own_name
+    def default_name(self) -> str:
+        return self.method if self._genuine else super().default_name
 
     @property
     def label(self) -> str:

@@ -2,18 +2,20 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from livecam.core.baselines import Baseline, as_baseline, baseline_images
-from livecam.core.validation import check_count, check_internal_batch_size, check_number, check_option, check_seed
+from livecam.core.baselines import Baseline, baseline_images
+from livecam.core.options import Amount, Count, NonNegative, Seed
+from livecam.core.validation import check_count, check_number
 from livecam.explain.explainer import Explainer
 from livecam.explain.methods.mask_optimization.objective import MaskObjective, sparsity, total_variation
 from livecam.explain.methods.noise import Noise
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.inference import PRECISIONS, Precision
+from livecam.runtime.inference import Precision
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class History:
         return {name: torch.stack(values, 1) if values else empty for name, values in parts.items()}
 
 
+Side = Annotated[int, partial(check_count, least=2)]
+"""Cells along each side of a mask."""
+Exponent = Annotated[float, partial(check_number, low=1)]
+
+
 @dataclass(frozen=True)
 class MaskOptimizer(Explainer):
     """A method that looks for the smallest part of an image whose deletion costs it its class.
@@ -82,28 +89,16 @@ class MaskOptimizer(Explainer):
     ``accepted`` (False where the line search found no descent and took its least step) ``(N, iterations)``.
     """
 
-    iterations: int
-    size: int
-    l1: float
-    tv: float
-    beta: float
-    noise: float
+    iterations: Amount
+    size: Side
+    l1: NonNegative
+    tv: NonNegative
+    beta: Exponent
+    noise: NonNegative
     baseline: Baseline
-    seed: int
+    seed: Seed
     precision: Precision
-    internal_batch_size: int | None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("iterations", self.iterations, 0)
-        check_count("size", self.size, 2)
-        check_option("precision", self.precision, PRECISIONS)
-        check_internal_batch_size(self.internal_batch_size)
-        check_seed(self.seed)
-        for option in ("l1", "tv", "noise"):
-            check_number(option, getattr(self, option), 0)
-        check_number("beta", self.beta, 1)
-        object.__setattr__(self, "baseline", as_baseline("baseline", self.baseline))
+    internal_batch_size: Count | None
 
     @property
     def draws(self) -> int:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from livecam.core.baselines import Baseline
-from livecam.core.validation import check_count, check_number, fill_in
-from livecam.explain.methods.mask_optimization.base import History, MaskOptimizer, Warmup
+from livecam.core.options import Amount, Count, NonNegative, Positive, Seed
+from livecam.explain.methods.mask_optimization.base import Exponent, History, MaskOptimizer, Side, Warmup
 from livecam.explain.methods.mask_optimization.objective import MaskObjective
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
@@ -56,28 +56,22 @@ class EMP(MaskOptimizer):
 
     method: ClassVar[str] = "emp"
     label: ClassVar[str] = "EMP"
+    presets: ClassVar = PRESETS
 
     preset: Literal["port", "fv2017"] = "port"
-    iterations: int = 300
-    size: int = 28
-    lr: float = 0.1
-    l1: float | None = None
-    tv: float | None = None
-    beta: float = 3.0
-    noise: float | None = None
-    jitter: int | None = None
-    mask_blur: float | None = None
+    iterations: Amount = 300
+    size: Side = 28
+    lr: Positive = 0.1
+    l1: NonNegative | None = None
+    tv: NonNegative | None = None
+    beta: Exponent = 3.0
+    noise: NonNegative | None = None
+    jitter: Amount | None = None
+    mask_blur: NonNegative | None = None
     baseline: Baseline | None = None
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
-    internal_batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        fill_in(self, self.preset, PRESETS)
-        super().__post_init__()
-        check_count("jitter", self.jitter, 0)
-        check_number("lr", self.lr, 0, above=True)
-        check_number("mask_blur", self.mask_blur, 0)
+    internal_batch_size: Count | None = None
 
     def objective(self, recording: Recording, start: Tensor) -> MaskObjective:
         return replace(super().objective(recording, start), jitter=self.jitter, mask_blur=self.mask_blur)

@@ -1,14 +1,16 @@
 """I-GOS: masks that descend along integrated gradients, with a line search."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from livecam.core.baselines import Baseline
-from livecam.core.validation import check_count, check_number, check_option
-from livecam.explain.methods.mask_optimization.base import History, MaskOptimizer, Warmup
+from livecam.core.options import Amount, Count, NonNegative, Positive, Seed
+from livecam.core.validation import check_number
+from livecam.explain.methods.mask_optimization.base import Exponent, History, MaskOptimizer, Side, Warmup
 from livecam.explain.methods.mask_optimization.objective import MaskObjective
 from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
@@ -61,29 +63,25 @@ class IGOS(MaskOptimizer):
     method: ClassVar[str] = "igos"
     label: ClassVar[str] = "I-GOS"
 
-    iterations: int = 15
-    n_steps: int = 20
-    size: int = 28
-    l1: float = 1.0
-    tv: float = 20.0
-    beta: float = 2.0
-    step: float = 200.0
-    decay: float = 0.2
-    least_step: float = 1e-5
+    iterations: Amount = 15
+    n_steps: Count = 20
+    size: Side = 28
+    l1: NonNegative = 1.0
+    tv: NonNegative = 20.0
+    beta: Exponent = 2.0
+    step: Positive = 200.0
+    decay: Annotated[float, partial(check_number, low=0, high=0.99, above=True)] = 0.2
+    least_step: Positive = 1e-5
     line_search: Literal["masked", "integrated"] = "masked"
     adapt_l1: bool = False
-    noise: float = 0.2
+    noise: NonNegative = 0.2
     baseline: Baseline = "blur51"
-    seed: int = 0
+    seed: Seed = 0
     precision: Precision = "full"
-    internal_batch_size: int | None = None
+    internal_batch_size: Count | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("n_steps", self.n_steps)
-        check_option("line_search", self.line_search, ("masked", "integrated"))
-        check_number("decay", self.decay, 0, 0.99, above=True)
-        check_number("step", self.step, 0, above=True)
         check_number("least_step", self.least_step, 0, self.step, above=True)
 
     @property
