@@ -91,10 +91,10 @@ class ExplanationGallery(SampleGallery):
             explainers,
             self.names_of(batch),
             self.class_names_of(trainer, pl_module),
-            batch.labels,
-            batch.mask,
-            batch.has_mask,
-            inside,
+            labels=batch.labels,
+            masks=batch.mask,
+            has_mask=batch.has_mask,
+            inside=inside,
         )
         self._strips = draw_strips(self._last, with_truth=any(sample.mask is not None for sample in self._last))
         if costly:

@@ -65,9 +65,7 @@ class ExplanationScores(LiveExplanation):
         **unknown: Any,
     ) -> None:
         if "baseline" in unknown:
-            raise OptionError(
-                "ExplanationScores has no baseline: control says whether a centered Gaussian is scored too."
-            )
+            raise OptionError("ExplanationScores has no baseline: control says whether a centered Gaussian is scored.")
         if unknown:
             raise TypeError(f"ExplanationScores takes no argument {next(iter(unknown))!r}.")
         super().__init__(explainers, target, every_n_validations, head, normalization, strict)

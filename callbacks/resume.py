@@ -50,9 +50,7 @@ class Resumption(Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "discard_from"):
                 name = type(logger).__name__
-                with FailurePolicy(strict=False).suppress(
-                    f"{name} could not forget what a killed training left; it goes on."
-                ):
+                with FailurePolicy(strict=False).suppress(f"{name} could not forget what a killed training left."):
                     logger.discard_from(step)
 
 

@@ -173,7 +173,7 @@ def test_wrong_commands(here, capsys):
         (["maps", "photo.png", "--checkpoint", "photo.png"], "cannot be read as a checkpoint"),
         (["maps", "photo.png", "--methods", "gradcm", "--model", "unet"], "Did you mean gradcam"),
         (["maps", "photo.png", "--methods", ",", "--model", "unet"], "No method was named"),
-        (["maps", "photo.png", "--methods", "cam,cam", "--model", "unet"], "give one of them another name"),
+        (["maps", "photo.png", "--methods", "cam,cam", "--model", "unet"], "name one otherwise"),
         (["maps", "photo.png", "--batch_size", "0", "--model", "unet"], "batch_size is a whole number from 1, got 0"),
     ],
 )

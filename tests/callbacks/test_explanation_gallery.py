@@ -170,7 +170,7 @@ def test_strict_raises(make_trainer, foreign_module, foreign_loader):
         ({"samples": 109}, "1 to 108"),
         ({"target": "truth"}, "'predicted' class or the true 'label'"),
         ({"every_n_validations": 0}, "counts from 1"),
-        ({"explainers": [GradCAM(), GradCAM()]}, "give one of them another name"),
+        ({"explainers": [GradCAM(), GradCAM()]}, "name one otherwise"),
     ],
 )
 def test_wrong_arguments(wrong, sentence):

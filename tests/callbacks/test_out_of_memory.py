@@ -24,7 +24,7 @@ def refuse(needed: int, there: int) -> None:
 
 @dataclass(frozen=True)
 class Hungry(Explainer):
-    """Grad-CAM that needs memory for every image of a pass, and for every item of a internal_batch_size."""
+    """Grad-CAM that needs memory for every image of a pass, and for every item of a chunk."""
 
     method, label = "hungry", "Hungry"
 
@@ -81,8 +81,8 @@ def test_portions_are_halved_until_they_fit(limits, sizes, strict, make_trainer,
     with caplog.at_level(logging.WARNING):
         scores, trainer = scored(make_trainer, shapes_module(), shapes_data, methods, strict=strict)
     # The second batch begins with what fitted.
-    internal_batch_size = [size for size in sizes if size == sizes[-1]]
-    assert sizes + internal_batch_size == SIZES
+    last = [size for size in sizes if size == sizes[-1]]
+    assert sizes + last == SIZES
     (sentence,) = told(caplog, "'hungry'")
     assert "ran out of memory and is tried again in smaller portions" in sentence and "Traceback" in sentence
     for key, values in scores.results.items():

@@ -172,7 +172,7 @@ def test_validation_photos_alone(here, capsys):
         (None, "There is no "),
         ("data: [", "does not say what the training's data were"),
         ("seed: 0", "does not say what the training's data were"),
-        ("data: {class_path: os.Evil, init_args: {}}", "were Evil, which does not divide photos on disk"),
+        ("data: {class_path: os.Evil, init_args: {}}", "were Evil, which divides no photos on disk"),
         ("data: {class_path: DogsVsWolves, init_args: {root: pets, rot: 1}}", "do not fit DogsVsWolves of this"),
         ("data: {class_path: DogsVsWolves, init_args: {root: gone}}", "does not exist"),
     ],

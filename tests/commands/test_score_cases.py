@@ -145,7 +145,7 @@ def test_another_network_as_reference(here):
         (["--batch_size", "0"], "batch_size is a whole number from 1, got 0."),
         (["--target", "lable"], "lable"),
         (["--metrcs", "pointing"], "There is no option --metrcs. Did you mean --metrics"),
-        (["--reference", "torchvision/resnet18"], "would have random weights: add --reference_weights pretrained"),
+        (["--reference", "torchvision/resnet18"], "has random weights: add --reference_weights pretrained"),
         (["--reference", "none.ckpt"], "No checkpoint at none.ckpt"),
         (["--checkpoint", "none.ckpt"], "No checkpoint at none.ckpt"),
         (["--model", "unet"], "either --checkpoint FILE, or --model NAME"),

@@ -84,7 +84,7 @@ def test_unknown_head(name, hint):
 
 
 def test_binary_head_on_several_logits():
-    with pytest.raises(ValueError, match="reads one logit, but this network returns 3"):
+    with pytest.raises(ValueError, match="reads one logit, this network returns 3"):
         get_head("binary").check_targets(torch.tensor([0]), LOGITS)
 
 

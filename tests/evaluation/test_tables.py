@@ -8,6 +8,7 @@ import pytest
 
 from livecam.evaluation.results import NetworkScores
 from livecam.evaluation.scoring_module import columns_of
+from livecam.evaluation.study import ScoringConfig
 from livecam.evaluation.tables import difference_table, over_runs, study_of
 from livecam.explain import by_names
 from livecam.metrics import Sharpness
@@ -52,7 +53,8 @@ def answer(name: str, hits: int, of: int, kind: str, value: float = 0.5):
     ],
 )
 def test_a_point_of_accuracy_confounds_a_difference(hits, mark):
-    asked = SimpleNamespace(explainers=by_names(["cam", "centered_gaussian"]), printed={"cam": "CAM"})
+    options = SimpleNamespace(target="label")
+    asked = ScoringConfig(options, by_names(["cam", "centered_gaussian"]), [Sharpness()], ["sharpness"], None)
     # Of 200 images, two are one point.
     study = study_of([answer("a", hits[0], 200, "x"), answer("b", hits[1], 200, "y")])
     (table,) = difference_table(asked, study, Sharpness())

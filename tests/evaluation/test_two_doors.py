@@ -140,11 +140,13 @@ class Hungry(Explainer):
 @pytest.mark.parametrize("sizes", [(6, 6), (5, 2), (1, 4)], ids=str)
 def test_the_same_failures_end_the_same_way(photos, caplog, sizes):
     methods = [Picky.method, Hungry.method, "gradcam"]
-    metrics = [LocalizationScore(), EnergyInMask(), Sharpness(), InsertionDeletion()]
+    metrics = [LocalizationScore(), EnergyInMask(), Sharpness(), InsertionDeletion(step=1024)]
     results, logged = live(PHOTOS, [by_name(name) for name in methods], metrics, sizes[0])
     told_live = [record.getMessage() for record in caplog.records if "Explainer" in record.getMessage()]
     caplog.clear()
-    summary = command(PHOTOS, ",".join(methods), "localization,energy_in_mask,sharpness,insertion_deletion", sizes[1])
+    summary = command(
+        PHOTOS, ",".join(methods), "localization,energy_in_mask,sharpness,insertion_deletion(step=1024)", sizes[1]
+    )
     compare(results, summary, methods)
     dataset = data_for(network(), PHOTOS).val_dataloader().dataset
     bright = sum(bool(dataset[index]["image"][:, 0, 0].mean() > 0.5) for index in range(6))

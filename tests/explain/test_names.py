@@ -33,7 +33,7 @@ def test_a_suffix_ends_at_a_dot():
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [
-        ("conv1", "ambiguous: it could be model.layer4.0.conv1, model.layer4.1.conv1. Use the full name"),
+        ("conv1", "ambiguous: model.layer4.0.conv1, model.layer4.1.conv1. Use the full name"),
         ("layer5", "no layer 'layer5'.*Did you mean.*model.layer4"),
         ("model.layr4", "no layer 'model.layr4'.*Did you mean model.layer4"),
         ("zzz", "no layer 'zzz'. Its layers are model, model.layer4"),

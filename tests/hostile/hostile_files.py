@@ -31,17 +31,12 @@ def is_harmless(text: str) -> bool:
 def png(width: int, height: int, lines: int = 0) -> bytes:
     """An RGB PNG that claims a size and holds some black lines of it."""
 
-    def internal_batch_size(kind: bytes, content: bytes) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(1 + 3 * width) * lines, 9)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + internal_batch_size(b"IHDR", head)
-        + internal_batch_size(b"IDAT", pixels)
-        + internal_batch_size(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def photo(path: Path, size: tuple[int, int] = (20, 16), shade: int = 120) -> Path:

@@ -67,7 +67,7 @@ def test_full_resolution_skip_goes_around_the_whole_encoder(finest, reached):
     [
         ("resnet81", {}, "Unknown encoder 'resnet81'.*resnet18"),
         ("tu-resnet81", {}, "timm has no encoder for 'tu-resnet81'.*tu-resnet18"),
-        ("resnet18", {"full_res_skip": "encoder"}, "no features at full resolution.*stem or image"),
+        ("resnet18", {"full_res_skip": "encoder"}, "no features at full size.*stem or image"),
         ("resnet18", {"full_res_skip": "stm"}, "full_res_skip='stm' is not one of .*Did you mean stem"),
         ("resnet18", {"decoder_channels": (8,) * 6}, "cannot halve the resolution 6 times"),
         ("resnet18", {"weights": "imagnet"}, "no published weights 'imagnet'.*imagenet, ssl, swsl"),

@@ -62,7 +62,7 @@ def test_what_cannot_be_gone_on_with_is_one_sentence(first, capsys):
         told = refused(capsys, *fit, "torn.ckpt")
         assert told.startswith("torn.ckpt cannot be read as a checkpoint (it is damaged, or carries code")
     told = refused(capsys, "fit", "-c", first, "--run", "first")
-    assert told == f"runs/first holds a training: go on with it by --ckpt_path {LAST}, or name another folder by --run."
+    assert told == f"runs/first holds a training: go on by --ckpt_path {LAST}, or name another folder by --run."
     assert (
         refused(capsys, *fit, "last") == "--ckpt_path last goes on in a run folder, if it is there: name it by --run."
     )
@@ -102,7 +102,7 @@ def test_a_job_that_slurm_requeues_goes_on_from_the_newest(newest, said, first, 
     again = ["fit", "-c", first, "--run", "first", "--trainer.max_epochs", "3", *said]
     if not said:
         # Where no SLURM is, nobody asked to go on.
-        assert refused(capsys, *again).startswith("runs/first holds a training: go on with it by --ckpt_path")
+        assert refused(capsys, *again).startswith("runs/first holds a training: go on by --ckpt_path")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     trainer = cli.train(again).trainer
     assert trainer.global_step == 6

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from livecam.commands.networks import SeveralNetworks, load_networks
 from livecam.commands.scored_pictures import pictures
@@ -13,7 +12,6 @@ from livecam.evaluation.datasets import check_same_data
 from livecam.evaluation.scoring_module import ScoringTrainer
 from livecam.evaluation.study import NetworkResult, ScoringConfig, StudyOptions, scoring_config
 from livecam.evaluation.tables import Study, difference_table, measured, over_runs, study_of
-from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import ImageMetric
 from livecam.report.html.scores_page import write_scores_page
 from livecam.report.tables import Cell, Measured, ScoreTable, as_csv, print_tables
@@ -71,7 +69,7 @@ def _report(config: ScoringConfig, results: list[NetworkResult], folder: Path) -
     facts += [f"{' or '.join(map(str, sorted(counts)))} images", config.explained]
     print_tables(tables)
     write_atomically(folder / "comparison.csv", as_csv(tables).encode())
-    summary = {"networks": {result.network.label: _summary(config, result) for result in results}}
+    summary = {"networks": {result.network.label: result.scores.as_dict() for result in results}}
     summary["tables"] = {table.title: table.as_rows() for table in tables}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
     title = f"Side by side: {' | '.join(dict.fromkeys(result.network.kind for result in results))}"
@@ -82,12 +80,6 @@ def _report(config: ScoringConfig, results: list[NetworkResult], folder: Path) -
 def _in_order(scores: list[ScoreTable], differing: list[ScoreTable]) -> list[ScoreTable]:
     """Differences come before the runs that they are made of."""
     return [scores[0], *differing, *scores[1:]]
-
-
-def _summary(config: ScoringConfig, result: NetworkResult) -> dict[str, Any]:
-    scores = result.scores
-    metrics = {m.name: {line.method: line.as_dict() for line in scores.ranked(m)} for m in config.metrics}
-    return {"accuracy": vars(scores.accuracy) if scores.accuracy else None, "metrics": metrics}
 
 
 def _side_by_side(config: ScoringConfig, study: Study, metric: ImageMetric) -> list[ScoreTable]:
@@ -115,7 +107,7 @@ def _table(
     marks: list[float | None] = []
     faint = set()
     for explainer in config.explainers:
-        control = isinstance(explainer, CONTROLS)
+        control = explainer.name in config.controls
         lines = [[result.scores.line(metric, explainer.name) for result in members] for _, members in groups]
         # What knows nothing of the network is the same under each, as long as they see the same images.
         same = (
@@ -127,10 +119,8 @@ def _table(
             if not all(line.figures for line in row_lines):
                 continue
             row_lines = row_lines[:1] if same else row_lines
-            means = {
-                name: over_runs([line.figures[name] for line in row_lines])
-                for name in (metric.value_names[0], *figures)
-            }
+            names = [metric.value_names[0], *figures]
+            means = {name: over_runs([line.figures[name] for line in row_lines]) for name in names}
             shares = [share for result in members if (share := result.scores.accuracy)]
             accuracy = Measured(over_runs(shares).value) if shares and not same else "-"
             cells = [measured(figure, name, name == metric.value_names[0]) for name, figure in means.items()]

@@ -68,9 +68,7 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(number) for number in listed(text)]
     except ValueError as error:
-        raise OptionError(
-            f"--channels takes channel numbers separated by commas, such as 0,5,17, got {text!r}."
-        ) from error
+        raise OptionError(f"--channels takes numbers separated by commas, such as 0,5,17, got {text!r}.") from error
 
 
 def _append_arrays(arrays: ArrayFile, photos: Sequence[Photo], features: Found) -> None:

@@ -110,30 +110,17 @@ def write_pictures(
     for number, photo in enumerate(photos):
         samples = [view.samples[number] for view in views]
         slugs = _slugs(views, samples, each_class)
-        entries.append(_write(folder, photo, views, samples, slugs, rows, each_class))
-        entries[-1].further = histories.write(photo, views, slugs, number)
+        for view, sample, what in zip(views, samples, slugs):
+            for name, overlay in zip(view.explanations, sample.overlays.values()):
+                write_png(folder / "overlays" / f"{'_'.join([photo.stem, *what, name])}.png", to_uint8(overlay))
+        if each_class:
+            picture, caption = class_rows(samples), rows_caption(samples)
+        else:
+            columns = {view.network.label: sample for view, sample in zip(views, samples)}
+            picture, caption = one_or_several(photo.picture, columns, rows, with_truth=False)
+        written = Picture.write(folder, f"{photo.stem}.png", picture, caption)
+        entries.append(Entry(written, str(photo.path), histories.write(photo, views, slugs, number)))
     return entries
-
-
-def _write(
-    folder: Path,
-    photo: Photo,
-    views: Sequence[NetworkView],
-    samples: Sequence[Sample],
-    slugs: Sequence[Sequence[str]],
-    rows: Sequence[str],
-    each_class: bool,
-) -> Entry:
-    for view, sample, what in zip(views, samples, slugs):
-        for name, overlay in zip(view.explanations, sample.overlays.values()):
-            stem = "_".join([photo.stem, *what, name])
-            write_png(folder / "overlays" / f"{stem}.png", to_uint8(overlay))
-    if each_class:
-        picture, caption = class_rows(samples), rows_caption(samples)
-    else:
-        columns = {view.network.label: sample for view, sample in zip(views, samples)}
-        picture, caption = one_or_several(photo.picture, columns, rows, with_truth=False)
-    return Entry(Picture.write(folder, f"{photo.stem}.png", picture, caption), str(photo.path))
 
 
 def _slugs(views: Sequence[NetworkView], samples: Sequence[Sample], each_class: bool) -> list[list[str]]:

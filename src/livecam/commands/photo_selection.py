@@ -109,9 +109,7 @@ def true_classes(photos: Sequence[Path], network: Network) -> dict[Path, str]:
     if truth:
         return truth
     if not names:
-        raise OptionError(
-            f"{network.label} has no names of classes that folders could bear: leave out labels and pick."
-        )
+        raise OptionError(f"{network.label} has no class names that folders could bear: leave out labels and pick.")
     examples = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     raise OptionError(
         f"No photo lies in a folder that is called like a class, so none has a known true class: {network.label} knows "
@@ -154,7 +152,5 @@ def _data_of(checkpoint: str) -> PhotoData:
     name, arguments = trained_on(checkpoint, "leave out split")
     kinds = {kind.__name__: kind for kind in PhotoData.__subclasses__()}
     if name not in kinds:
-        raise OptionError(
-            f"The data were {name}, which does not divide photos on disk: split is for {', '.join(kinds)}."
-        )
+        raise OptionError(f"The data were {name}, which divides no photos on disk: split is for {', '.join(kinds)}.")
     return build_data(kinds[name], arguments, "leave out split")

@@ -178,9 +178,7 @@ class Reclassify(PhotoOptions, NetworkOptions):
         check_names(explainers)
         ways = _ways(listed(self.modes), listed(self.thresholds), listed(self.baselines))
         if not (explainers and ways):
-            raise OptionError(
-                "Nothing to compare: name methods, modes and baselines, and thresholds for the mode threshold."
-            )
+            raise OptionError("Nothing to compare: name methods, modes and baselines, and thresholds for threshold.")
         check_count("batch_size", self.batch_size)
         photos, remarks = find_photos(self.paths), []
         network = load_network(self)
@@ -241,14 +239,7 @@ def _look(
             top = [(names[place], share, place == target) for place, share in zip(places[i], sure[i])]
             named_values = dict(zip(Reclassification.value_names, values[i]))
             yield Row(
-                photo.path,
-                photo.stem,
-                method,
-                way,
-                names[target],
-                values=named_values,
-                top=top,
-                degenerate=bool(flat[i]),
+                photo.path, photo.stem, method, way, names[target], named_values, top=top, degenerate=bool(flat[i])
             )
 
     result, pictures = [*rows("", "", clean, torch.zeros(len(photos)))], [images]

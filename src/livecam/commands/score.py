@@ -84,10 +84,7 @@ def _report(config: ScoringConfig, result: NetworkResult, folder: Path, against:
     summary: dict[str, Any] = {"network": result.network.label, "images": count, "unreadable": unread}
     summary |= {"explained": scores.explained, "below_min_probability": scores.unsure}
     summary["failed_maps"] = {method: scores.failed[method] for method in config.printed}
-    summary |= {"target": config.options.target, "accuracy": vars(scores.accuracy) if scores.accuracy else None}
-    summary["metrics"] = {
-        metric.name: {line.method: line.as_dict() for line in scores.ranked(metric)} for metric in config.metrics
-    }
+    summary |= {"target": config.options.target} | scores.as_dict()
     summary["tables"] = {table.title: table.as_rows() for table in tables[len(config.metrics) :]}
     write_atomically(folder / "summary.json", json.dumps(summary, indent=2).encode())
     entries = pictures(folder, config, [result])

@@ -9,7 +9,6 @@ from PIL import Image
 from livecam.evaluation.datasets import read_samples
 from livecam.evaluation.kept_maps import kept_maps
 from livecam.evaluation.study import SHOWN, NetworkResult, ScoringConfig
-from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import localization_score, object_mask
 from livecam.report.drawing.comparison_grid import one_or_several
 from livecam.report.drawing.panels import to_uint8
@@ -27,7 +26,7 @@ def pictures(folder: Path, config: ScoringConfig, results: Sequence[NetworkResul
     """
     one = len(results) == 1
     columns = [_samples(config, result, with_controls=one) for result in results]
-    rows = [config.printed[e.name] for e in config.explainers if not isinstance(e, CONTROLS)]
+    rows = [config.printed[method.name] for method in config.candidates]
     entries = []
     for index in [index for index in columns[0] if all(index in column for column in columns)][:SHOWN]:
         samples = {result.network.label: column[index] for result, column in zip(results, columns)}
@@ -40,7 +39,7 @@ def pictures(folder: Path, config: ScoringConfig, results: Sequence[NetworkResul
 def _samples(config: ScoringConfig, result: NetworkResult, with_controls: bool) -> dict[int, Sample]:
     """What one network made of the images, by index; those that cannot be read are missing."""
     indices, batch = read_samples(result.dataset, result.shown)
-    methods = [e for e in config.explainers if with_controls or not isinstance(e, CONTROLS)]
+    methods = config.explainers if with_controls else config.candidates
     photos = getattr(result.dataset, "photos", None)
     network, samples = result.network, {}
     for place, index in enumerate(indices):

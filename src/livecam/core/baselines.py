@@ -109,9 +109,8 @@ def filtered(images: Tensor, dim: int, kernel: Tensor, border: str) -> Tensor:
     """Images ``(N, C, H, W)`` under a kernel of odd length along one dimension, the border padded as ``F.pad`` does."""
     radius, moved = len(kernel) // 2, images.transpose(dim, 3)
     lines = F.pad(moved, (radius, radius, 0, 0), mode=border) if radius else moved
-    return (
-        F.conv2d(lines.flatten(0, 1)[:, None], kernel.to(images)[None, None, None]).view(moved.shape).transpose(dim, 3)
-    )
+    lines = F.conv2d(lines.flatten(0, 1)[:, None], kernel.to(images)[None, None, None])
+    return lines.view(moved.shape).transpose(dim, 3)
 
 
 def rise_blur(images: Tensor) -> Tensor:

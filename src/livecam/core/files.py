@@ -117,13 +117,11 @@ class ArrayFile:
     def __exit__(self, kind: type | None, *_: object) -> None:
         with self._folder:
             if kind is None:
-                temporary_sibling = Path(self._folder.name, "whole.npz")
-                with zipfile.ZipFile(
-                    temporary_sibling, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=1
-                ) as archive:
+                whole = Path(self._folder.name, "whole.npz")
+                with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, allowZip64=True, compresslevel=1) as archive:
                     for name in self._rows:
                         self._write(archive, name)
-                os.replace(temporary_sibling, self.path)
+                os.replace(whole, self.path)
 
     def _write(self, archive: zipfile.ZipFile, name: str) -> None:
         kind, shape, count = self._rows[name]

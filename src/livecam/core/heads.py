@@ -85,9 +85,7 @@ class Binary(Head):
 
     def num_classes(self, logits: Tensor) -> int:
         if logits.shape[1] != 1:
-            raise UnsupportedNetworkError(
-                f"The binary head reads one logit, but this network returns {logits.shape[1]}."
-            )
+            raise UnsupportedNetworkError(f"The binary head reads one logit, this network returns {logits.shape[1]}.")
         return 2
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -169,6 +167,6 @@ def as_logits(output: Any) -> Tensor:
         return output[:, None]
     if output.ndim != 2:
         raise UnsupportedNetworkError(
-            f"Expected logits of shape (N, K), the model's forward returned {tuple(output.shape)}."
+            f"Logits have the shape (N, K), the model's forward returned {tuple(output.shape)}."
         )
     return output

@@ -31,9 +31,7 @@ def one_sentence(message: str, words: Iterable[str] = ()) -> str:
         return f"There is no option {option}.{suggest(option, words)}"
     if match := re.search(r"arguments are required: (.*)", message):
         names = ", ".join(name.strip().split(".")[-1] for name in match[1].split(","))
-        return (
-            f"Missing: {names}. Give a configuration, such as -c configs/demo.yaml, or --{names.split(',')[0]} CLASS."
-        )
+        return f"Missing: {names}. Give a configuration, as in -c configs/demo.yaml, or --{names.split(',')[0]} CLASS."
     if match := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
         choices = re.findall(r"[\w.]+", match[2])
         return f"There is no command {match[1]!r}: use {', '.join(choices)}.{suggest(match[1], choices)}"

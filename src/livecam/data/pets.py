@@ -124,9 +124,7 @@ class OxfordPets(PhotoData):
             logger.warning("%d photos have no trimap and count as not annotated: %s.", len(without), some(without))
         classes = [names.get(index) for index in range(max(names) + 1)]
         if None in classes:
-            raise DataError(
-                f"No photo in the lists of {root} has class {classes.index(None) + 1}: classes count from 1."
-            )
+            raise DataError(f"No photo listed in {root} has class {classes.index(None) + 1}: classes count from 1.")
         train, val = stratified_split(lists[0], classes, self.val_fraction, self.seed)
         return FileIndex(classes, train, val, lists[1] or None)
 

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from lightning import LightningDataModule
-from torch.utils.data import DataLoader
-
-from livecam.core.errors import OptionError
 from livecam.core.normalization import IMAGENET, Normalization
 from livecam.core.text import printable
 from livecam.data.photo_dataset import Photo, PhotoDataset
+from livecam.data.split_datamodule import SplitData
 from livecam.data.transforms import ResizeMode, eval_transform, train_transform
 
 
@@ -34,7 +30,7 @@ class FileIndex:
     test: Sequence[Photo] | None = None
 
 
-class PhotoData(LightningDataModule, ABC):
+class PhotoData(SplitData, ABC):
     """Photos as training, validation and test sets; the files are listed, and problems reported, at construction.
 
     Batches are dicts as :class:`livecam.core.batch.Batch` describes them. Testing and prediction use the test part, or
@@ -58,7 +54,6 @@ class PhotoData(LightningDataModule, ABC):
         OptionError: When the files do not make a data set, or an argument is out of range; the message says why.
     """
 
-    head = "softmax"
     dataset: ClassVar[type[PhotoDataset]] = PhotoDataset
 
     def __init__(
@@ -75,9 +70,7 @@ class PhotoData(LightningDataModule, ABC):
         seed: int = 0,
         max_unreadable: int | None = None,
     ) -> None:
-        super().__init__()
-        self.normalization = Normalization(tuple(mean), tuple(std))
-        self.mean, self.std = list(self.normalization.mean), list(self.normalization.std)
+        super().__init__(Normalization(tuple(mean), tuple(std)))
         self.image_size, self.resize = image_size, resize
         self.batch_size = batch_size
         self.num_workers = min(4, os.cpu_count() or 1) if num_workers is None else num_workers
@@ -112,39 +105,3 @@ class PhotoData(LightningDataModule, ABC):
     def unreadable(self) -> int:
         """Number of distinct files that could not be read so far, over all parts and loader processes."""
         return sum(len(part.unreadable_files) for part in self.sets.values())
-
-    def train_dataloader(self) -> DataLoader:
-        """Augmented training batches, shuffled.
-
-        Raises:
-            OptionError: When the data have no training part.
-        """
-        if "train" not in self.sets:
-            raise OptionError(
-                f"{type(self).__name__} found nothing to train on in {self.sets['val'].root}: these data are for "
-                "validation and for explain.py."
-            )
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader:
-        """Validation batches in the order of the files."""
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        """Test batches in the order of the files."""
-        return self._loader("test" if "test" in self.sets else "val")
-
-    def predict_dataloader(self) -> DataLoader:
-        """The same batches as for testing."""
-        return self.test_dataloader()
-
-    def _loader(self, part: str, shuffle: bool = False) -> DataLoader:
-        return DataLoader(
-            self.sets[part],
-            self.batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            collate_fn=self.sets[part].collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-        )

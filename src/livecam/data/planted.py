@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
 from livecam.core.errors import OptionError
 from livecam.core.normalization import Normalization
+from livecam.data.split_datamodule import SplitData
 
 CLASSES = ("disc", "triangle", "cross", "ring", "square", "star")
 _SPLITS = ("train", "val", "test")
@@ -195,7 +195,7 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
     return value * (1 - saturation * (1 - ramp))
 
 
-class PlantedShapesData(LightningDataModule):
+class PlantedShapesData(SplitData):
     """Planted shapes as training, validation and test sets.
 
     Args:
@@ -209,8 +209,6 @@ class PlantedShapesData(LightningDataModule):
         seed: Seed of the images.
     """
 
-    head = "softmax"
-
     def __init__(
         self,
         num_classes: int = 4,
@@ -222,44 +220,14 @@ class PlantedShapesData(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.normalization = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-        self.mean, self.std = list(self.normalization.mean), list(self.normalization.std)
+        super().__init__(Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
         self.batch_size, self.num_workers = batch_size, num_workers
         self.num_classes, self.image_size = num_classes, image_size
         to_input = v2.Normalize(self.mean, self.std)
         flips = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), to_input])
+        lengths, transforms = (train_length, val_length, val_length), (flips, to_input, to_input)
         self.sets = {
-            split: PlantedShapes(
-                train_length if split == "train" else val_length,
-                num_classes,
-                image_size,
-                split,
-                shortcut,
-                seed,
-                flips if split == "train" else to_input,
-            )
-            for split in _SPLITS
+            split: PlantedShapes(length, num_classes, image_size, split, shortcut, seed, transform=transform)
+            for split, length, transform in zip(_SPLITS, lengths, transforms)
         }
         self.class_names = self.sets["train"].classes
-
-    def train_dataloader(self) -> DataLoader:
-        return self._loader("train", shuffle=True)
-
-    def val_dataloader(self) -> DataLoader:
-        return self._loader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        return self._loader("test")
-
-    def _loader(self, split: str, shuffle: bool = False) -> DataLoader:
-        return DataLoader(
-            self.sets[split],
-            self.batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )

@@ -112,9 +112,7 @@ def prepare_image(
 
 def _side(size: int) -> int:
     if not isinstance(size, int) or not 1 <= size <= _LARGEST_SIDE:
-        raise OptionError(
-            f"Images need a side of at least 1 px, and of {_LARGEST_SIDE} at most, got image_size={size}."
-        )
+        raise OptionError(f"Images need a side of 1 to {_LARGEST_SIDE} px, got image_size={size}.")
     return size
 
 

@@ -117,12 +117,10 @@ class ReferenceMask:
         with torch.no_grad():
             logits = as_logits(self._network(images))
         head = get_head(self.head, logits.shape[1])
-        predict_proba, chosen = head.probabilities(logits), []
-        for row, label in zip(predict_proba, labels.tolist()):
+        probabilities, chosen = head.probabilities(logits), []
+        for row, label in zip(probabilities, labels.tolist()):
             if label not in self.target:
-                raise OptionError(
-                    f"ReferenceMask(target=...) says nothing of class {label}: name its reference classes."
-                )
+                raise OptionError(f"ReferenceMask(target=...) says nothing of class {label}: name its classes.")
             candidates = torch.tensor(self.target[label], device=logits.device)
             head.check_targets(candidates, logits)
             chosen.append(candidates[row[candidates].argmax()])

@@ -172,11 +172,20 @@ class NetworkScores:
             self._lines[key] = MethodSummary(method, summarize(values), n, undefined, flat, behind)
         return self._lines[key]
 
-    def apart(self, metric: ImageMetric, method: str, other: str) -> tuple[int, dict[str, Figure]]:
-        """Every figure of a method minus that of another, and the number of images that both have a headline for."""
-        images = self.defined(metric, method)
-        both = images[torch.isin(images, self.defined(metric, other))]
-        return len(both), differences(self.values(metric, method, both), self.values(metric, other, both))
+    def apart(
+        self, metric: ImageMetric, method: str, other: str, network: "NetworkScores | None" = None
+    ) -> tuple[int, dict[str, Figure]]:
+        """Every figure of a method minus that of another, and the number of images that both have a headline for.
+
+        Args:
+            metric: One of the metrics.
+            method: One of the methods.
+            other: Another one, or the same of another network.
+            network: That of ``other``; None means this one.
+        """
+        network, images = network or self, self.defined(metric, method)
+        both = images[torch.isin(images, network.defined(metric, other))]
+        return len(both), differences(self.values(metric, method, both), network.values(metric, other, both))
 
     def beyond(self, metric: ImageMetric, method: str, control: str) -> Figure | None:
         """Headline minus that of a control, over the images for which both are defined; None where there are none."""
@@ -192,6 +201,11 @@ class NetworkScores:
             return sign * value if value == value else float("inf")
 
         return sorted(lines, key=place)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Accuracy and every figure, by metric and method, for JSON."""
+        metrics = {m.name: {line.method: line.as_dict() for line in self.ranked(m)} for m in self.metrics}
+        return {"accuracy": vars(self.accuracy) if self.accuracy else None, "metrics": metrics}
 
     @property
     def hits(self) -> tuple[Tensor, Tensor]:

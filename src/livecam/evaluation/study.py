@@ -114,6 +114,16 @@ class ScoringConfig:
     reference: dict[str, Any] | None
 
     @property
+    def candidates(self) -> list[Explainer]:
+        """Methods but for controls."""
+        return [explainer for explainer in self.explainers if not isinstance(explainer, CONTROLS)]
+
+    @property
+    def controls(self) -> set[str]:
+        """Names of methods whose maps are no results but something to compare with."""
+        return {explainer.name for explainer in self.explainers if isinstance(explainer, CONTROLS)}
+
+    @property
     def printed(self) -> dict[str, str]:
         """What a person reads for each method."""
         return printed_names(self.explainers)
@@ -165,7 +175,7 @@ class ScoringConfig:
         Raises:
             OptionError: Since whoever runs the command would take what is left for scores.
         """
-        names = [explainer.name for explainer in self.explainers if not isinstance(explainer, CONTROLS)]
+        names = [explainer.name for explainer in self.candidates]
         pairs = [(result.scores, name) for result in results for name in names]
         if names and all(0 < scores.asked[name] == scores.failed[name] for scores, name in pairs):
             raise OptionError("Every map failed: the log says why.")
@@ -217,9 +227,7 @@ def _reference(options: StudyOptions) -> dict[str, Any]:
     if Path(name).suffix == ".ckpt":
         return arguments | {"checkpoint": name}
     if weights is None:
-        raise OptionError(
-            f"--reference {name} would have random weights: add --reference_weights pretrained, or a file."
-        )
+        raise OptionError(f"--reference {name} has random weights: add --reference_weights pretrained, or a file.")
     return arguments | {"model": name, "weights": weights}
 
 

@@ -12,7 +12,7 @@ from livecam.evaluation.study import NetworkResult, ScoringConfig
 from livecam.explain import AOP, Explainer
 from livecam.explain.methods.controls import CONTROLS, CenteredGaussian
 from livecam.metrics import ImageMetric
-from livecam.metrics.summary import Figure, differences, mean_figure
+from livecam.metrics.summary import Figure, mean_figure
 from livecam.report.html.scores_page import Curves
 from livecam.report.tables import Cell, Measured, ScoreTable
 
@@ -57,13 +57,11 @@ def difference_table(config: ScoringConfig, study: Study, metric: ImageMetric) -
     means: list[list[Cell]] = []
     pairs: list[list[Cell]] = []
     for name, members in study.comparisons():
-        for explainer in config.explainers:
-            if isinstance(explainer, CONTROLS):
-                continue
+        for explainer in config.candidates:
             label = config.printed[explainer.name]
             deltas, accuracies = [], []
             for one, other in members:
-                figures = _difference(one, other, metric, explainer.name)
+                _, figures = one.scores.apart(metric, explainer.name, explainer.name, other.scores)
                 if figures:
                     deltas.append(figures[headline])
                     accuracies.append(_accuracy(one, other))
@@ -88,20 +86,13 @@ def difference_table(config: ScoringConfig, study: Study, metric: ImageMetric) -
         notes.append(f"Accuracies that differ by less than {100 * _EQUAL:.0f} point count as equal.")
     words = metric.name.replace("_", " ")
     columns = ["method", "networks", f"difference in {words} [95 %]", "in accuracy", "remark"]
-    return [ScoreTable(f"{words}: paired differences", columns, rows, 2, [None] * len(rows), 2, set(), notes)]
+    return [ScoreTable(f"{words}: paired differences", columns, rows, chart=2, words=2, notes=notes)]
 
 
 def _cells(difference: Figure, accuracy: Figure | None) -> list[Cell]:
     share = Measured(accuracy.value, signed=True) if accuracy else "-"
     remark = _CONFOUNDED if accuracy and abs(accuracy.value) >= _EQUAL - 1e-9 else ""
     return [Measured(**vars(difference), signed=True), share, remark]
-
-
-def _difference(one: NetworkResult, other: NetworkResult, metric: ImageMetric, method: str) -> dict[str, Figure]:
-    """Every figure of ``one`` minus that of ``other``, over the images for which both have a defined headline."""
-    images = one.scores.defined(metric, method)
-    both = images[torch.isin(images, other.scores.defined(metric, method))]
-    return differences(*(result.scores.values(metric, method, both) for result in (one, other)))
 
 
 def _accuracy(one: NetworkResult, other: NetworkResult) -> Figure | None:
@@ -140,14 +131,13 @@ def ranking(config: ScoringConfig, result: NetworkResult, metric: ImageMetric) -
     best = lines[0].figures if lines else {}
     figures = [figure for figure in metric.table_columns if figure in best]
     counts = [count for count in ("undefined", "degenerate") if any(getattr(line, count) for line in lines)]
-    controls = {explainer.name for explainer in config.explainers if isinstance(explainer, CONTROLS)}
     gaussian = next(
         (e.name for e in config.explainers if isinstance(e, CenteredGaussian) and scores.knows(e.name)), None
     )
     beyond = {
         line.method: scores.beyond(metric, line.method, gaussian)
         for line in lines
-        if gaussian and line.method not in controls
+        if gaussian and line.method not in config.controls
     }
     beyond = {method: figure for method, figure in beyond.items() if figure}
     words = metric.name.replace("_", " ")
@@ -163,14 +153,14 @@ def ranking(config: ScoringConfig, result: NetworkResult, metric: ImageMetric) -
         row += [measured(line.figures[name], name, name.endswith("lift")) for name in figures]
         rows.append([*row, line.n, *(getattr(line, count) for count in counts)])
     marks = [line.figures["chance"].value if "chance" in line.figures else None for line in lines]
-    faint = {number for number, line in enumerate(lines) if line.method in controls}
+    faint = {number for number, line in enumerate(lines) if line.method in config.controls}
     notes = [f"{'Higher' if metric.higher_is_better else 'Lower'} is better."]
     notes += ["No image has what this metric compares with."] if not lines and scores.explained else []
     notes += ["The red tick is chance."] if any(mark is not None for mark in marks) else []
     notes += ["Minus Gaussian: paired, over the images that both have a score for."] if beyond else []
     if len({line.n for line in lines}) > 1:
         notes.append("Methods rest on different images where n differs.")
-    return ScoreTable(words, columns, rows, 1, marks, 1, faint, [" ".join(notes)])
+    return ScoreTable(words, columns, rows, marks=marks, faint=faint, notes=[" ".join(notes)])
 
 
 def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
@@ -181,8 +171,7 @@ def measured(figure: Figure, name: str, with_interval: bool) -> Measured:
 
 def curves_of(config: ScoringConfig, result: NetworkResult, metric: ImageMetric) -> list[Curves]:
     """The curves that a metric has, at 0, 10, ... 100 percent: one drawing for each that its parts name."""
-    controls = {explainer.name for explainer in config.explainers if isinstance(explainer, CONTROLS)}
-    ranked = result.scores.ranked(metric)
+    controls, ranked = config.controls, result.scores.ranked(metric)
     results = [line for line in ranked if line.method not in controls]
     lines = [*results[:_LINES], *(line for line in ranked if line.method in controls)]
     note = f"The best {_LINES} of {len(results)} methods." if len(results) > _LINES else ""
@@ -238,7 +227,7 @@ def paired_tables(config: ScoringConfig, scores: NetworkScores, metric: ImageMet
     percent, points = (", in percent", ", in points") if metric.in_percent else ("", "")
     tables = [(f"{words}, each method{percent}", absolute, [better]), (f"{words}: minus {other}{points}", apart, notes)]
     return [
-        ScoreTable(title, columns, rows, chart, [None] * len(rows), 2, _controls(rows), table_notes)
+        ScoreTable(title, columns, rows, chart=chart, words=2, faint=_controls(rows), notes=table_notes)
         for title, rows, table_notes in tables
     ]
 

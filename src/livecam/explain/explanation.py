@@ -146,6 +146,4 @@ def check_names(explainers: Sequence[Explainer]) -> None:
     """
     twice = [name for name, count in Counter(explainer.name for explainer in explainers).items() if count > 1]
     if twice:
-        raise OptionError(
-            f"Two explainers are called {twice[0]!r}: give one of them another name, such as name='{twice[0]}_2'."
-        )
+        raise OptionError(f"Two explainers are called {twice[0]!r}: name one otherwise, such as name='{twice[0]}_2'.")

@@ -131,9 +131,9 @@ def perturbation_curves(
     ends, inner = scores.split([len(sources) * count, 2 * len(sample_index) * (len(pixels) - 2)])
     ends, inner = ends.view(len(sources), count, 1), inner.view(2, len(sample_index), len(pixels) - 2)
     # Laid out before they are added up: scattered sums would depend on which came first.
-    to_channels_last = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
-    to_channels_last[:, turn, sample_index] = inner
-    deletion, insertion = to_channels_last.sum(1) / repeats[:, None]
+    by_order = inner.new_zeros(2, len(ties), count, len(pixels) - 2)
+    by_order[:, turn, sample_index] = inner
+    deletion, insertion = by_order.sum(1) / repeats[:, None]
     return Curves(pixels, torch.cat([ends[0], deletion, ends[1]], 1), torch.cat([ends[-1], insertion, ends[0]], 1))
 
 

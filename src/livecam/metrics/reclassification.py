@@ -61,9 +61,7 @@ def masked_images(
     check_masking(mode, threshold, baseline)
     check_fit(maps, images)
     if bool(((maps < 0) | (maps > 1)).any()):
-        raise OptionError(
-            "Maps leave [0, 1], so they are no weights of pixels: give an Explanation's map, not its raw."
-        )
+        raise OptionError("Maps leave [0, 1], and are no weights of pixels: give an Explanation's map, not its raw.")
     weight = (maps if mode == "multiply" else maps >= threshold).to(images.dtype)[:, None]
     return images * weight + baseline_images(images, baseline, normalization) * (1 - weight)
 
@@ -99,9 +97,7 @@ def reclassification(masked: Tensor, clean: Tensor, targets: Tensor) -> Tensor:
         clean: Those of the images as they are.
         targets: LongTensor ``(N,)``.
     """
-    remaining, original = (
-        probabilities.double().gather(1, targets[:, None])[:, 0] for probabilities in (masked, clean)
-    )
+    remaining, original = (values.double().gather(1, targets[:, None])[:, 0] for values in (masked, clean))
     rank = ranks(masked, targets)
     ratio = (remaining / original).masked_fill(original == 0, torch.nan)
     return torch.stack([remaining, original, (rank == 1).double(), (rank <= 5).double(), rank.double(), ratio])

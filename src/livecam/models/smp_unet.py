@@ -56,9 +56,7 @@ class SmpUNet(nn.Module):
         self.full_res_skip = full_res_skip or ("encoder" if learnt else "stem")
         check_option("full_res_skip", self.full_res_skip, _SOURCES)
         if self.full_res_skip == "encoder" and not learnt:
-            raise OptionError(
-                f"Encoder {encoder!r} has no features at full resolution: use full_res_skip=stem or image."
-            )
+            raise OptionError(f"Encoder {encoder!r} has no features at full size: use full_res_skip=stem or image.")
         self.bottleneck = nn.Identity()
         finest = {"encoder": in_channels, "stem": _STEM_CHANNELS, "image": 3, "none": 0}[self.full_res_skip]
         ups = [channels[-1], *decoder_channels[:-1]]

@@ -64,7 +64,7 @@ class ScoreTable:
         columns: Heads; those of the first ``words`` columns are over words, the others over numbers.
         rows: Cells of each row.
         chart: Number of the column whose intervals the page draws.
-        marks: For each row, where the chart has a tick, such as at chance; None for none.
+        marks: For each row, where the chart has a tick, such as at chance, or None; empty for no ticks.
         words: How many columns hold words.
         faint: Rows that are no results but something to compare with.
         notes: Lines below.
@@ -73,8 +73,8 @@ class ScoreTable:
     title: str
     columns: list[str]
     rows: list[list[Cell]]
-    chart: int
-    marks: list[float | None]
+    chart: int = 1
+    marks: Sequence[float | None] = ()
     words: int = 1
     faint: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)

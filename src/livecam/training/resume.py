@@ -154,5 +154,5 @@ def check_folder(folder: Path) -> None:
     checkpoint = newest(folder / "checkpoints")
     if checkpoint is not None:
         raise DataError(
-            f"{folder} holds a training: go on with it by --ckpt_path {checkpoint}, or name another folder by --run."
+            f"{folder} holds a training: go on by --ckpt_path {checkpoint}, or name another folder by --run."
         )

@@ -133,9 +133,9 @@ def test_adapted_l1_lets_go_of_what_did_not_fall():
     game_weights = []
 
     class Weighed(IGOS):
-        def _descend(self, objective, *args):
-            game_weights.append(objective.l1.tolist())
-            return super()._descend(objective, *args)
+        def _descend(self, history, *args):
+            game_weights.append(history.problem.l1.tolist())
+            return super()._descend(history, *args)
 
     play(Weighed(adapt_l1=True, n_steps=1, **TOY), net)
     assert game_weights[6] == [1, 1] and game_weights[7] == pytest.approx([0.1, 0.1])
@@ -196,9 +196,9 @@ def test_a_network_that_cuts_gradients_is_refused_with_the_remedy(net):
 class Watched(IGOS):
     """Keeps what every descent starts from."""
 
-    def _descend(self, objective, masks, score, slope, shares, samples, history):
-        self.seen.append((masks.clone(), slope, samples.tolist()))
-        return super()._descend(objective, masks, score, slope, shares, samples, history)
+    def _descend(self, history, masks, score, gradient, shares, samples):
+        self.seen.append((masks.clone(), gradient, samples.tolist()))
+        return super()._descend(history, masks, score, gradient, shares, samples)
 
 
 def watched(**settings):

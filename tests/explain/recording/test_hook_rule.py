@@ -100,7 +100,7 @@ def test_densenet_reads_after_its_functional_relu():
 @pytest.mark.parametrize(("net", "layer"), [(NormTail, "norm"), (GapNet, "conv")])
 def test_post_relu_without_an_in_place_relu_says_so(net, layer):
     net = build(net, inplace=False)
-    with pytest.raises(ValueError, match=f"No in-place ReLU follows layer '{layer}': use post_relu=False"):
+    with pytest.raises(ValueError, match=f"No in-place ReLU follows '{layer}': use post_relu=False"):
         explain(net, pictures(), [GradCAM(layer=layer, post_relu=True)])
 
 

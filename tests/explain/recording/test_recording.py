@@ -179,7 +179,7 @@ def test_outputs_in_wrappings(pack):
 
 
 def test_outputs_that_are_no_logits():
-    with pytest.raises(ValueError, match=r"Expected logits of shape \(N, K\)"):
+    with pytest.raises(ValueError, match=r"Logits have the shape \(N, K\)"):
         explain(Wraps(lambda z: z[:, :, None, None]), pictures(), [GradCAM()])
     with pytest.raises(TypeError, match="returned no logits"):
         explain(Wraps(lambda z: None), pictures(), [GradCAM()])

@@ -108,7 +108,7 @@ class Instances:
         size = image.get("width"), image.get("height")
         if not all(type(side) is int and 0 < side <= _SIDE for side in size) or size[0] * size[1] > _PIXELS:
             raise malformed(
-                self.path, f"width and height of {image['file_name']!r} should be the pixels of a photo, not {size}"
+                self.path, f"width and height of {image['file_name']!r} should be pixels of a photo, not {size}"
             )
         labels = tuple(sorted(annotations))
         masks = tuple(self._code(annotations[label], *size) for label in labels) if with_masks else None

@@ -167,9 +167,8 @@ class LayerCAM(LayerExplainer):
     single_pass: ClassVar[bool] = True
 
     def explain(self, recording: Recording) -> Tensor:
-        return channel_sum_product(
-            squeeze_constant(self.gradients(recording)).relu(), self.activations(recording)
-        ).relu()
+        gradients = squeeze_constant(self.gradients(recording))
+        return channel_sum_product(gradients.relu(), self.activations(recording)).relu()
 
 
 def plus_plus_alpha(channels: Channels, ratio: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,6 @@ from livecam.explain.methods.noise import Noise, NoiseUnit
 from livecam.explain.recording.hooks import IMAGES, Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
-from livecam.runtime.progress import chunks
 
 Reduce = Literal["max", "sum", "l2"]
 # Gradients of pixels have long tails: at full scale, few pixels would be seen.
@@ -100,26 +99,22 @@ class InputXGradient(Explainer):
 
 
 def gradients_at(
-    recording: Recording, label: str, count: int, internal_batch_size: int | None, inputs: Callable[[slice], Tensor]
+    recording: Recording, explainer: Explainer, count: int, inputs: Callable[[slice], Tensor]
 ) -> Iterator[Tensor]:
     """Gradients of the class score at ``count`` variants of every image, in chunks of whole variants.
 
     Args:
         recording: The shared pass.
-        label: What is being done, for people.
+        explainer: Whose variants they are; its ``internal_batch_size`` bounds a pass, which has at least one variant of
+            every image.
         count: Variants per image.
-        internal_batch_size: Most images per pass, None for what fits into free memory; at least one variant of every
-            image is run.
         inputs: Makes model input ``(S, N, 3, H, W)`` of the variants of these numbers.
 
     Yields:
         ``(S, N, 3, H, W)``.
     """
     images = recording.images
-    # Whole variants, so that sums over them need no scattering, which is not repeatable on a GPU.
-    for part in chunks(
-        label, count, max(1, recording.internal_batch_size(internal_batch_size, backward=True) // len(images))
-    ):
+    for part in recording.chunks(explainer, count, backward=True, every_image=True):
         variants = inputs(part)
         sample_index = torch.arange(len(images), device=images.device).repeat(len(variants))
         gradients = recording.rerun(variants.flatten(0, 1), sample_index, input_gradient=True).input_gradient
@@ -179,9 +174,7 @@ class IntegratedGradients(Explainer):
         # Sums need more digits than half-precision networks have.
         mean = torch.zeros_like(starts, dtype=torch.promote_types(starts.dtype, torch.float32))
         for start, total in zip(starts, mean):
-            for gradients in gradients_at(
-                recording, self.label, self.n_steps, self.internal_batch_size, partial(self._way, images, start)
-            ):
+            for gradients in gradients_at(recording, self, self.n_steps, partial(self._way, images, start)):
                 total += gradients.to(total).sum(0) / self.n_steps
         attribution = ((images - starts) * mean).mean(0)
         sample_index = torch.arange(len(images), device=images.device)
@@ -222,7 +215,7 @@ class NoisyGradient(InputGradient):
     def samples(self, recording: Recording) -> Iterator[Tensor]:
         """Gradients ``(S, N, 3, H, W)`` at noisy copies, in chunks."""
         noise = Noise(recording.images, self.num_samples, self.std, self.noise, self.seed)
-        return gradients_at(recording, self.label, self.num_samples, self.internal_batch_size, noise.variants)
+        return gradients_at(recording, self, self.num_samples, noise.variants)
 
 
 @dataclass(frozen=True)

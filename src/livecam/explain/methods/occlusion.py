@@ -12,7 +12,6 @@ from livecam.core.options import Count
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
-from livecam.runtime.progress import chunks
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -131,14 +130,11 @@ class Occlusion(Explainer):
         baseline = baseline_images(images, self.baseline, recording.normalization)
         grid = rows.new_empty(len(images), len(rows), len(columns))
         flat = grid.view(-1)
-        for part in chunks(
-            self.label, len(flat), recording.internal_batch_size(self.internal_batch_size, precision=self.precision)
-        ):
+        for part in recording.chunks(self, len(flat)):
             window = torch.arange(part.start, part.stop, device=images.device)
             sample_index = window // grid[0].numel()
             row, column = rows[window // len(columns) % len(rows)], columns[window % len(columns)]
             hidden = (row[:, :, None] * column[:, None, :]).bool()[:, None]
-            flat[part] = self._score(
-                recording, torch.where(hidden, baseline[sample_index], images[sample_index]), sample_index
-            ).to(flat)
+            occluded = torch.where(hidden, baseline[sample_index], images[sample_index])
+            flat[part] = self._score(recording, occluded, sample_index).to(flat)
         return grid

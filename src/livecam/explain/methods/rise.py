@@ -14,7 +14,6 @@ from livecam.core.options import Count, Seed, Share
 from livecam.explain.explainer import Explainer
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
-from livecam.runtime.progress import chunks
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,7 @@ class RISE(Explainer):
         # Sums in at least single precision, whatever the network computes in.
         maps = torch.zeros_like(images[:, 0], dtype=torch.promote_types(images.dtype, torch.float32))
         total = maps.new_zeros(len(images), 1, 1)
-        at_once = max(
-            1, recording.internal_batch_size(self.internal_batch_size, precision=self.precision) // len(images)
-        )
-        for part in chunks(self.label, self.num_masks, at_once):
+        for part in recording.chunks(self, self.num_masks, every_image=True):
             mask = masks.made(part, maps)
             keep = mask[:, None, None].to(images)
             sample_index = torch.arange(len(images), device=images.device).repeat(len(mask))

@@ -1,6 +1,6 @@
 """Score-CAM: channels weighted by the score of the image that they let through; no gradients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +12,6 @@ from livecam.explain.methods.cam import LayerExplainer
 from livecam.explain.recording.channel_stats import weighted_sum
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
-from livecam.runtime.progress import chunks
 
 # Expected error of a map's scale that nobody sees; the largest error of any pixel is a few times that.
 _UNSEEN = 0.003
@@ -61,7 +60,7 @@ class ScoreCAM(LayerExplainer):
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         activations = self.activations(recording)
         live = ~is_degenerate(activations.flatten(0, 1)).view(activations.shape[:2])
-        scores = self._scores(recording, activations, live, self.precision)
+        scores = self._scores(recording, activations, live)
         if self.weighting == "softmax_logit":
             if self.precision == "bf16":
                 scores = self._refined(recording, activations, live, scores)
@@ -71,7 +70,7 @@ class ScoreCAM(LayerExplainer):
         else:
             # In the precision of the others, so that its rounding cancels.
             sample_index = torch.arange(len(live), device=live.device)
-            baseline = self._run(recording, torch.zeros_like(recording.images[:1]), sample_index, self.precision)
+            baseline = self._run(recording, torch.zeros_like(recording.images[:1]), sample_index)
             weights = (scores - baseline.to(scores)[:, None]).masked_fill(~live, 0)
         mass = weights.abs().sum(1)
         details = {
@@ -81,23 +80,21 @@ class ScoreCAM(LayerExplainer):
         }
         return weighted_sum(weights, activations).relu(), details
 
-    def _scores(self, recording: Recording, activations: Tensor, chosen: Tensor, precision: Precision) -> Tensor:
+    def _scores(self, recording: Recording, activations: Tensor, chosen: Tensor) -> Tensor:
         """Score of the images under the masks that ``chosen`` ``(N, K)`` names; zero elsewhere."""
         scores = torch.zeros_like(activations[:, :, 0, 0])
         owners, channels = chosen.nonzero(as_tuple=True)
-        for part in chunks(
-            self.label, len(owners), recording.internal_batch_size(self.internal_batch_size, precision=precision)
-        ):
+        for part in recording.chunks(self, len(owners)):
             sample_index, channel = owners[part], channels[part]
             images = recording.images[sample_index]
             masks = self._masks(activations[sample_index, channel], tuple(images.shape[-2:]))
             masked = images * masks[:, None].to(images)
-            scores[sample_index, channel] = self._run(recording, masked, sample_index, precision).to(scores)
+            scores[sample_index, channel] = self._run(recording, masked, sample_index).to(scores)
         return scores
 
-    def _run(self, recording: Recording, images: Tensor, sample_index: Tensor, precision: Precision) -> Tensor:
+    def _run(self, recording: Recording, images: Tensor, sample_index: Tensor) -> Tensor:
         score = recording.probability if self.weighting == "prob" else recording.score
-        return score(images, sample_index, precision)
+        return score(images, sample_index, self.precision)
 
     def _refined(self, recording: Recording, activations: Tensor, live: Tensor, scores: Tensor) -> Tensor:
         """Scores of half precision, where those that matter most are replaced by scores of full precision.
@@ -106,7 +103,7 @@ class ScoreCAM(LayerExplainer):
         are run again, a thirty-second part at a time, until the error seen there, carried over to the weights of all
         others, is too small to show; the others are shifted by its mean.
         """
-        few = (live.sum(1, keepdim=True) / 32).ceil()
+        in_full, few = replace(self, precision="full"), (live.sum(1, keepdim=True) / 32).ceil()
         rank = torch.arange(live.shape[1], device=live.device)
         exact, run = torch.zeros_like(scores), torch.zeros_like(live)
         shift, size = torch.zeros_like(few), torch.full_like(few, torch.inf)
@@ -117,7 +114,7 @@ class ScoreCAM(LayerExplainer):
             leading = torch.zeros_like(live).scatter(1, order, due & (rank < few)) & live & ~run
             if not leading.any():
                 return best
-            exact = torch.where(leading, self._scores(recording, activations, leading, "full"), exact)
+            exact = torch.where(leading, in_full._scores(recording, activations, leading), exact)
             run |= leading
             error = (scores - exact) * run
             count = run.sum(1, keepdim=True).clamp(min=1)

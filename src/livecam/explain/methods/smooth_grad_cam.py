@@ -16,7 +16,6 @@ from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
-from livecam.runtime.progress import chunks
 
 
 def as_filters(option: str, filters: Any) -> tuple[int, ...]:
@@ -136,13 +135,10 @@ class SmoothGradCAMPlusPlus(LayerExplainer):
         unit = shape[2] * shape[3]
         sums = torch.zeros(3, *shape, dtype=self.activations(recording).dtype, device=images.device)
         top = torch.full_like(recording.logits[:, 0], -torch.inf, dtype=sums.dtype)
-        # Whole samples, so that sums over them need no scattering, which is not repeatable on a GPU; and elementwise:
-        # in a matrix product, what is not finite in one image would reach all.
+        # Sums are elementwise: in a matrix product, what is not finite in one image would reach all.
         count = len(images)
-        at_once = recording.internal_batch_size(self.internal_batch_size, backward=True, precision=self.precision)
-        at_once = max(count, at_once // count * count)
-        for part in chunks(self.label, self.num_samples * count, at_once):
-            noisy = noise.variants(slice(part.start // count, part.stop // count))
+        for part in recording.chunks(self, self.num_samples, backward=True, every_image=True):
+            noisy = noise.variants(part)
             sample_index = torch.arange(count, device=images.device).repeat(len(noisy))
             rerun = recording.rerun(noisy.flatten(0, 1), sample_index, [capture], precision=self.precision)
             g = rerun.gradients[capture].view(-1, *shape) * unit

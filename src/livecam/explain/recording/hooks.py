@@ -97,9 +97,7 @@ class ActivationHook:
             raise UnsupportedNetworkError(f"Layer {self.capture.layer!r} takes no part in the model's forward.")
         value = self.tensor.detach()
         if self.capture.post_relu and value.numel() and value.min() < 0:
-            raise UnsupportedNetworkError(
-                f"No in-place ReLU follows layer {self.capture.layer!r}: use post_relu=False."
-            )
+            raise UnsupportedNetworkError(f"No in-place ReLU follows {self.capture.layer!r}: use post_relu=False.")
         return value if value.dtype == torch.float64 else value.float()
 
     def _before(self, module: nn.Module, args: tuple) -> tuple:

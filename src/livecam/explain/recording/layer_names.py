@@ -29,9 +29,7 @@ def resolve_layer(name: str, names: Iterable[str]) -> str:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise LayerNotFoundError(
-            f"Layer name {name!r} is ambiguous: it could be {', '.join(matches[:6])}. Use the full name."
-        )
+        raise LayerNotFoundError(f"Layer name {name!r} is ambiguous: {', '.join(matches[:6])}. Use the full name.")
     raise LayerNotFoundError(f"The model has no layer {name!r}.{_candidates(name, names)}")
 
 

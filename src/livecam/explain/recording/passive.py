@@ -99,9 +99,8 @@ class PassiveRecorder:
         net_head = get_head(head, logits.shape[1])
         targets = net_head.predict(logits) if targets is None else targets.long()
         net_head.check_targets(targets, logits)
-        gradient = (net_head.class_weights(weight, targets) / pooled.shape[2:].numel())[:, :, None, None].expand_as(
-            pooled
-        )
+        gradient = net_head.class_weights(weight, targets) / pooled.shape[2:].numel()
+        gradient = gradient[:, :, None, None].expand_as(pooled)
         return Recording(
             images=to_model_dtype(self.model, images),
             targets=targets,

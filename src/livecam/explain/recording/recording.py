@@ -1,6 +1,6 @@
 """One forward, one backward: everything that a set of explainers asked to see of a network."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from livecam.explain.recording.network_structure import Structure, named_layers,
 from livecam.runtime.inference import Precision, autocast_for, predict_logits, to_channels_last
 from livecam.runtime.memory import auto_batch_size
 from livecam.runtime.model_state import check_images, isolated_eval, leave_inference_mode, to_model_dtype
+from livecam.runtime.progress import chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +64,29 @@ class Recording:
             self._channels[capture] = Channels(self.activations[capture])
         return self._channels[capture]
 
-    def internal_batch_size(
-        self, internal_batch_size: int | None, backward: bool = False, precision: Precision = "full"
-    ) -> int:
-        """``internal_batch_size``, or where it is None as many further inputs as fit into half of the free memory.
+    def internal_batch_size(self, explainer: Any, backward: bool = False) -> int:
+        """Inputs per pass of a method: its own ``internal_batch_size``, or as many as fit in half of the free memory.
 
         Args:
-            internal_batch_size: Inputs per pass, where somebody has said how many.
+            explainer: The method.
             backward: Whether a backward follows each forward.
-            precision: What the network runs in.
         """
-        return (
-            auto_batch_size(self.model, self.images, backward, precision)
-            if internal_batch_size is None
-            else internal_batch_size
-        )
+        if explainer.internal_batch_size is not None:
+            return explainer.internal_batch_size
+        return auto_batch_size(self.model, self.images, backward, getattr(explainer, "precision", "full"))
+
+    def chunks(self, explainer: Any, count: int, backward: bool = False, every_image: bool = False) -> Iterator[slice]:
+        """Slices of ``count`` further inputs of a method, each as large as one pass may be; progress is reported.
+
+        Args:
+            explainer: The method.
+            count: Inputs in all.
+            backward: Whether a backward follows each forward.
+            every_image: Whether each of them is a variant of every image of the batch. Variants stay whole, so that
+                sums over them need no scattering, which is not repeatable on a GPU.
+        """
+        size = self.internal_batch_size(explainer, backward) // (len(self.images) if every_image else 1)
+        return chunks(explainer.label, count, max(1, size))
 
     def score(self, images: Tensor, sample_index: Tensor, precision: Precision = "full") -> Tensor:
         """Target logit of M further inputs; differentiable when grad mode is on.
@@ -119,18 +128,9 @@ class Recording:
             precision: What the network runs in, see :func:`livecam.runtime.inference.autocast_for`.
         """
         with autocast_for(precision, images.device):
-            return _record(
-                self.model,
-                to_channels_last(images, precision),
-                self.targets[sample_index],
-                captures,
-                self.head,
-                self.normalization,
-                self.structure,
-                input_gradient,
-                context or nullcontext(),
-                checked=True,
-            )
+            shared = {"head": self.head, "normalization": self.normalization, "structure": self.structure}
+            images, targets = to_channels_last(images, precision), self.targets[sample_index]
+            return _record(self.model, images, targets, captures, input_gradient, context, checked=True, **shared)
 
 
 def record(
@@ -164,9 +164,9 @@ def record(
         KeyError: When a capture names a layer that the model does not have.
     """
     check_images(images)
-    structure = structure or structure_of(model, images)
+    shared = {"head": head, "normalization": normalization, "structure": structure or structure_of(model, images)}
     with isolated_eval(model, images.device):
-        return _record(model, images, targets, captures, head, normalization, structure, input_gradient, nullcontext())
+        return _record(model, images, targets, captures, input_gradient, **shared)
 
 
 def _record(
@@ -174,11 +174,12 @@ def _record(
     images: Tensor,
     targets: Tensor | int | None,
     captures: Sequence[Capture],
+    input_gradient: bool,
+    context: AbstractContextManager | None = None,
+    *,
     head: Head | str,
     normalization: Normalization | None,
     structure: Structure,
-    input_gradient: bool,
-    context: AbstractContextManager,
     checked: bool = False,
 ) -> Recording:
     images = to_model_dtype(model, images).detach()
@@ -187,7 +188,7 @@ def _record(
     captures = merge(capture for capture in captures if capture != IMAGES)
     hooks = [ActivationHook(layers[structure.resolve(capture.layer)], capture) for capture in captures]
     wants_gradient = input_gradient or any(hook.capture.gradient for hook in hooks)
-    with torch.no_grad(), context:
+    with torch.no_grad(), context or nullcontext():
         leaf = images.detach().requires_grad_(True) if input_gradient else images
         logits = forward(model, leaf, hooks, grad=input_gradient)
         head = get_head(head, logits.shape[1]) if isinstance(head, str) else head
@@ -248,7 +249,7 @@ def _check_connected(gradients: tuple[Tensor | None, ...], hooks: list[Activatio
     for layer, gradient in zip(layers, gradients):
         if gradient is None:
             raise UnsupportedNetworkError(
-                f"Layer {layer!r} does not feed the class score, so it has no gradient: choose another."
+                f"Layer {layer!r} does not feed the class score and has no gradient: choose another."
             )
     if gradients[-1] is None:
         raise cut_off("class score")
@@ -269,9 +270,7 @@ def _as_targets(targets: Tensor | int | None, logits: Tensor, head: Head) -> Ten
     if classes.ndim == 0:
         classes = classes.expand(len(logits))
     if classes.shape != logits.shape[:1]:
-        raise OptionError(
-            f"Targets must be one class index per image: {len(logits)} images, shape {tuple(classes.shape)}."
-        )
+        raise OptionError(f"Targets are one class index per image: {len(logits)} images, shape {tuple(classes.shape)}.")
     classes = leave_inference_mode(classes)
     head.check_targets(classes, logits)
     return classes

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from livecam.core.files import write_atomically, write_png
-
-_HERE = Path(__file__).parent
+from livecam.report.html.templates import render
 
 
 @dataclass
@@ -52,10 +51,4 @@ class Entry:
 
 def write_maps_page(path: Path, title: str, subtitle: str, entries: Sequence[Entry]) -> None:
     """Write the page; all text is escaped."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True)
-    style = Markup((_HERE / "page.css").read_text("utf-8"))
-    page = environment.get_template("maps.html").render(title=title, subtitle=subtitle, entries=entries, style=style)
-    write_atomically(path, page.encode("utf-8", "replace"))
+    write_atomically(path, render("maps.html", title=title, subtitle=subtitle, entries=entries))

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -22,6 +21,7 @@ from livecam.core.errors import DataError
 from livecam.core.files import encode_jpeg, write_atomically
 from livecam.report.html.background import Background
 from livecam.report.html.page_data import PageData
+from livecam.report.html.templates import read, render
 
 WRITER = Background(64)
 """Writes the files of all pages of this process; holds up to 64 pictures."""
@@ -142,23 +142,11 @@ class Page:
             rank_zero_warn(sentence)
 
 
-_HERE = Path(__file__).parent
-
-
 def render_page(title: str) -> bytes:
     """Render ``index.html``; its policy lets the browser run only this very script and load only files beside it."""
-    style, script = (_HERE / "page.css").read_text("utf-8"), ""
-    for name in ("charts.js", "page.js"):
-        script += (_HERE / name).read_text("utf-8")
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True)
-    page = environment.get_template("page.html").render(
-        title=title,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_policy_hash(style),
-        script_hash=_policy_hash(script),
-    )
-    return page.encode("utf-8", "replace")
+    script = read("charts.js") + read("page.js")
+    hashes = {"style_hash": _policy_hash(read("page.css")), "script_hash": _policy_hash(script)}
+    return render("page.html", title=title, script=Markup(script), **hashes)
 
 
 def as_picture(image: Any, name: str) -> Image.Image:

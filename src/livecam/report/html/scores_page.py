@@ -6,10 +6,10 @@ from pathlib import Path
 
 from livecam.core.files import write_atomically
 from livecam.report.html.maps_page import Entry
+from livecam.report.html.templates import render
 from livecam.report.tables import Measured, ScoreTable
 
-_HERE = Path(__file__).parent
-_WIDE, _TALL, _LEFT, _FOOT = 420, 240, 40, 28
+_LEFT, _FOOT = 40, 28
 
 
 @dataclass
@@ -28,6 +28,8 @@ class Curves:
     faint: frozenset[str] = frozenset()
     note: str = ""
 
+    width, height = 420, 240
+
     def look(self, name: str) -> str:
         """Classes of a line: its color, and its dashes."""
         if name not in self.faint:
@@ -42,27 +44,17 @@ class Curves:
 
     def x(self, percent: float) -> float:
         """Place of a percentage."""
-        return _LEFT + percent / 100 * (_WIDE - _LEFT - 8)
+        return _LEFT + percent / 100 * (self.width - _LEFT - 8)
 
     def y(self, value: float) -> float:
         """Place of a value between 0 and the axis' end."""
-        return 8 + (1 - value / self.top) * (_TALL - _FOOT - 8)
+        return 8 + (1 - value / self.top) * (self.height - _FOOT - 8)
 
     @property
     def top(self) -> float:
         """End of the axis: a tenth above the greatest value."""
         greatest = max((value for line in self.lines.values() for value in line if value == value), default=1.0)
         return max(0.1, -(-greatest * 10 // 1) / 10)
-
-    @property
-    def width(self) -> int:
-        """Of the drawing."""
-        return _WIDE
-
-    @property
-    def height(self) -> int:
-        """Of the drawing."""
-        return _TALL
 
 
 def write_scores_page(
@@ -83,19 +75,6 @@ def write_scores_page(
         curves: Drawn behind the tables.
         entries: Pictures behind them.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("scores.html").render(
-        title=title,
-        facts=" · ".join(facts),
-        tables=tables,
-        curves=curves,
-        entries=entries,
-        style=Markup((_HERE / "page.css").read_text("utf-8")),
-        is_measured=lambda cell: isinstance(cell, Measured),
-    )
-    write_atomically(path, page.encode("utf-8", "replace"))
+    values = {"facts": " · ".join(facts), "tables": tables, "curves": curves, "entries": entries}
+    page = render("scores.html", title=title, is_measured=lambda cell: isinstance(cell, Measured), **values)
+    write_atomically(path, page)

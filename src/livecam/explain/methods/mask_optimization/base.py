@@ -72,6 +72,8 @@ class History:
         return {name: torch.stack(values, 1) if values else empty for name, values in parts.items()}
 
 
+Optimized = tuple[Tensor, History]
+"""Masks ``(N, m, m)`` in [0, 1], and how they came about."""
 Side = Annotated[int, partial(check_count, least=2)]
 """Cells along each side of a mask."""
 Exponent = Annotated[float, partial(check_number, low=1)]
@@ -106,9 +108,7 @@ class MaskOptimizer(Explainer):
         return self.iterations
 
     @abstractmethod
-    def minimize(
-        self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str
-    ) -> tuple[Tensor, History]:
+    def minimize(self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str) -> Optimized:
         """Optimize masks ``(N, m, m)``.
 
         Args:
@@ -142,7 +142,5 @@ class MaskOptimizer(Explainer):
             self.beta,
             Noise(images, self.draws, self.noise, "absolute", self.seed) if self.noise else None,
             precision=self.precision,
-            internal_batch_size=recording.internal_batch_size(
-                self.internal_batch_size, backward=True, precision=self.precision
-            ),
+            internal_batch_size=recording.internal_batch_size(self, backward=True),
         )

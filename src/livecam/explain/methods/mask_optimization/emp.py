@@ -8,7 +8,7 @@ from torch import Tensor
 
 from livecam.core.baselines import Baseline
 from livecam.core.options import Amount, Count, NonNegative, Positive, Seed
-from livecam.explain.methods.mask_optimization.base import Exponent, History, MaskOptimizer, Side, Warmup
+from livecam.explain.methods.mask_optimization.base import Exponent, History, MaskOptimizer, Optimized, Side, Warmup
 from livecam.explain.methods.mask_optimization.objective import MaskObjective
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.inference import Precision
@@ -76,9 +76,7 @@ class EMP(MaskOptimizer):
     def objective(self, recording: Recording, start: Tensor) -> MaskObjective:
         return replace(super().objective(recording, start), jitter=self.jitter, mask_blur=self.mask_blur)
 
-    def minimize(
-        self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str
-    ) -> tuple[Tensor, History]:
+    def minimize(self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str) -> Optimized:
         history, baseline = History(objective), objective.baseline
         warm = warmup.over(baseline) if warmup else baseline
         generator = torch.Generator().manual_seed(self.seed)

@@ -10,7 +10,7 @@ from torch import Tensor
 from livecam.core.baselines import Baseline
 from livecam.core.options import Amount, Count, NonNegative, Positive, Seed
 from livecam.core.validation import check_number
-from livecam.explain.methods.mask_optimization.base import Exponent, History, MaskOptimizer, Side, Warmup
+from livecam.explain.methods.mask_optimization.base import Exponent, History, MaskOptimizer, Optimized, Side, Warmup
 from livecam.explain.methods.mask_optimization.objective import MaskObjective
 from livecam.runtime.inference import Precision
 from livecam.runtime.progress import chunks
@@ -88,9 +88,7 @@ class IGOS(MaskOptimizer):
     def draws(self) -> int:
         return self.iterations * self.n_steps
 
-    def minimize(
-        self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str
-    ) -> tuple[Tensor, History]:
+    def minimize(self, objective: MaskObjective, masks: Tensor, warmup: Warmup | None, label: str) -> Optimized:
         history, baseline, score, since = History(objective), objective.baseline, None, 0
         warm = warmup.over(baseline) if warmup else baseline
         shares = torch.arange(1, self.n_steps + 1, device=masks.device).to(masks) / self.n_steps
@@ -107,9 +105,8 @@ class IGOS(MaskOptimizer):
             history.add(masks, score)
             if self.adapt_l1:
                 self._adapt(objective, part.start, history.score[since], score)
-            masks, score = self._descend(
-                objective, masks, score, gradient + objective.penalty_gradient(masks), shares, samples, history
-            )
+            gradient = gradient + objective.penalty_gradient(masks)
+            masks, score = self._descend(history, masks, score, gradient, shares, samples)
         if score is None or objective.baseline is not baseline:
             objective.baseline = baseline
             score = objective.probability(masks, objective.every_index)
@@ -117,16 +114,10 @@ class IGOS(MaskOptimizer):
         return masks, history
 
     def _descend(
-        self,
-        objective: MaskObjective,
-        masks: Tensor,
-        score: Tensor,
-        gradient: Tensor,
-        shares: Tensor,
-        samples: Tensor,
-        history: History,
+        self, history: History, masks: Tensor, score: Tensor, gradient: Tensor, shares: Tensor, samples: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The masks after one step, and their scores; each image has its own line search."""
+        objective = history.problem
         waiting, least = objective.every_index, score + objective.penalty(masks, objective.every_index)
         gain = _ARMIJO * gradient.square().sum((1, 2))
         length, accepted = torch.full_like(score, self.step), torch.zeros_like(score, dtype=torch.bool)
