@@ -68,8 +68,8 @@ def main() -> None:
         passes()
         base = seconds(passes, args.repeats)
         ours = seconds(lambda e=explainer: explain(net, images, [e], targets), args.repeats)
-        per_image = ours / args.batch
-        print(f"{explainer.label:8} {count / args.batch:8.1f} {both:14d} {per_image:10.2f} {ours / base:10.2f}")
+        seconds_each = ours / args.batch
+        print(f"{explainer.label:8} {count / args.batch:8.1f} {both:14d} {seconds_each:10.2f} {ours / base:10.2f}")
 
 
 if __name__ == "__main__":

@@ -218,9 +218,8 @@ class SampleGallery(LiveExplanation, ABC):
         if self.indices is not None:
             # Without any category there is nothing to explain.
             self.indices = [self.indices[place] for place in rows]
-        return batch.one_row_per_label().select(
-            torch.tensor([*rows.values()], dtype=torch.long, device=batch.image.device)
-        )
+        keep = torch.tensor([*rows.values()], dtype=torch.long, device=batch.image.device)
+        return batch.one_row_per_label().select(keep)
 
     def _gather(self, batch: Batch) -> None:
         if sum(len(part) for part in self._gathered) < self.samples:

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 def run(what: str, count: int, seed: int) -> dict[str, int]:
     """Read mutated ``photos``, ``weights`` or ``annotations``, print one line, and return what became of them."""
-    with tempfile.TemporaryDirectory() as temporary_sibling:
-        told = importlib.import_module(f"fuzzed_{what}").read_all(Path(temporary_sibling), count, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        told = importlib.import_module(f"fuzzed_{what}").read_all(Path(folder), count, seed)
     print(f"{count} mutated {what}: {', '.join(f'{number} {outcome}' for outcome, number in sorted(told.items()))}")
     return told
 

@@ -137,9 +137,8 @@ class NetworkExplainer:
         prediction = next(iter(explanations.values()), None) or without_map(model, images, targets, **settings)
         if not self._settled:
             self.fitting, self._settled = [e for e in self.fitting if e.name in explanations], True
-        nothing = replace(
-            prediction, raw=torch.full_like(images[:, 0], torch.nan), degenerate=prediction.degenerate | True
-        )
+        raw = torch.full_like(images[:, 0], torch.nan)
+        nothing = replace(prediction, raw=raw, degenerate=prediction.degenerate | True)
         explanations = {explainer.name: explanations.get(explainer.name, nothing) for explainer in self.fitting}
         self.maps += len(explanations) * len(images)
         self.failed += sum(int((~is_finite(explanation.raw)).sum()) for explanation in explanations.values())

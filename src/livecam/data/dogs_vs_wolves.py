@@ -49,9 +49,8 @@ def _annotated(photos: list[Photo], root: str) -> list[Photo]:
         entry = entries.pop(photo.path, {})
         if not isinstance(entry, dict):
             raise malformed(path, f"the entry of {photo.path!r} should be a dict")
-        result.append(
-            Photo(photo.path, photo.label, boxes_of(entry, path, photo.path), size_of(entry, path, photo.path))
-        )
+        boxes, size = (read(entry, path, photo.path) for read in (boxes_of, size_of))
+        result.append(Photo(photo.path, photo.label, boxes, size))
     if entries:
         logger.warning("%s names %d images that are not there, such as %s.", path, len(entries), min(entries))
     return result

@@ -67,9 +67,8 @@ class FaultTolerantExplainer:
 
         def is_free(explainer: Explainer, captures: Sequence[Capture]) -> bool:
             # What needs nothing of a pass joins whichever there is.
-            return reusable is not None and (
-                explainer.name in reusable.methods or (explainer.single_pass and not captures)
-            )
+            joins = explainer.single_pass and not captures
+            return reusable is not None and (joins or explainer.name in reusable.methods)
 
         def look(methods: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
             captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in methods}

@@ -61,9 +61,7 @@ def kept_maps(folder: Path, index: int) -> dict[str, KeptMaps]:
     explanations = {}
     for name, tensors in torch.load(path, weights_only=True).items():
         note = tensors.pop("note")
-        batch = {
-            key: value[None].float() if key in ("map", "energy", "raw") else value[None]
-            for key, value in tensors.items()
-        }
+        batch = {key: value[None] for key, value in tensors.items()}
+        batch |= {key: batch[key].float() for key in ("map", "energy", "raw")}
         explanations[name] = KeptMaps(**batch, details={"note": note} if note else {})
     return explanations

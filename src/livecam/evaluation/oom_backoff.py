@@ -38,14 +38,9 @@ def halved(explainer: Explainer, times: int) -> Explainer:
 
 def largest_batch_size(explainer: Explainer) -> int:
     """The greatest ``internal_batch_size`` of a method and of those that it is built of; 1 where there is none."""
-    largest = 1
-    for option in fields(explainer):
-        value = getattr(explainer, option.name)
-        if isinstance(value, Explainer):
-            largest = max(largest, largest_batch_size(value))
-        elif option.name == "internal_batch_size":
-            largest = max(largest, internal_batch_size_of(explainer))
-    return largest
+    values = [getattr(explainer, option.name) for option in fields(explainer)]
+    parts = [largest_batch_size(value) for value in values if isinstance(value, Explainer)]
+    return max([internal_batch_size_of(explainer), *parts])
 
 
 def internal_batch_size_of(holder: Any) -> int:

@@ -159,9 +159,8 @@ class ScoringConfig:
         store = ScoreFolder(folder, settings, columns)
         failures, least, reference = FailurePolicy(strict=False), options.min_probability, self._reference(network)
         evaluator = Evaluator(self.explainers, self.metrics, options.target, failures, least, reference)
-        scorer = Scorer(
-            network, evaluator, store, [photo.path for photo in photos] if photos else None, shown_indices, data
-        )
+        paths = [photo.path for photo in photos] if photos else None
+        scorer = Scorer(network, evaluator, store, paths, shown_indices, data)
         run(scorer, loader, indices, trainer, options.batch_size)
         requested = set(indices)
         rows = (row for index, group in store.images() if index in requested for row in group)

@@ -14,10 +14,9 @@ from livecam.explain.methods.mask_optimization.igos import IGOS
 from livecam.explain.methods.occlusion import Occlusion
 from livecam.explain.methods.score_cam import ScoreCAM
 from livecam.explain.methods.smooth_grad_cam import SmoothGradCAMPlusPlus
-from livecam.explain.registry import preset
+from livecam.explain.registry import PRESETS
 
 
-@preset("s1")
 def gradual_extrapolation_paper() -> list[Explainer]:
     """S1 (Szandala 2021): Grad-CAM at VGG-16's last convolution, sharpened as the text says and as the code does.
 
@@ -34,7 +33,6 @@ def gradual_extrapolation_paper() -> list[Explainer]:
     ]
 
 
-@preset("s2")
 def smooth_grad_cam_paper() -> list[Explainer]:
     """S2 (Omeiza et al. 2019), section 3.7: five noisy images; the layer, one feature map of it, neurons of that map.
 
@@ -48,7 +46,6 @@ def smooth_grad_cam_paper() -> list[Explainer]:
     ]
 
 
-@preset("s3")
 def optimized_activation_paper() -> list[Explainer]:
     """S3 (Zhang, Rao & Yang), the methods of Table 1 in its order: four of one stage, three of AOP.
 
@@ -67,7 +64,6 @@ def optimized_activation_paper() -> list[Explainer]:
     ]
 
 
-@preset("s4")
 def high_resolution_paper() -> list[Explainer]:
     """S4 (Mascolini et al. 2022): Grad-CAM, Grad-CAM++ and Score-CAM with its logit difference; Score-CAM's own beside.
 
@@ -81,7 +77,6 @@ def high_resolution_paper() -> list[Explainer]:
     ]
 
 
-@preset("s5")
 def student_report() -> list[Explainer]:
     """S5 (Midha and Garg): saliency, and occlusion by windows of (size, stride) (10, 10) and (10, 5).
 
@@ -93,3 +88,12 @@ def student_report() -> list[Explainer]:
         Occlusion(10, 10, name="s5_occlusion_stride10"),
         Occlusion(10, 5, name="s5_occlusion_stride5"),
     ]
+
+
+PRESETS |= {
+    "s1": gradual_extrapolation_paper,
+    "s2": smooth_grad_cam_paper,
+    "s3": optimized_activation_paper,
+    "s4": high_resolution_paper,
+    "s5": student_report,
+}

@@ -11,17 +11,7 @@ from livecam.core.validation import check_known, make, options_of, split_word, s
 from livecam.explain.explainer import Explainer
 
 PRESETS: dict[str, Callable[[], list[Explainer]]] = {}
-"""Lists of explainers by name."""
-
-
-def preset(name: str) -> Callable[[Callable[[], list[Explainer]]], Callable[[], list[Explainer]]]:
-    """Enter what makes a list of explainers under a name; a decorator."""
-
-    def enter(build: Callable[[], list[Explainer]]) -> Callable[[], list[Explainer]]:
-        PRESETS[name] = build
-        return build
-
-    return enter
+"""Lists of explainers by name; a new one is entered here."""
 
 
 def explainer_classes() -> dict[str, type[Explainer]]:

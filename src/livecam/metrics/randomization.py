@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from livecam.core.errors import OptionError, UnsupportedNetworkError
 from livecam.core.maps import is_degenerate
 from livecam.core.validation import check_seed
 from livecam.metrics.image_metric import ImageMetric
+from livecam.runtime.module_state import temporary_hooks
 from livecam.runtime.progress import chunks
 
 Stage = tuple[int, int]
@@ -157,18 +159,12 @@ def noting_calls(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, 
     """Note which layers are called inside, and as which: a dict from name to position that fills as they are."""
     order: dict[str, int] = {}
 
-    def note(name: str) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            order.setdefault(name, len(order))
+    def note(name: str, *_: object) -> None:
+        order.setdefault(name, len(order))
 
-        return hook
-
-    handles = [model.get_submodule(name).register_forward_pre_hook(note(name)) for name in layers]
-    try:
+    modules = ((name, model.get_submodule(name)) for name in layers)
+    with temporary_hooks(module.register_forward_pre_hook(partial(note, name)) for name, module in modules):
         yield order
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 class Randomization(ImageMetric):

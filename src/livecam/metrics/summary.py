@@ -92,9 +92,8 @@ class ImageValues:
         image_weights = (torch.ones(1, count) if counts is None else counts).double().T
         categories = torch.zeros(count, dtype=torch.long) if self.categories is None else self.categories
         order, sizes = categories.argsort(stable=True), categories.unique(return_counts=True)[1].tolist()
-        groups = list(
-            zip(image_weights[order].split(sizes), *(part[:, order].split(sizes, 1) for part in totals(self.values)))
-        )
+        parts = (part[:, order].split(sizes, 1) for part in totals(self.values))
+        groups = list(zip(image_weights[order].split(sizes), *parts))
         sums, defined = (torch.stack([group[n].double() @ group[0] for group in groups], 1) for n in (1, 2))
         # A category counts as often as its images are drawn: of categories with one image, a resample would otherwise
         # be a sample without replacement.

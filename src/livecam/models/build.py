@@ -93,11 +93,8 @@ def _near_models(name: str) -> str:
     from segmentation_models_pytorch.encoders import get_encoder_names
     from torchvision import models
 
-    families = {
-        "torchvision": models.list_models(module=models),
-        "timm": timm.list_models(),
-        "unet": get_encoder_names(),
-    }
+    families = {"torchvision": models.list_models(module=models), "timm": timm.list_models()}
+    families["unet"] = get_encoder_names()
     member = name.rpartition("/")[2]
     exact = [f"{family}/{member}" for family, members in families.items() if member in members]
     if exact:

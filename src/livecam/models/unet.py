@@ -46,9 +46,8 @@ class ClassicUNet(nn.Module):
         check_option("upsample", upsample, ("transpose", "bilinear"))
         self.depth = depth
         widths = [width * 2**level for level in range(depth + 1)]
-        self.encoder = nn.ModuleList(
-            double_conv(before, after) for before, after in zip([in_channels, *widths[:-2]], widths[:-1])
-        )
+        pairs = zip([in_channels, *widths[:-2]], widths[:-1])
+        self.encoder = nn.ModuleList(double_conv(before, after) for before, after in pairs)
         # One pool per level, so that explainers can tell the resolution stages apart by name.
         self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in range(depth))
         self.bottleneck = double_conv(widths[-2], widths[-1])

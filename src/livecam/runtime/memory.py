@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from livecam.runtime.inference import Precision
 from livecam.runtime.model_state import isolated_eval, to_model_dtype
+from livecam.runtime.module_state import temporary_hooks
 
 MOST = 256
 """More inputs at a time do not make accelerators faster."""
@@ -54,12 +55,8 @@ def measuring(model: nn.Module, image: Tensor) -> Iterator[None]:
         if isinstance(output, Tensor):
             tensors.append(output)
 
-    handles = [module.register_forward_hook(keep) for module in model.modules()]
-    try:
+    with temporary_hooks(module.register_forward_hook(keep) for module in model.modules()):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
     # By storage: containers return what their last part returned, and in-place layers what they were given.
     sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     _needs.setdefault(model, {})[tuple(image.shape[1:])] = Need(max(sizes.values(), default=0), sum(sizes.values()))

@@ -2,11 +2,25 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+
+@contextmanager
+def temporary_hooks(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Take hooks away again when the block ends, also where placing the next one fails.
+
+    Args:
+        handles: What registering each of them returns; may be a generator that registers them.
+    """
+    with ExitStack() as after:
+        for handle in handles:
+            after.callback(handle.remove)
+        yield
 
 
 @contextmanager

@@ -39,9 +39,8 @@ def load_classifier(path: str | Path) -> Classifier:
         raise DataError(
             f"{path} cannot be read as a checkpoint (it is damaged, or carries code, which is never run)."
         ) from error
-    settings, state = (
-        content.get(key) if isinstance(content, Mapping) else None for key in ("hyper_parameters", "state_dict")
-    )
+    content = content if isinstance(content, Mapping) else {}
+    settings, state = content.get("hyper_parameters"), content.get("state_dict")
     if not isinstance(settings, Mapping) or "model" not in settings or not is_state(state):
         raise DataError(f"{path} holds no classifier: pass a .ckpt file of train.py, or --model with --weights FILE.")
     # Counted by the file: a tensor may claim any size and repeat one number.

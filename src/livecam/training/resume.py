@@ -79,10 +79,8 @@ class SaveConfig(SaveConfigCallback):
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:
     """The checkpoint of a trainer that was written last; None before the first."""
-    folders = {
-        Path(folder) for callback in trainer.checkpoint_callbacks if (folder := getattr(callback, "dirpath", None))
-    }
-    return newest(*folders)
+    folders = {getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks}
+    return newest(*(Path(folder) for folder in folders if folder))
 
 
 def newest(*folders: Path) -> Path | None:

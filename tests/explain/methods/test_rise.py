@@ -269,7 +269,7 @@ def test_lists_of_a_configuration_file_are_colors():
         ({"num_masks": 0}, "num_masks is a whole number from 1, got 0"),
         ({"grid_size": 2.5}, "grid_size is a whole number from 1, got 2.5"),
         ({"internal_batch_size": 0}, "internal_batch_size is a whole number from 1, got 0"),
-        ({"keep_prob": 0}, "keep_prob is the probability that a cell is seen, between 0 and 1, got 0"),
+        ({"keep_prob": 0}, "keep_prob is the probability that a cell is seen, in \\(0, 1\\), got 0"),
         ({"keep_prob": 1.0}, "keep_prob is the probability"),
         ({"upsampling": "bicubic"}, "upsampling='bicubic' is not one of bilinear, nearest"),
         ({"baseline": "gray"}, "baseline='gray' is not one of"),

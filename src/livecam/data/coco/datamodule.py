@@ -72,10 +72,10 @@ class Coco(PhotoData):
                 if match and self._year in (None, int(match[2] or 0)):
                     years.add(match[2])
                     files.setdefault(match[1] or "all", []).append(os.path.join(folder, name))
-        is_multilabel = next((paths for paths in files.values() if len(paths) > 1), None)
-        if is_multilabel or len(years - {None}) > 1:
-            paths = is_multilabel or [paths[0] for paths in files.values()]
-            same = is_multilabel and len({os.path.basename(path) for path in paths}) == 1
+        repeated = next((paths for paths in files.values() if len(paths) > 1), None)
+        if repeated or len(years - {None}) > 1:
+            paths = repeated or [paths[0] for paths in files.values()]
+            same = repeated and len({os.path.basename(path) for path in paths}) == 1
             remedy = "keep one of them" if same else "say which by year, such as --data.year 2017"
             raise DataError(f"There are {' and '.join(paths)}: {remedy}.")
         parts = {part: paths[0] for part, paths in files.items()}

@@ -63,9 +63,8 @@ def find_boxes(root: str, boxes_path: str | None, wnids: Collection[str], labels
         DataError: When the CSV file is malformed.
     """
     if boxes_path is not None:
-        path = next(
-            (p for p in (os.path.expanduser(boxes_path), os.path.join(root, boxes_path)) if os.path.exists(p)), None
-        )
+        places = os.path.expanduser(boxes_path), os.path.join(root, boxes_path)
+        path = next(filter(os.path.exists, places), None)
         if path is None:
             raise MissingFileError(
                 f"There is no file or folder {boxes_path} with boxes: give Kaggle's {CSV} or the folder of the XML "

@@ -8,17 +8,9 @@ from typing import Any
 
 from livecam.core.errors import DataError
 from livecam.data.folder import check_root, files, report_missing
+from livecam.data.imagenet import layout
 from livecam.data.imagenet.boxes import annotate, find_boxes
 from livecam.data.imagenet.labels import find_labels, ilsvrc_classes
-from livecam.data.imagenet.layout import (
-    base_of,
-    class_folders,
-    count_images,
-    images,
-    photos_by_class,
-    report_ignored,
-    stem,
-)
 from livecam.data.photo_datamodule import FileIndex, PhotoData
 from livecam.data.photo_dataset import Photo, some
 
@@ -53,18 +45,18 @@ class ImageNet(PhotoData):
     def find(self, root: str) -> FileIndex:
         """List the photos of either layout, and report all that is missing at once."""
         check_root(root, "val/, and train/ to train on, of ILSVRC2012")
-        base = base_of(root)
+        base = layout.base_of(root)
         classes = ilsvrc_classes()
         wnids, findings = list(classes), []
         train, val = os.path.join(base, "train"), os.path.join(base, "val")
         # What is cheap comes first: nobody waits for a million files to read of a folder that is misspelt.
-        folders = {part: class_folders(part, root, classes) for part in (train, val) if os.path.isdir(part)}
+        folders = {part: layout.class_folders(part, root, classes) for part in (train, val) if os.path.isdir(part)}
         if folders[val]:
-            photos, told_by = photos_by_class(val, root, folders[val], wnids, VAL, findings), None
+            photos, told_by = layout.photos_by_class(val, root, folders[val], wnids, VAL, findings), None
         else:
             photos, told_by = _flat(val, root, base, wnids, findings)
         # Numbers of images, which mix the classes; folders of classes would have them come one after another.
-        photos.sort(key=lambda photo: stem(photo.path))
+        photos.sort(key=lambda photo: layout.stem(photo.path))
         if not photos:
             remarks = "".join(f"; {finding}" for finding in findings)
             raise DataError(f"{val} holds no image whose class is known, so there is nothing to validate on{remarks}.")
@@ -75,7 +67,9 @@ class ImageNet(PhotoData):
             if boxes.path != told_by:
                 _absent(boxes.path, root, boxes.names, photos, "describes", findings)
             photos = annotate(photos, boxes, wnids, root)
-        trained = photos_by_class(train, root, folders[train], wnids, TRAIN, findings) if train in folders else None
+        trained = (
+            layout.photos_by_class(train, root, folders[train], wnids, TRAIN, findings) if train in folders else None
+        )
         few = len(folders.get(train, wnids)) < len(wnids)
         if few and trained:
             findings.append("to train on some of the classes, ImageFolderData counts those alone")
@@ -88,11 +82,11 @@ def _flat(folder: str, root: str, base: str, wnids: list[str], findings: list[st
     kits = [os.path.join(root, *kit) for kit in (("ILSVRC2012_devkit_t12", "data"), ("devkit", "data"))]
     told_by, wnid_of = find_labels(root, dict.fromkeys([root, *kits, base, folder]), {*wnids})
     labels, ignored = {wnid: label for label, wnid in enumerate(wnids)}, Counter()
-    paths = list(images(files(folder, root), root, ignored))
-    report_ignored(folder, ignored)
-    pairs = [(path, wnid_of.get(stem(path))) for path in paths]
+    paths = list(layout.images(files(folder, root), root, ignored))
+    layout.report_ignored(folder, ignored)
+    pairs = [(path, wnid_of.get(layout.stem(path))) for path in paths]
     photos = [Photo(path, labels[wnid]) for path, wnid in pairs if wnid]
-    count_images(os.path.relpath(folder, root), len(paths), VAL, findings)
+    layout.count_images(os.path.relpath(folder, root), len(paths), VAL, findings)
     if unknown := [os.path.basename(path) for path, wnid in pairs if not wnid]:
         findings.append(f"{os.path.relpath(told_by, root)} gives {len(unknown)} images no class: {some(unknown)}")
     _absent(told_by, root, wnid_of, photos, "labels", findings)
@@ -101,7 +95,7 @@ def _flat(folder: str, root: str, base: str, wnids: list[str], findings: list[st
 
 def _absent(path: str, root: str, names: Any, photos: list[Photo], does: str, findings: list[str]) -> None:
     """Add a finding for images that a file names and that are not there."""
-    there = {stem(photo.path) for photo in photos}
+    there = {layout.stem(photo.path) for photo in photos}
     if absent := sorted(name for name in names if name not in there):
         shown_path = os.path.relpath(path, root) if Path(path).is_relative_to(root) else path
         findings.append(f"{shown_path} {does} {len(absent)} images that are not there: {some(absent)}")

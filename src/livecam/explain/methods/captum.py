@@ -5,7 +5,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import Parameter, signature
+from itertools import chain
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -24,7 +26,7 @@ from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure, named_layers
 from livecam.explain.recording.recording import Recording
 from livecam.runtime.model_state import isolate_rng
-from livecam.runtime.module_state import restore_module_state, seed_all
+from livecam.runtime.module_state import restore_module_state, seed_all, temporary_hooks
 from livecam.runtime.progress import chunks
 
 _REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -251,24 +253,15 @@ class _Census(TorchFunctionMode):
 
     def take(self, model: nn.Module, image: Tensor, kinds: tuple[type, ...]) -> None:
         """Run ``model`` once."""
-        handles = []
-        try:
-            for name, module in named_layers(model).items():
-                if isinstance(module, kinds):
-                    handles.append(module.register_forward_pre_hook(self._enter(name)))
-                    handles.append(module.register_forward_hook(self._leave))
-            with torch.no_grad(), self:
-                model(image)
-        finally:
-            for handle in handles:
-                handle.remove()
+        modules = [(name, module) for name, module in named_layers(model).items() if isinstance(module, kinds)]
+        starts = (module.register_forward_pre_hook(partial(self._enter, name)) for name, module in modules)
+        ends = (module.register_forward_hook(self._leave) for _, module in modules)
+        with temporary_hooks(chain(starts, ends)), torch.no_grad(), self:
+            model(image)
 
-    def _enter(self, name: str) -> Callable:
-        def hook(*_: Any) -> None:
-            self.runs[name] += 1
-            self.depth += 1
-
-        return hook
+    def _enter(self, name: str, *_: Any) -> None:
+        self.runs[name] += 1
+        self.depth += 1
 
     def _leave(self, *_: Any) -> None:
         self.depth -= 1

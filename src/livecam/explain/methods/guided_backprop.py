@@ -110,7 +110,7 @@ class ModifiedReluGradient(InputGradient):
             kinds = f"{', '.join(sorted(mode.others))} instead of" if mode.others else "no"
             kinds = f"{kinds} ReLU" if not mode.replaced else f"{', '.join(sorted(mode.others))} beside ReLU"
             warnings.warn(
-                f"{self.label} changes ReLUs only; this network has {kinds}, whose own gradient is used.", stacklevel=2
+                f"{self.label} changes ReLUs only; this network has {kinds}, whose gradient is used.", stacklevel=2
             )
         return rerun.input_gradient, details
 

@@ -63,9 +63,7 @@ class RISE(Explainer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.keep_prob < 1:
-            raise OptionError(
-                f"keep_prob is the probability that a cell is seen, between 0 and 1, got {self.keep_prob}."
-            )
+            raise OptionError(f"keep_prob is the probability that a cell is seen, in (0, 1), got {self.keep_prob}.")
 
     def explain(self, recording: Recording) -> tuple[Tensor, dict[str, Any]]:
         images = recording.images
@@ -99,9 +97,8 @@ class _Masks:
     def __init__(self, rise: RISE, size: tuple[int, int], device: torch.device) -> None:
         generator = torch.Generator().manual_seed(rise.seed)
         self.mode, self.size = rise.upsampling, size
-        self.grids = (
-            torch.rand(rise.num_masks, rise.grid_size, rise.grid_size, generator=generator) < rise.keep_prob
-        ).float()
+        draws = torch.rand(rise.num_masks, rise.grid_size, rise.grid_size, generator=generator)
+        self.grids = (draws < rise.keep_prob).float()
         cell = [ceil(side / rise.grid_size) for side in size]
         if rise.random_shift:
             self.large = tuple((rise.grid_size + 1) * side for side in cell)

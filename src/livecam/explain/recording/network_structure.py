@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -13,6 +15,7 @@ from livecam.core.heads import as_logits
 from livecam.explain.recording.layer_names import clean, resolve_layer
 from livecam.runtime.memory import measuring
 from livecam.runtime.model_state import check_images, isolated_eval, to_model_dtype
+from livecam.runtime.module_state import temporary_hooks
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten)
 _PASS_THROUGH = (nn.Identity, nn.Dropout, nn.Dropout2d)
@@ -148,15 +151,10 @@ class _DryRun:
 
     def run(self, image: Tensor) -> Structure:
         self.image = image
-        handles = []
-        try:
-            for name, module in self.layers.items():
-                handles.append(module.register_forward_pre_hook(self._start(name)))
-                handles.append(module.register_forward_hook(self._end(name)))
+        starts = (m.register_forward_pre_hook(partial(self._start, name)) for name, m in self.layers.items())
+        ends = (m.register_forward_hook(partial(self._end, name)) for name, m in self.layers.items())
+        with temporary_hooks(chain(starts, ends)):
             logits = as_logits(self.model(image))
-        finally:
-            for handle in handles:
-                handle.remove()
         target = self._target()
         post_relu = target is not None and target.tensor._version != target.version and bool((target.tensor >= 0).all())
         return Structure(
@@ -170,33 +168,27 @@ class _DryRun:
             linear=self._linear(target, logits) if target else None,
         )
 
-    def _start(self, name: str):
-        def hook(module: nn.Module, args: tuple) -> None:
-            self.clock += 1
-            self.starts[name] = self.clock
+    def _start(self, name: str, module: nn.Module, args: tuple) -> None:
+        self.clock += 1
+        self.starts[name] = self.clock
 
-        return hook
-
-    def _end(self, name: str):
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            self.clock += 1
-            self.finished[name] = self.clock
-            if not isinstance(output, Tensor):
-                return
-            self.events.append(_Event(name, module, output, output._version))
-            inputs = args[0] if args and isinstance(args[0], Tensor) else None
-            if isinstance(module, nn.Linear) and inputs is not None:
-                self.linears.append((name, module, inputs.clone()))
-            if inputs is not None and not any(True for _ in module.children()):
-                self._note_stage(name, module, inputs, output)
-            if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.stride > (1, 1)):
-                self.strided[name] = None
-            if isinstance(module, nn.Conv2d):
-                self.convolved = output, output._version
-            elif isinstance(module, nn.ReLU | nn.ReLU6):
-                self.rectifiers[tuple(output.shape[2:])] = name
-
-        return hook
+    def _end(self, name: str, module: nn.Module, args: tuple, output: object) -> None:
+        self.clock += 1
+        self.finished[name] = self.clock
+        if not isinstance(output, Tensor):
+            return
+        self.events.append(_Event(name, module, output, output._version))
+        inputs = args[0] if args and isinstance(args[0], Tensor) else None
+        if isinstance(module, nn.Linear) and inputs is not None:
+            self.linears.append((name, module, inputs.clone()))
+        if inputs is not None and not any(True for _ in module.children()):
+            self._note_stage(name, module, inputs, output)
+        if isinstance(module, nn.MaxPool2d) or (isinstance(module, nn.Conv2d) and module.stride > (1, 1)):
+            self.strided[name] = None
+        if isinstance(module, nn.Conv2d):
+            self.convolved = output, output._version
+        elif isinstance(module, nn.ReLU | nn.ReLU6):
+            self.rectifiers[tuple(output.shape[2:])] = name
 
     def _note_stage(self, name: str, module: nn.Module, inputs: Tensor, output: Tensor) -> None:
         if inputs.ndim != 4 or output.ndim != 4 or inputs.data_ptr() == self.image.data_ptr():

@@ -17,6 +17,7 @@ from livecam.explain.recording.network_structure import Structure, named_layers,
 from livecam.runtime.inference import Precision, autocast_for, predict_logits, to_channels_last
 from livecam.runtime.memory import auto_batch_size
 from livecam.runtime.model_state import check_images, isolated_eval, leave_inference_mode, to_model_dtype
+from livecam.runtime.module_state import temporary_hooks
 from livecam.runtime.progress import chunks
 
 
@@ -217,16 +218,9 @@ def _record(
 
 
 def forward(model: nn.Module, images: Tensor, hooks: Iterable[ActivationHook], grad: bool) -> Tensor:
-    """Logits of ``images``; the taps keep what they are made for, and their hooks are gone afterwards."""
-    handles = []
-    try:
-        handles += [hook.attach() for hook in hooks]
-        with torch.set_grad_enabled(grad):
-            logits = as_logits(model(images))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return logits
+    """Logits of ``images``; the hooks keep what they are made for, and are gone afterwards."""
+    with temporary_hooks(hook.attach() for hook in hooks), torch.set_grad_enabled(grad):
+        return as_logits(model(images))
 
 
 def _gradients(

@@ -18,15 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from livecam.core.errors import UnsupportedNetworkError
-from livecam.explain.methods.excitation_backprop.rules import (
-    LinearRule,
-    WinningLinear,
-    WinningSum,
-    contrast,
-    is_bare,
-    propagate_linear,
-    unchanged,
-)
+from livecam.explain.methods.excitation_backprop import rules
+from livecam.explain.methods.excitation_backprop.rules import LinearRule
 
 Residual = Literal["relu", "signed"]
 
@@ -106,12 +99,12 @@ class ExcitationMode(TorchFunctionMode):
             return folded
         if name in _UNCHANGED:
             inputs, extra_args, extra_kwargs = _leading(("input",), args, kwargs)
-            return unchanged(inputs[0], lambda a: func(a, *extra_args, **extra_kwargs))
+            return rules.unchanged(inputs[0], lambda a: func(a, *extra_args, **extra_kwargs))
         if name in _SUMS | _WITH_CONSTANTS and (done := self._combined(name, func, args, kwargs)) is not None:
             return done
         result = func(*args, **kwargs)
         if name in _ROUTES:
-            if isinstance(result, Tensor) and any(is_bare(value) for value in tensors):
+            if isinstance(result, Tensor) and any(rules.is_bare(value) for value in tensors):
                 result.made_by, result.made_at = None, result._version
         elif any(isinstance(r, Tensor) and r.requires_grad for r in _flat([result])):
             raise UnsupportedNetworkError(
@@ -135,7 +128,7 @@ class ExcitationMode(TorchFunctionMode):
     def _linear(self, activations: Tensor, weight: Tensor | None, compute: Callable, linear: LinearRule) -> Tensor:
         name = self.layer_of.get(id(weight), "an averaging or resizing step").removesuffix(".weight")
         fixed = weight.detach() if weight is not None else None
-        return WinningLinear.apply(activations, fixed, compute, linear, self, name)
+        return rules.WinningLinear.apply(activations, fixed, compute, linear, self, name)
 
     def _folded(self, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Batch norm folded into the linear operation whose result it reads; None where that cannot be."""
@@ -144,7 +137,7 @@ class ExcitationMode(TorchFunctionMode):
         operation = getattr(arguments["input"], "made_by", None)
         if (
             operation is None
-            or not is_bare(arguments["input"])
+            or not rules.is_bare(arguments["input"])
             or arguments["running_var"] is None
             or arguments.get("training")
         ):
@@ -160,7 +153,7 @@ class ExcitationMode(TorchFunctionMode):
         shape[out] = -1
         folded = weight.detach() * scale.view(shape)
         name = self.layer_of.get(id(weight), "a convolution").removesuffix(".weight")
-        return WinningLinear.apply(activations, folded, lambda: func(*args, **kwargs), linear, self, name)
+        return rules.WinningLinear.apply(activations, folded, lambda: func(*args, **kwargs), linear, self, name)
 
     def _combined(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Sums, and products with gates and constants; None where there is no rule."""
@@ -173,7 +166,7 @@ class ExcitationMode(TorchFunctionMode):
         alike = not any(fixed) and one.shape == other.shape
         # Scaled sums (alpha=) have no rule.
         if name in _SUMS and alike and not extra_args and not extra_kwargs:
-            result = WinningSum.apply(one, other, self)
+            result = rules.WinningSum.apply(one, other, self)
             return one.copy_(result) if name.endswith("_") else result
         if alike and (name in _SUMS or all(carries)):
             return None
@@ -184,9 +177,9 @@ class ExcitationMode(TorchFunctionMode):
             return None
         if first:
             fixed = other.detach() if isinstance(other, Tensor) else other
-            return unchanged(one, lambda a: func(a, fixed, *extra_args, **extra_kwargs))
+            return rules.unchanged(one, lambda a: func(a, fixed, *extra_args, **extra_kwargs))
         fixed = one.detach() if isinstance(one, Tensor) else one
-        return unchanged(other, lambda a: func(fixed, a, *extra_args, **extra_kwargs))
+        return rules.unchanged(other, lambda a: func(fixed, a, *extra_args, **extra_kwargs))
 
     def started(self, linear: LinearRule, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at the ``activations`` that the last layer with weights reads, as ``top`` says."""
@@ -200,15 +193,15 @@ class ExcitationMode(TorchFunctionMode):
 
         if self.top != "contrast":
             return run(-1 if self.top == "negated" else 1)
-        difference, self.without_rival = contrast(run(1), run(-1), self.normalize)
+        difference, self.without_rival = rules.contrast(run(1), run(-1), self.normalize)
         return difference
 
     def propagate(self, linear: LinearRule, weight: Tensor | None, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at ``activations`` of the ``probability`` of a linear operation's outputs."""
         weight = weight.clamp(min=0) if weight is not None else None
-        propagated, lost = propagate_linear(linear, weight, activations, probability)
+        propagated, lost = rules.propagate_linear(linear, weight, activations, probability)
         if self.clamp_negative and bool(lost.any()):
-            propagated = propagated + propagate_linear(linear, weight, torch.ones_like(activations), lost)[0]
+            propagated = propagated + rules.propagate_linear(linear, weight, torch.ones_like(activations), lost)[0]
         return propagated
 
 
