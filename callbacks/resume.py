@@ -1,6 +1,6 @@
 """What a resumed training needs beside what Lightning restores: random states, and no rows of a lost future."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -8,6 +8,14 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from livecam.runtime.failures import FailurePolicy
 from livecam.runtime.model_state import random_states, set_random_states
+
+
+@runtime_checkable
+class Rewindable(Protocol):
+    """A logger that can forget, as the local page does."""
+
+    def discard_from(self, step: int) -> None:
+        """Forget what was logged at this step and later."""
 
 
 class Resumption(Callback):
@@ -18,7 +26,7 @@ class Resumption(Callback):
     epoch. In the middle of an epoch, the images of its rest are drawn anew; on several devices, random states are not
     restored.
 
-    Loggers with a method ``discard_from(step)``, such as the local page, forget what the killed training logged beyond
+    Loggers that are :class:`Rewindable`, such as the local page, forget what the killed training logged beyond
     the checkpoint, before the first step is logged again; W&B keeps it. `train.py` always brings this callback along.
     """
 
@@ -48,7 +56,7 @@ class Resumption(Callback):
         # Private, but the step that Lightning's own scalars will carry; it is settled no earlier than here.
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         for logger in trainer.loggers:
-            if hasattr(logger, "discard_from"):
+            if isinstance(logger, Rewindable):
                 name = type(logger).__name__
                 with FailurePolicy(strict=False).suppress(f"{name} could not forget what a killed training left."):
                     logger.discard_from(step)

@@ -17,9 +17,7 @@ _log = logging.getLogger(__name__)
 _told: set[str] = set()
 
 
-def log_images(
-    logger: Logger, key: str, images: Sequence[np.ndarray], captions: Sequence[str], global_step: int
-) -> None:
+def log_images(logger: Logger, key: str, images: Sequence[np.ndarray], captions: Sequence[str], step: int) -> None:
     """Log a gallery.
 
     In W&B the pictures wait for the next scalar that Lightning logs, so that one history row holds both: never pass a
@@ -30,17 +28,17 @@ def log_images(
         key: Media key, such as ``explanations/gallery``.
         images: uint8 arrays ``(h, w, 3)``.
         captions: One text per image.
-        global_step: The step that Lightning's scalars of this moment carry.
+        step: The step that Lightning's scalars of this moment carry.
     """
     if isinstance(logger, WandbLogger):
         with _jpegs(images, captions) as pictures:
-            logger.experiment.log({key: pictures, "trainer/global_step": global_step}, commit=False)
+            logger.experiment.log({key: pictures, "trainer/global_step": step}, commit=False)
     elif isinstance(logger, TensorBoardLogger):
         for number, image in enumerate(images):
-            logger.experiment.add_image(f"{key}/{number}", image, global_step, dataformats="HWC")
-            logger.experiment.add_text(f"{key}/{number}", captions[number], global_step)
+            logger.experiment.add_image(f"{key}/{number}", image, step, dataformats="HWC")
+            logger.experiment.add_text(f"{key}/{number}", captions[number], step)
     elif hasattr(logger, "log_image"):
-        logger.log_image(key, list(images), step=global_step, caption=list(captions))
+        logger.log_image(key, list(images), step=step, caption=list(captions))
     elif type(logger).__name__ not in _told:
         _told.add(type(logger).__name__)
         _log.warning("%s takes no pictures; galleries go to the other loggers.", type(logger).__name__)
