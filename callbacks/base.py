@@ -72,8 +72,8 @@ class LiveExplanation(Callback):
         self._validations = 0
         self._stopwatch = Stopwatch()
         self._began: float | None = None
-        self._failed = FailurePolicy(strict)
-        self._explaining = FaultTolerantExplainer(self._failed)
+        self._failures = FailurePolicy(strict)
+        self._explaining = FaultTolerantExplainer(self._failures)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """A new run reports anew; whoever watches acts before those that put other weights back after validation.
@@ -161,7 +161,7 @@ class LiveExplanation(Callback):
 
     def suppress(self, what: str) -> AbstractContextManager[None]:
         """Keep any failure inside from reaching the training; raise it when strict."""
-        return self._failed.suppress(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
+        return self._failures.suppress(f"{type(self).__name__}: {what} failed and is skipped; training goes on.")
 
     def log_seconds(self, pl_module: LightningModule) -> None:
         """Log the time spent since the last call: a scalar that commits the W&B row even when all else failed."""

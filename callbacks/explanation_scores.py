@@ -14,7 +14,7 @@ from torch import Tensor
 
 from livecam.callbacks.base import LiveExplanation, Target, non_padding_mask
 from livecam.core.batch import Batch, read_batch
-from livecam.core.errors import OptionError
+from livecam.core.errors import LivecamError, OptionError
 from livecam.core.normalization import Normalization
 from livecam.core.validation import check_number
 from livecam.evaluation.evaluator import Evaluator, ExplainedBatch, MaskSource, check_metrics
@@ -30,7 +30,7 @@ class ExplanationScores(LiveExplanation):
     """Scores explanations over the validation set and logs ``val/<metric>/<method>``.
 
     Scores against ground truth have a ``centered_gaussian`` beside them, which knows nothing of the image: the line to
-    beat. Metrics that question the network cost passes; give them a callback of their own, with few ``batches`` on
+    beat. Metrics that run the network cost passes; give them a callback of their own, with few ``batches`` on
     every n-th validation.
 
     Args:
@@ -84,7 +84,7 @@ class ExplanationScores(LiveExplanation):
         self._control = gaussian if control and gaussian.name not in names else None
         controls = [self._control] if self._control else []
         self._evaluator = Evaluator(
-            [*self.explainers, *controls], self.metrics, target, self._failed, min_probability, reference
+            [*self.explainers, *controls], self.metrics, target, self._failures, min_probability, reference
         )
         self._running: dict[str, dict[str, ImageMetric]] = {}
         self._position = 0
@@ -119,10 +119,10 @@ class ExplanationScores(LiveExplanation):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Listen to the forward of the validation step, which may be all that is needed."""
+        """Record the forward of the validation step, which may be all that is needed."""
         if dataloader_idx > 0 or not self.should_run(trainer) or not self._is_selected_batch(trainer, batch_idx):
             return
-        with self.isolated_from_training("listening to the validation step"), suppress(TypeError, ValueError):
+        with self.isolated_from_training("recording the validation step"), suppress(LivecamError):
             # A batch that cannot be read is told of where it is scored.
             self._forward_reuse.attach(pl_module, read_batch(batch).image, self.explainers)
 
@@ -187,7 +187,7 @@ class ExplanationScores(LiveExplanation):
             if running is None or ("reference" in metric.inputs and "reference" not in vars(explained)):
                 continue
             # Every rank goes on to reduce it, with the images it has: one that leaves would make the others wait.
-            with self._failed.suppress(f"Metric {metric.name!r} failed for {method!r}, images are left out."):
+            with self._failures.suppress(f"Metric {metric.name!r} failed for {method!r}, images are left out."):
                 inputs.add_to(running, self._evaluator.measure(metric, inputs, rows), rows)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -93,12 +93,12 @@ class FeatureMapGallery(SampleGallery):
             return feature_maps(pl_module, batch.image, layers, self.channels, self.strongest, head=head)
 
         def broken(error: Exception) -> Sequence[str]:
-            if self._failed.strict or self.layers is None:
+            if self._failures.strict or self.layers is None:
                 raise error
             return self.layers
 
         def alone(layer: str, work: Callable[[], Features]) -> Features | None:
-            with self._failed.suppress(f"Feature maps of {layer!r} failed and are left out."):
+            with self._failures.suppress(f"Feature maps of {layer!r} failed and are left out."):
                 return work()
 
         parts = together_or_alone(self.layers, look, broken, alone)

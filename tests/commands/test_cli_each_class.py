@@ -139,7 +139,7 @@ def test_picked_are_right_and_wrong_ones_of_every_class(here, capsys):
     # Of four right dogs, 0 2 3 5, and five right wolves, 0 1 2 4 5.
     assert names_of(found) == ["dog0", "dog3", "dog1", "dog4", "wolf0", "wolf2", "wolf3"]
     told = capsys.readouterr()
-    line = "12 photos asked (2 left out), accuracy 0.750: dogs 4 right, 2 wrong; wolves 5 right, 1 wrong."
+    line = "12 photos classified (2 left out), accuracy 0.750: dogs 4 right, 2 wrong; wolves 5 right, 1 wrong."
     assert line in told.out.splitlines() and told.err.count("dog9.png") == 1
     assert line[:-1] in Path("out/index.html").read_text() and "7 photos explained" in told.out
     assert shows("out/dog4.png", BAD) and shows("out/wolf2.png", GOOD)

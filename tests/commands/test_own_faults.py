@@ -1,5 +1,6 @@
 """A fault of the program keeps its traceback, whatever kind it is: only what a person can put right is one sentence."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from test_cli import refused
 from livecam import cli
 from livecam.core.errors import DataError, LayerNotFoundError, LivecamError, MissingFileError, user_error
 
+ROOT = Path(__file__).parents[2]
 LOCALIZATION = ["--metrics", "localization"]
 COMMANDS = {
     "maps": ["maps", "photo.png", "--checkpoint", "a.ckpt"],
@@ -64,6 +66,39 @@ def test_what_the_system_says_of_a_named_file_is_one_sentence(here, capsys):
     Path("out").write_text("no folder")
     sentence = refused(capsys, *COMMANDS["maps"], "--out", "out", "--device", "cpu", command=cli.explain)
     assert "out" in sentence and sentence.startswith("[Errno")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "sentence"),
+    [
+        ("AnnotatedPhotos", "[", "annotations.json is malformed: it is not JSON"),
+        ("AnnotatedPhotos", '{"a.png": {"label": -1}}', "'a.png' should have a label"),
+        ("Coco", '{"images": 3}', "instances.json is malformed: it should hold images"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_the_data_is_one_sentence(config, capsys, kind, content, sentence):
+    def change(settings):
+        settings["data"] = {"class_path": kind, "init_args": {"root": "photos", "image_size": 32}}
+
+    Path("photos").mkdir()
+    Path("photos", "instances.json" if kind == "Coco" else "annotations.json").write_text(content)
+    assert sentence in refused(capsys, "fit", "-c", config(change))
+
+
+def test_every_refusal_that_is_made_is_one_of_ours():
+    """A plain ValueError would show its traceback, as a fault of the program does."""
+    plain = {
+        f"{file.name}:{node.lineno}"
+        for folder in (ROOT / "src", ROOT / "callbacks")
+        for file in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Raise | ast.Return)
+        and isinstance(made := node.exc if isinstance(node, ast.Raise) else node.value, ast.Call)
+        and ast.unparse(made.func) in ("ValueError", "KeyError", "FileNotFoundError", "OSError")
+        # What nobody but the program itself can cause, or what is caught beside it.
+        and file.name not in ("files.py", "page_data.py")
+    }
+    assert not plain
 
 
 def test_refusals_have_one_root_and_stay_what_they_were():

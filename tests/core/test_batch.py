@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from livecam.core.batch import concatenate, read_batch
+from livecam.core.errors import DataError
 
 IMAGES, LABELS = torch.zeros(3, 3, 8, 10), torch.tensor([0, 1, 2])
 
@@ -42,7 +43,7 @@ def test_masks_of_another_size():
     [(IMAGES, "Tensor"), ({"x": IMAGES, "y": LABELS}, r"\['x', 'y'\]"), ((IMAGES,), "tuple"), (("a", "b"), "tuple")],
 )
 def test_something_else(batch, got):
-    with pytest.raises(TypeError, match=f"a pair \\(images, labels\\); got {got}"):
+    with pytest.raises(DataError, match=f"a pair \\(images, labels\\); got {got}"):
         read_batch(batch)
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from livecam.core.errors import UnsupportedNetworkError
 from livecam.core.heads import as_logits, get_head
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
@@ -122,7 +123,7 @@ def test_a_flat_output_is_one_logit_per_image():
 
 @pytest.mark.parametrize("output", [None, {"loss": LOGITS}, (), ("text",), 3.0])
 def test_no_logits(output):
-    with pytest.raises(TypeError, match="returned no logits"):
+    with pytest.raises(UnsupportedNetworkError, match="returned no logits"):
         as_logits(output)
 
 

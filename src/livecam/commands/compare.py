@@ -50,9 +50,9 @@ class Compare(StudyOptions, SeveralNetworks):
             raise OptionError("There is one network: compare takes two or more, and score takes one.")
         if self.data is None:
             check_same_data(networks)
-        runner = ScoringTrainer(**self.trainer).build()
-        results = [config.score_network(network, Path(self.out) / network.slug, runner) for network in networks]
-        if runner.is_global_zero:
+        trainer = ScoringTrainer(**self.trainer).build()
+        results = [config.score_network(network, Path(self.out) / network.slug, trainer) for network in networks]
+        if trainer.is_global_zero:
             _report(config, results, Path(self.out))
         config.check(results)
 

@@ -29,7 +29,7 @@ class NetworkView:
 
     Args:
         network: The network.
-        answer: What it says; its maps mean nothing.
+        prediction: What it says; its maps mean nothing.
         explanations: Where it looks, by name of those methods that fit it.
         samples: The same for people, one for each photo.
     """
@@ -66,13 +66,13 @@ class PhotoExplainer:
         self.printed = printed_names(explainers)
         self.each = target == EACH and not any(EACH in (network.class_names or ()) for network in networks)
         self._truth = truth or {}
-        # What a batch is asked: number of the network, class.
+        # What is explained of a batch: number of the network, class.
         if self.each:
             _check_each(networks)
-            self._asked = [(0, index) for index in range(networks[0].num_classes)]
+            self._requests = [(0, index) for index in range(networks[0].num_classes)]
         else:
-            self._asked = [(number, network.class_index(target)) for number, network in enumerate(networks)]
-        self._explainers = [NetworkExplainer(network, explainers) for network in networks]
+            self._requests = [(number, network.class_index(target)) for number, network in enumerate(networks)]
+        self._network_explainers = [NetworkExplainer(network, explainers) for network in networks]
 
     def explain(self, photos: Sequence[Photo]) -> list[NetworkView]:
         """Show photos to every network, which costs each one recorded pass and what its methods ask for beyond it.
@@ -85,18 +85,18 @@ class PhotoExplainer:
         Raises:
             OptionError: When no method fits any of the networks.
         """
-        views = [self._view(number, target, photos) for number, target in self._asked]
-        check_fitting(self._explainers)
+        views = [self._view(number, target, photos) for number, target in self._requests]
+        check_fitting(self._network_explainers)
         return views
 
     def check(self) -> None:
         """Say so where all that was drawn has failed; see :func:`check_maps`."""
-        check_maps(self._explainers)
+        check_maps(self._network_explainers)
 
     def _view(self, number: int, target: int | None, photos: Sequence[Photo]) -> NetworkView:
         network = self.networks[number]
         images = inputs_of(photos, network, number)
-        prediction, explanations = self._explainers[number].explain(images, target)
+        prediction, explanations = self._network_explainers[number].explain(images, target)
         pixels = network.normalization.to_pixels(images).clamp(0, 1)
         words = {"class_names": network.class_names, "printed": self.printed}
         names = [photo.path.name for photo in photos]

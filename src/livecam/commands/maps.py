@@ -77,7 +77,7 @@ class Maps(PhotoOptions, SeveralNetworks):
             remarks.append(line)
         if self.labels or self.pick:
             truth = true_classes(photos, networks[0])
-        viewers = PhotoExplainer(networks, explainers, self.target, truth)
+        photo_explainer = PhotoExplainer(networks, explainers, self.target, truth)
         for network in networks:
             to_device(network.model, self.device)
         if self.pick:
@@ -85,24 +85,24 @@ class Maps(PhotoOptions, SeveralNetworks):
             remarks.append(line)
         for line in remarks:
             print(line)
-        rows = list(viewers.printed.values())
+        rows = list(photo_explainer.printed.values())
         folder = Path(self.out)
         (folder / "overlays").mkdir(parents=True, exist_ok=True)
         entries: list[Entry] = []
         histories = Histories(folder)
         with ArrayFile(folder / "maps.npz") as arrays:
             for read in photo_batches("explaining", photos, networks, self.batch_size):
-                views = viewers.explain(read)
-                append_arrays(arrays, read, views, viewers.each)
-                entries += write_pictures(folder, read, views, rows, viewers.each, histories)
+                views = photo_explainer.explain(read)
+                append_arrays(arrays, read, views, photo_explainer.each)
+                entries += write_pictures(folder, read, views, rows, photo_explainer.each, histories)
         count = f"{len(entries)} photo{'s' * (len(entries) > 1)}"
         facts = [*dict.fromkeys(network.source for network in networks), count, ", ".join(rows)]
-        facts += ["each class" if viewers.each else f"class {self.target}"] if self.target is not None else []
+        facts += ["each class" if photo_explainer.each else f"class {self.target}"] if self.target is not None else []
         facts += [line.removesuffix(".") for line in remarks]
         write_maps_page(folder / "index.html", _title(networks), " · ".join(facts), entries)
         skipped = f", {len(photos) - len(entries)} unreadable skipped" if len(entries) < len(photos) else ""
         print(f"{count} explained{skipped}: {folder / 'index.html'}")
-        viewers.check()
+        photo_explainer.check()
 
 
 def _check_one(networks: Sequence[Network], options: dict[str, object]) -> None:

@@ -51,7 +51,7 @@ def pick(
         remarks.append(f"{name} {len(right)} right, {len(wrong)} wrong")
     hits = sum(len(group) for (_, right), group in kinds.items() if right)
     left_out = f" ({len(photos) - total} left out)" if total < len(photos) else ""
-    return chosen, f"{total} photos asked{left_out}, accuracy {hits / total:.3f}: {'; '.join(remarks)}."
+    return chosen, f"{total} photos classified{left_out}, accuracy {hits / total:.3f}: {'; '.join(remarks)}."
 
 
 def _predicted(photos: Sequence[Path], network: Network, batch_size: int) -> dict[Path, int]:
@@ -132,7 +132,7 @@ def photos_of(split: str, photos: Sequence[Path], checkpoint: str) -> tuple[list
 
     Raises:
         FileNotFoundError: When the run folder has no configuration, or the data are gone.
-        OptionError: When the configuration names data that are not divided photos, or no photo belongs to the part.
+        OptionError: When the configuration names data that are not divided photos, or no photo belongs to the split.
     """
     data = _data_of(checkpoint)
     if split not in data.sets:

@@ -39,8 +39,8 @@ Maskings = Mapping[str, Reclassification]
 class Row:
     """What the network answered to one photo: as it is (method and way are empty), or masked by one method in one way.
 
-    ``values`` are value_names of :class:`Reclassification`, ``top`` classes as word, probability, whether it is the
-    target.
+    ``values`` are those of :class:`Reclassification`, by its ``value_names``; ``top`` are classes: word, probability,
+    whether it is the target.
     """
 
     path: Path

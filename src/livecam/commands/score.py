@@ -47,9 +47,9 @@ class Score(StudyOptions, NetworkOptions):
         if self.against and self.against not in config.printed:
             raise OptionError(f"--against {self.against} is none of the methods: {', '.join(config.printed)}.")
         network = load_network(self)
-        runner = ScoringTrainer(**self.trainer).build()
-        result = config.score_network(network, Path(self.out), runner)
-        if runner.is_global_zero:
+        trainer = ScoringTrainer(**self.trainer).build()
+        result = config.score_network(network, Path(self.out), trainer)
+        if trainer.is_global_zero:
             _report(config, result, Path(self.out), self.against)
         config.check([result])
 

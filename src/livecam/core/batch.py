@@ -124,7 +124,7 @@ def read_batch(batch: Any) -> Batch:
     there are masks.
 
     Raises:
-        TypeError: When the batch is neither.
+        DataError: When the batch is neither.
         DataError: When the masks do not have the images' size.
     """
     if isinstance(batch, dict) and {"image", "label"} <= batch.keys():
@@ -133,7 +133,7 @@ def read_batch(batch: Any) -> Batch:
         fields = {"image": batch[0], "label": batch[1]}
     else:
         kind = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
-        raise TypeError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
+        raise DataError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
     result = Batch(**fields)
     if result.is_multilabel and result.label.shape[1] == 1:
         # A column of 0 and 1 for a one-logit network.

@@ -154,7 +154,7 @@ def as_logits(output: Any) -> Tensor:
             entry is the logits, or a dict with ``logits`` or ``out``.
 
     Raises:
-        TypeError: When no logits can be found.
+        UnsupportedNetworkError: When no logits can be found.
         ValueError: When they are not ``(N, K)``.
     """
     if isinstance(output, dict):
@@ -162,7 +162,7 @@ def as_logits(output: Any) -> Tensor:
     elif not isinstance(output, Tensor):
         output = getattr(output, "logits", output[0] if isinstance(output, tuple | list) and output else None)
     if not isinstance(output, Tensor):
-        raise TypeError("The model's forward returned no logits: return a tensor (N, K), or a tuple or dict with it.")
+        raise UnsupportedNetworkError("The forward returned no logits: return a tensor (N, K), or a dict with it.")
     if output.ndim == 1:
         return output[:, None]
     if output.ndim != 2:

@@ -4,6 +4,7 @@ import json
 import os
 from typing import Any
 
+from livecam.core.errors import DataError
 from livecam.data.folder import check_inside
 from livecam.data.photo_dataset import Box
 
@@ -29,9 +30,9 @@ def read_json(path: str, root: str, default: Any) -> Any:
         raise malformed(path, f"it is not JSON ({error})") from error
 
 
-def malformed(path: str, why: str) -> ValueError:
+def malformed(path: str, why: str) -> DataError:
     """The error that says what is wrong with a file."""
-    return ValueError(f"{path} is malformed: {why}; correct or remove the file.")
+    return DataError(f"{path} is malformed: {why}; correct or remove the file.")
 
 
 def boxes_of(entry: dict[str, Any], path: str, name: str) -> tuple[Box, ...] | None:

@@ -79,10 +79,10 @@ class PhotoData(SplitData, ABC):
         prepared = eval_transform(image_size, self.normalization, resize)
 
         root = os.path.realpath(os.path.expanduser(root))
-        catalog = self.find(root)
-        parts = {"train": catalog.train, "val": catalog.val, "test": catalog.test}
+        file_index = self.find(root)
+        parts = {"train": file_index.train, "val": file_index.val, "test": file_index.test}
         # Folders and annotations may call a class anything; from here on names go to pages, pictures and terminals.
-        self.class_names = [printable(name) for name in catalog.classes]
+        self.class_names = [printable(name) for name in file_index.classes]
         self.num_classes = len(self.class_names)
         self.sets = {
             name: self.dataset(

@@ -1,4 +1,4 @@
-"""The images that networks are scored on: a part of the data of a training, or other data, some of them or all."""
+"""The images that networks are scored on: a split of the data of a training, or other data, some of them or all."""
 
 import hashlib
 import inspect

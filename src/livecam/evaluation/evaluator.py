@@ -36,7 +36,7 @@ class ExplanationTargets:
 
     Args:
         batch: A row for each.
-        sample_index: Place of the image that each row is of, in the batch that was asked of, ``(M,)``.
+        sample_index: Place of the image that each row is of, in the batch that the rows were selected from, ``(M,)``.
         probability: Of the explained class ``(M,)``; None where nobody wants to know.
     """
 
@@ -188,7 +188,7 @@ class Evaluator:
     ) -> None:
         self.explainers, self.target, self.min_probability = list(explainers), target, min_probability
         self.source, self.failures, self._explaining = source, failures, FaultTolerantExplainer(failures)
-        # Copies: the chunk of one that runs out of memory gets smaller, for good.
+        # Copies: the internal_batch_size of one that runs out of memory gets smaller, for good.
         self._metrics = {metric.name: metric.clone() for metric in metrics}
         # Rows of a pass: images of the largest batch so far.
         self._size = 1

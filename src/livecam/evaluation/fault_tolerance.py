@@ -33,9 +33,9 @@ class FaultTolerantExplainer:
         failed: What becomes of exceptions of methods.
     """
 
-    def __init__(self, failed: FailurePolicy) -> None:
-        self._failed = failed
-        self._portions = OomBackoff()
+    def __init__(self, failures: FailurePolicy) -> None:
+        self._failures = failures
+        self._backoff = OomBackoff()
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class FaultTolerantExplainer:
         structure, count = structure_of(model, images), len(images)
         results: dict[str, Explanation] = {}
 
-        def goals_of(rows: slice) -> Tensor | None:
+        def targets_of(rows: slice) -> Tensor | None:
             return None if targets is None else targets[rows]
 
         def is_free(explainer: Explainer, captures: Sequence[Capture]) -> bool:
@@ -73,35 +73,35 @@ class FaultTolerantExplainer:
         def look(methods: Sequence[Explainer], rows: slice) -> dict[str, Explanation]:
             captures = {e.name: self._attempt(e, count, lambda e=e: e.captures(structure)) for e in methods}
             ready = [e for e in methods if captures[e.name] is not None]
-            goals = goals_of(rows)
+            row_targets = targets_of(rows)
             explanations: dict[str, Explanation | None] = {}
             for free in (True, False):
                 group = [e for e in ready if is_free(e, captures[e.name]) is free]
                 if not group:
                     continue
                 if free:
-                    recording = reusable.recording(rows, goals, **options)
+                    recording = reusable.recording(rows, row_targets, **options)
                 else:
                     group_captures = [capture for e in group for capture in captures[e.name]]
-                    recording = record(model, images[rows], goals, group_captures, structure=structure, **options)
+                    recording = record(model, images[rows], row_targets, group_captures, structure=structure, **options)
                 # One answer for all: near a tie, two passes might predict different classes.
-                goals = recording.targets
+                row_targets = recording.targets
                 with isolated_eval(model, images.device):
                     for e in group:
                         explanations[e.name] = self._attempt(e, count, lambda e=e, r=recording: explain_recording(e, r))
             return {name: explanation for name, explanation in explanations.items() if explanation is not None}
 
         def bare(rows: slice) -> Explanation:
-            return without_map(model, images[rows], goals_of(rows), structure=structure, **options)
+            return without_map(model, images[rows], targets_of(rows), structure=structure, **options)
 
-        for halvings, group in self._portions.groups(explainers):
+        for halvings, group in self._backoff.groups(explainers):
             smaller, parts = [halved(e, halvings) for e in group], {e.name: [] for e in group}
             size = max(1, count >> halvings)
             for start in range(0, count, size):
                 rows = slice(start, min(start + size, count))
                 part_results = self._together_or_alone(look, bare, smaller, rows, count)
                 for e in smaller:
-                    if e.name not in part_results and not self._portions.grown(e, halvings):
+                    if e.name not in part_results and not self._backoff.grown(e, halvings):
                         part_results |= self._one_by_one(look, bare, e, rows, count)
                 smaller = [e for e in smaller if e.name in part_results]
                 for e in smaller:
@@ -119,7 +119,7 @@ class FaultTolerantExplainer:
         def broken(error: Exception) -> Sequence[Explainer]:
             if is_oom_error(error):
                 return [e for e in methods if not self._smaller(e, count)]
-            if self._failed.strict:
+            if self._failures.strict:
                 raise error
             # Where the network itself fails, no method is to blame.
             bare(rows)
@@ -158,13 +158,13 @@ class FaultTolerantExplainer:
             return action()
         except Exception as error:
             if not (is_oom_error(error) and self._smaller(explainer, count)):
-                self._failed(f"Explainer {explainer.name!r} failed and is left out.")
+                self._failures(f"Explainer {explainer.name!r} failed and is left out.")
         # Only here, where the exception holds the tensors of the failed attempt no longer.
         free_memory()
         return None
 
     def _smaller(self, explainer: Explainer, count: int) -> bool:
-        if not self._portions.back_off(explainer, count):
+        if not self._backoff.back_off(explainer, count):
             return False
         warn_once(f"Explainer {explainer.name!r} ran out of memory and is tried again in smaller portions.")
         return True
@@ -179,7 +179,7 @@ class FaultTolerantExplainer:
             if count and "failed" not in explanations[name].details:
                 dark = bool((wrong[name] & ~explanations[name].score.isfinite()).any())
                 why = ", as the network's own answer is: it diverged, or the images hold NaN" if dark else ""
-                with self._failed.suppress(f"Explainer {name!r} failed for some images."):
+                with self._failures.suppress(f"Explainer {name!r} failed for some images."):
                     raise OptionError(f"{count} of {len(wrong[name])} maps are NaN or infinite{why}.")
 
 

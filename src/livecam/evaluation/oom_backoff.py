@@ -1,4 +1,4 @@
-"""Working in portions that fit into memory: what ran out of it goes again with half the images and half the batch."""
+"""What runs out of memory goes again, with half the images and half the ``internal_batch_size``."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ class OomBackoff:
             waiting = [explainer for explainer in waiting if self._of(explainer) > times]
 
     def back_off(self, explainer: Explainer, images: int) -> bool:
-        """Make the portions of a method smaller.
+        """Halve the work of a method once more.
 
         Args:
             explainer: The method as it was when it ran out of memory, its internal_batch_size halved already.

@@ -93,8 +93,8 @@ class NetworkScores:
     def __init__(self, label: str, rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[ImageMetric]) -> None:
         self.label, self.methods, self.metrics = label, list(methods), list(metrics)
         self._seen: set[int] = set()
-        self.asked: Counter[str] = Counter()
-        """How many images, or pairs, each method was asked for."""
+        self.attempted: Counter[str] = Counter()
+        """How many images, or pairs, each method was given."""
         self.failed: Counter[str] = Counter()
         """For how many of them it has no map, or one of NaN or infinity."""
         self.unsure = 0
@@ -128,7 +128,7 @@ class NetworkScores:
         """Those rows that hold scores."""
         for row in rows:
             self._seen.add(int(row["index"]))
-            self.asked[row["method"]] += 1
+            self.attempted[row["method"]] += 1
             self.failed[row["method"]] += row["failed"] == "1"
             if not row["method"]:
                 self.unsure += row["probability"] != ""
@@ -229,7 +229,7 @@ def _columns(rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[Imag
     columns = [column for metric in metrics for column in columns_of(metric)]
     numbers = {method: {fact: array("q") for fact in facts} for method in methods}
     cells = {method: {column: array("d") for column in columns} for method in methods}
-    blanks = {method: {metric.name: array("b") for metric in metrics} for method in methods}
+    applies = {method: {metric.name: array("b") for metric in metrics} for method in methods}
     for row in rows:
         method = row["method"]
         for fact in facts:
@@ -237,13 +237,13 @@ def _columns(rows: Iterable[Row], methods: Sequence[str], metrics: Sequence[Imag
         for column in columns:
             cells[method][column].append(float(row[column] or "nan"))
         for metric in metrics:
-            blanks[method][metric.name].append(row[metric.name] != "")
+            applies[method][metric.name].append(row[metric.name] != "")
     return {
         method: MethodScores(
             **{fact: torch.tensor(numbers[method][fact], dtype=torch.long) for fact in facts[:-1]},
             degenerate=torch.tensor(numbers[method]["degenerate"], dtype=torch.bool),
             cells={column: torch.tensor(cells[method][column], dtype=torch.float64) for column in columns},
-            applies={metric.name: torch.tensor(blanks[method][metric.name], dtype=torch.bool) for metric in metrics},
+            applies={metric.name: torch.tensor(applies[method][metric.name], dtype=torch.bool) for metric in metrics},
         )
         for method in methods
     }

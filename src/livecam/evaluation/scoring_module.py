@@ -147,11 +147,11 @@ def columns_of(metric: ImageMetric) -> list[str]:
     return [metric.name if part == metric.value_names[0] else f"{metric.name}_{part}" for part in metric.value_names]
 
 
-def _left_over(selected: ExplanationTargets) -> Iterator[tuple[int, dict[str, Any]]]:
+def _left_over(unsure: ExplanationTargets) -> Iterator[tuple[int, dict[str, Any]]]:
     """Place in the batch and row, without a method, for what the network is not sure enough of."""
-    label = selected.batch.label
-    labels = label.tolist() if label.ndim == 1 else [""] * len(label)
-    for place, label, probability in zip(selected.sample_index.tolist(), labels, selected.probability.tolist()):
+    batch_label = unsure.batch.label
+    labels = batch_label.tolist() if batch_label.ndim == 1 else [""] * len(batch_label)
+    for place, label, probability in zip(unsure.sample_index.tolist(), labels, unsure.probability.tolist()):
         yield place, {"method": "", "label": label, "probability": repr(probability)}
 
 

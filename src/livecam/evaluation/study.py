@@ -29,7 +29,7 @@ from livecam.runtime.progress import listed
 
 SHOWN = 6
 """How many images are drawn."""
-# Of as many times more maps are kept, where some images may be left without any.
+# So many times as many maps are kept where some images may be left without any.
 _SPARE = 4
 
 
@@ -145,13 +145,13 @@ class ScoringConfig:
         spare = SHOWN * (_SPARE if options.min_probability else 1)
         shown_indices = choose(len(loader.dataset), min(spare, len(indices)), options.skip)
         photos = getattr(loader.dataset, "photos", None)
-        files = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
+        fingerprints = [fingerprint(value) for value in (self.reference or {}).values() if isinstance(value, str)]
         more = {
             "images": images_of(loader.dataset),
             "target": options.target,
             "split": options.split,
             "reference": repr(self.reference),
-            "reference_files": files,
+            "reference_files": fingerprints,
             "min_probability": options.min_probability,
         }
         settings = settings_of(network, source, self.explainers, self.words, **more)
@@ -176,7 +176,7 @@ class ScoringConfig:
         """
         names = [explainer.name for explainer in self.candidates]
         pairs = [(result.scores, name) for result in results for name in names]
-        if names and all(0 < scores.asked[name] == scores.failed[name] for scores, name in pairs):
+        if names and all(0 < scores.attempted[name] == scores.failed[name] for scores, name in pairs):
             raise OptionError("Every map failed: the log says why.")
 
     def _reference(self, network: Network) -> ReferenceMask | None:

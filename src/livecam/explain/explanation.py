@@ -130,9 +130,7 @@ def concatenate(parts: Sequence[Explanation]) -> Explanation:
 
 
 def _joined(values: list[Any], parts: Sequence[Explanation]) -> Any:
-    rows = all(
-        isinstance(value, Tensor | list) and len(value) == len(part.target) for value, part in zip(values, parts)
-    )
+    rows = all(isinstance(value, Tensor | list) and len(value) == len(part.raw) for value, part in zip(values, parts))
     if not rows:
         return values[0]
     return torch.cat(values) if isinstance(values[0], Tensor) else [row for value in values for row in value]

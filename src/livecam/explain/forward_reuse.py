@@ -17,7 +17,7 @@ from livecam.runtime.model_state import is_compiled, isolated_eval
 
 _log = logging.getLogger(__name__)
 
-_VERIFIED_IMAGES = 2  # images by which what was heard is verified
+_VERIFIED_IMAGES = 2  # images by which what was recorded is verified
 _TOLERANCE = 0.01
 _TOLERANCE_IN_HALF = 0.02  # of a map from 0 to 1, and of what it is made of
 
@@ -27,7 +27,7 @@ class ReusableForward:
     """What a validation step's forward showed.
 
     Args:
-        listener: Has listened to it.
+        recorder: Recorded it.
         methods: Names of the methods that need no more.
         rows: Which of its images are meant, see :meth:`PassiveRecorder.recording`.
     """
@@ -49,7 +49,7 @@ class ReusableForward:
 
 
 class ForwardReuse:
-    """Listens to validation steps and says whether explanations may rely on what it heard.
+    """Records the forward of validation steps and says whether explanations may rely on it.
 
     They may once the maps and what they are made of agree, for the first images of a validation, with those of a
     recorded pass: a validation step may show the network other images than its batch holds, or in lower precision.
@@ -97,7 +97,7 @@ class ForwardReuse:
             self._refuse(explainers, "they ask for gradients that no closed form gives for this network")
 
     def stop(self) -> None:
-        """Take the hooks away, and forget what was heard."""
+        """Take the hooks away, and forget what was recorded."""
         if self._recorder is not None:
             self._recorder.stop()
         self._recorder = None
@@ -122,7 +122,7 @@ class ForwardReuse:
             return None
         except Exception as error:
             # One method that does not fit must not cost the others: the recorded pass tells of it, and leaves it out.
-            self._refuse(explainers, f"verifying what was heard failed, {type(error).__name__}: {error}")
+            self._refuse(explainers, f"verifying what was recorded failed, {type(error).__name__}: {error}")
             return None
         names = [explainer.name for explainer in self._methods]
         others = [e.name for e in explainers if e.name not in names]

@@ -181,11 +181,11 @@ def metrics_by_names(words: Iterable[str]) -> list[ImageMetric]:
     """
     classes, built = metric_classes(), []
     for word in words:
-        name, options = split_word(word)
-        if name not in classes:
-            raise MetricNotFoundError(f"Unknown metric {name!r}.{suggest(name, classes, 'Metrics:')}")
-        built.append(make(classes[name], word, options))
+        kind, options = split_word(word)
+        if kind not in classes:
+            raise MetricNotFoundError(f"Unknown metric {kind!r}.{suggest(kind, classes, 'Metrics:')}")
+        built.append(make(classes[kind], word, options))
         name = built[-1].name
         if sum(metric.name == name for metric in built) > 1:
-            raise OptionError(f"Metric {name!r} is there twice: give one another name, as in {name}(name='{name}_2').")
+            raise OptionError(f"Metric {name!r} is there twice: give one another name, as in {kind}(name='{name}_2').")
     return built

@@ -114,7 +114,7 @@ def perturbation_curves(
 
     sources = torch.stack([images, deleted] if inserted is None else [images, deleted, inserted])
     jobs = _jobs(count, len(sample_index), len(sources), pixels[1:-1])
-    # Once, and not for every internal_batch_size: it takes time, and targets are checked on the device.
+    # Once, and not for every pass: it takes time, and targets are checked on the device.
     with isolated_eval(model, device):
         scores = torch.empty(len(jobs), dtype=torch.float64, device=device)
         for part in chunks(
@@ -138,7 +138,7 @@ def perturbation_curves(
 
 
 def _jobs(images: int, rows: int, sources: int, pixels: Tensor) -> Tensor:
-    """What is asked, LongTensor ``(J, 4)``: row of the ranks, source of the first pixels and of the rest, how many.
+    """What is run, LongTensor ``(J, 4)``: row of the ranks, source of the first pixels and of the rest, how many.
 
     First every source of every image as it is; source 0 is the image. Then deletion, then insertion, row by row.
     """
@@ -179,7 +179,7 @@ class InsertionDeletion(ImageMetric):
     insertion_baseline="rise"`` (with ``step=224`` at 224 px).
 
     Costs 2 n forwards per image of n steps, 224 by default, and one more where the baselines differ; with three
-    orders 4 (n - 1) more. The image and its baseline are asked once for both curves.
+    orders 4 (n - 1) more. The image and its baseline are run once for both curves.
 
     Parts: ``insertion_deletion`` (headline: insertion - deletion, in [-1, 1]), ``insertion``, ``deletion`` (lower is
     better), ``tied`` (share of the pixels whose value occurs more than once in the map); with ``curves`` also

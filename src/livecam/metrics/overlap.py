@@ -35,7 +35,7 @@ def thresholded(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def best_iou(maps: Tensor, masks: Tensor) -> Tensor:
     """Highest IoU that any threshold of a map ``(N, H, W)`` reaches with its mask, ``(N,)``; NaN for an empty mask.
 
-    The threshold is chosen by the ground truth, image by image: an optimiztic figure, never below that of selecting
+    The threshold is chosen by the ground truth, image by image: an optimistic figure, never below that of selecting
     the whole image.
     """
     selected, right, inside = thresholded(maps, masks)
@@ -64,7 +64,7 @@ class MaskOverlap(ImageMetric):
     """Mean overlap of thresholded maps with the annotated object. An image with an empty mask is undefined.
 
     Parts: ``overlap`` (headline: IoU at 0.5 of the maximum), ``iou_15`` (at 0.15, where boxes are commonly cut out of
-    Grad-CAM), ``best`` (at the best threshold of each image: optimiztic, since the ground truth chooses it),
+    Grad-CAM), ``best`` (at the best threshold of each image: optimistic, since the ground truth chooses it),
     ``average_precision``, ``chance`` (the mask's share of the image: the IoU of the whole image, and what the average
     precision of a random ranking tends to with many pixels).
     """

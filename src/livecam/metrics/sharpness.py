@@ -39,7 +39,7 @@ class _Histogram(NamedTuple):
 
     @classmethod
     def of(cls, energy: Tensor) -> "_Histogram":
-        """Baseline the bins of each map ``(N, H, W)``."""
+        """Fill the bins of each map ``(N, H, W)``."""
         flat = energy.flatten(1)
         bins = _OCTAVES << (23 - _SHIFT)
         # From the maximum downwards; in place, because new memory costs a CPU more than the arithmetic.

@@ -200,7 +200,7 @@ def print_scores(
         table = Table("method", metric.replace("_", " "), *parts)
         for column in table.columns[1:]:
             column.justify = "right"
-        # A baseline is scored by some metrics only.
+        # A control is scored by some metrics only.
         for method in (method for method in methods if method.name in results[metric]):
             values = (results[key].get(method.name) for key in [metric, *(f"{metric}_{part}" for part in parts)])
             table.add_row(printed[method.name], *("-" if value is None else f"{value:.3f}" for value in values))

@@ -68,7 +68,7 @@ def forward_proba(
 
 
 def class_probability(model: nn.Module, images: Tensor, targets: Tensor, head: str = "auto") -> Tensor:
-    """Probability ``(M,)`` of one class for each image; see :func:`probabilities`.
+    """Probability ``(M,)`` of one class for each image; see :func:`predict_proba`.
 
     Args:
         model: Classifier.

@@ -9,6 +9,7 @@ import torch
 from helpers.toys import DeepTail, GapNet, build, pictures
 from torch import nn
 
+from livecam.core.errors import UnsupportedNetworkError
 from livecam.explain import Capture, GradCAM, explain, record, structure_of
 from livecam.explain.recording.hooks import merge
 
@@ -181,7 +182,7 @@ def test_outputs_in_wrappings(pack):
 def test_outputs_that_are_no_logits():
     with pytest.raises(ValueError, match=r"Logits have the shape \(N, K\)"):
         explain(Wraps(lambda z: z[:, :, None, None]), pictures(), [GradCAM()])
-    with pytest.raises(TypeError, match="returned no logits"):
+    with pytest.raises(UnsupportedNetworkError, match="returned no logits"):
         explain(Wraps(lambda z: None), pictures(), [GradCAM()])
 
 

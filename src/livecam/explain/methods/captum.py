@@ -21,7 +21,7 @@ from livecam.core.heads import Binary, Head, as_logits
 from livecam.core.options import Count, Seed, as_tuple
 from livecam.core.validation import check_option, suggest
 from livecam.explain.explainer import Explainer
-from livecam.explain.methods.gradients import MAGNITUDES, OUTLIERS
+from livecam.explain.methods.gradients import CLIP_FRACTION, MAGNITUDES
 from livecam.explain.recording.hooks import Capture
 from livecam.explain.recording.network_structure import Structure, named_layers
 from livecam.explain.recording.recording import Recording
@@ -120,7 +120,7 @@ class CaptumExplainer(Explainer):
     @property
     def clip_fraction(self) -> float:
         """Attributions of single pixels have long tails; those of layers and of segments have not."""
-        return 0.0 if self.attribution.startswith("Layer") or self.segments else OUTLIERS
+        return 0.0 if self.attribution.startswith("Layer") or self.segments else CLIP_FRACTION
 
     def captures(self, structure: Structure) -> list[Capture]:
         # Captum records on its own; this only tells whoever sharpens the map where it lies.

@@ -23,7 +23,7 @@ from livecam.explain.recording.recording import Recording
 
 Reduce = Literal["max", "sum", "l2"]
 # Gradients of pixels have long tails: at full scale, few pixels would be seen.
-OUTLIERS = 0.02
+CLIP_FRACTION = 0.02
 MAGNITUDES: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda value: value.abs().amax(1),
     "sum": lambda value: value.abs().sum(1),
@@ -42,7 +42,7 @@ class InputGradient(Explainer):
         name: See :class:`Explainer`.
     """
 
-    clip_fraction: ClassVar[float] = OUTLIERS
+    clip_fraction: ClassVar[float] = CLIP_FRACTION
 
     reduce: Reduce = "max"
     smooth: NonNegative = 0.0
@@ -88,7 +88,7 @@ class InputXGradient(Explainer):
     method: ClassVar[str] = "input_x_gradient"
     label: ClassVar[str] = "Input x gradient"
     signed: ClassVar[bool] = True
-    clip_fraction: ClassVar[float] = OUTLIERS
+    clip_fraction: ClassVar[float] = CLIP_FRACTION
 
     def captures(self, structure: Structure) -> list[Capture]:
         return [IMAGES]
@@ -160,7 +160,7 @@ class IntegratedGradients(Explainer):
     method: ClassVar[str] = "integrated_gradients"
     label: ClassVar[str] = "Integrated gradients"
     signed: ClassVar[bool] = True
-    clip_fraction: ClassVar[float] = OUTLIERS
+    clip_fraction: ClassVar[float] = CLIP_FRACTION
 
     n_steps: Count = 50
     baseline: Annotated[Baseline | tuple[Baseline, ...], as_baselines] = "zero_normalized"

@@ -109,7 +109,7 @@ class GradualExtrapolation(Explainer):
 
     @property
     def clip_fraction(self) -> float:
-        """Those of the base."""
+        """That of the base."""
         return self.base.clip_fraction
 
     @property

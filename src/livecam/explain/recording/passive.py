@@ -22,7 +22,7 @@ from livecam.runtime.model_state import is_explaining, to_model_dtype
 
 
 class NotRecordedError(RuntimeError):
-    """The forward that was listened to does not show what is needed."""
+    """The recorded forward does not show what is needed."""
 
 
 def has_closed_form_gradient(captures: Iterable[Capture], structure: Structure) -> bool:
@@ -64,7 +64,7 @@ class PassiveRecorder:
             hook.handle.remove()
 
     def check(self) -> None:
-        """See whether everything was heard.
+        """See whether everything was recorded.
 
         Raises:
             NotRecordedError: See :meth:`recording`.

@@ -201,7 +201,8 @@ def _record(
             # The model runs part of itself under no_grad (a frozen backbone, often): grad mode must be on all along.
             grads = _gradients(head, forward(model, leaf, hooks, grad=True), target_classes, hooks, leaf)
             _check_connected(grads, hooks)
-    gradients = {hook.capture: _at_least_float(g) for hook, g in zip((t for t in hooks if t.capture.gradient), grads)}
+    sources = [capture for capture in captures if capture.gradient]
+    gradients = {capture: _at_least_float(gradient) for capture, gradient in zip(sources, grads)}
     return Recording(
         images=images,
         targets=target_classes,
@@ -249,9 +250,9 @@ def _check_connected(gradients: tuple[Tensor | None, ...], hooks: list[Activatio
         raise cut_off("class score")
 
 
-def cut_off(what: str) -> ValueError:
+def cut_off(what: str) -> UnsupportedNetworkError:
     """What to raise where nothing leads from the images to what was read of the class."""
-    return ValueError(
+    return UnsupportedNetworkError(
         f"The {what} has no gradient with respect to the images: the model runs its first layers under "
         "torch.no_grad(). Freeze them with requires_grad_(False) instead."
     )

@@ -70,14 +70,14 @@ def draw_grid(
     left = _MARGIN + subject.width + _GAP + gutter + _GAP
     edges = [left + number * (wide + _GAP) for number in range(len(heads))]
     steps = [tall + _GAP + _FOOT * any(row.notes) for row in rows]
-    words = top + subject.picture.height + 6
-    bottom = max(top + sum(steps) - _GAP, words + subject.words.height)
+    words_top = top + subject.picture.height + 6
+    bottom = max(top + sum(steps) - _GAP, words_top + subject.words.height)
     canvas = Image.new("RGB", (edges[-1] + wide + _MARGIN, bottom + _MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
 
     subject.title.draw(draw, _MARGIN, under - subject.title.height)
     canvas.paste(subject.picture, (_MARGIN, top))
-    subject.words.draw(draw, _MARGIN, words)
+    subject.words.draw(draw, _MARGIN, words_top)
     for x, (title, about) in zip(edges, heads):
         title.draw(draw, x + wide / 2, under - title.height, "mm")
         about.draw(draw, x + wide / 2, under, "mm")

@@ -158,12 +158,12 @@ class ExcitationMode(TorchFunctionMode):
     def _combined(self, name: str, func: Callable, args: tuple, kwargs: dict) -> Tensor | None:
         """Sums, and products with gates and constants; None where there is no rule."""
         (one, other), extra_args, extra_kwargs = _leading(("input", "other"), args, kwargs)
-        fixed = [not isinstance(value, Tensor) or isinstance(value, nn.Parameter) for value in (one, other)]
-        carries = [not still and value.requires_grad for still, value in zip(fixed, (one, other))]
+        is_fixed = [not isinstance(value, Tensor) or isinstance(value, nn.Parameter) for value in (one, other)]
+        carries = [not still and value.requires_grad for still, value in zip(is_fixed, (one, other))]
         if name in _SUMS and all(carries):
             # A branch that is the same everywhere, such as a global context, gets its share all the same.
             one, other = torch.broadcast_tensors(one, other)
-        alike = not any(fixed) and one.shape == other.shape
+        alike = not any(is_fixed) and one.shape == other.shape
         # Scaled sums (alpha=) have no rule.
         if name in _SUMS and alike and not extra_args and not extra_kwargs:
             result = rules.WinningSum.apply(one, other, self)
@@ -176,10 +176,10 @@ class ExcitationMode(TorchFunctionMode):
         if not carries[0 if first else 1]:
             return None
         if first:
-            fixed = other.detach() if isinstance(other, Tensor) else other
-            return rules.unchanged(one, lambda a: func(a, fixed, *extra_args, **extra_kwargs))
-        fixed = one.detach() if isinstance(one, Tensor) else one
-        return rules.unchanged(other, lambda a: func(fixed, a, *extra_args, **extra_kwargs))
+            constant = other.detach() if isinstance(other, Tensor) else other
+            return rules.unchanged(one, lambda a: func(a, constant, *extra_args, **extra_kwargs))
+        constant = one.detach() if isinstance(one, Tensor) else one
+        return rules.unchanged(other, lambda a: func(constant, a, *extra_args, **extra_kwargs))
 
     def started(self, linear: LinearRule, weight: Tensor, activations: Tensor, probability: Tensor) -> Tensor:
         """What arrives at the ``activations`` that the last layer with weights reads, as ``top`` says."""

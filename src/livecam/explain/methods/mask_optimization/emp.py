@@ -42,7 +42,7 @@ class EMP(MaskOptimizer):
         noise: Standard deviation, in units of the model's input.
         jitter: The image is enlarged by so many pixels and cut at one of so many places per axis, another each time.
         mask_blur: Standard deviation, in pixels, of a Gaussian over the enlarged mask.
-        baseline: The baseline, see :func:`livecam.core.baselines.baseline_images`.
+        baseline: What is shown where a mask is 0, see :func:`livecam.core.baselines.baseline_images`.
         seed: Of noise and jitter.
         precision: Of the masked images' passes, see :mod:`livecam.runtime.inference`; masks stay in at least float32.
             Each step builds on the last, so ``bf16`` may end at another mask: it is for a first look.

@@ -48,7 +48,7 @@ class IGOS(MaskOptimizer):
         adapt_l1: As the authors' demo does, per image: a tenth of l1 where halfway the score fell by at most 0.001, and
             a fifth of it where after four fifths of the way it fell by at most 0.01, both under the same baseline.
         noise: Standard deviation, in units of the model's input.
-        baseline: The baseline, see :func:`livecam.core.baselines.baseline_images`.
+        baseline: What is shown where a mask is 0, see :func:`livecam.core.baselines.baseline_images`.
         seed: Of the noise.
         precision: Of the masked images' passes, see :mod:`livecam.runtime.inference`; masks stay in at least float32.
             Each step builds on the last, so ``bf16`` may end at another mask: it is for a first look.

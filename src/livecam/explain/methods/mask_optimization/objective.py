@@ -128,9 +128,9 @@ class MaskObjective:
     def mean_probability(self, masks: Tensor, sample_index: Tensor, shares: Tensor, samples: Tensor) -> Tensor:
         """Mean of p_c over noisy shares of masks ``(M, m, m)``, ``(M,)``; costs a forward for each share of each."""
         probabilities = masks.new_empty(len(shares) * len(masks))
-        for part, share, sample, mask in self._terms(len(masks), shares, samples):
-            inputs = self.apply_mask(masks[mask], sample_index[mask], share, sample)
-            probabilities[part] = self._probability(inputs, sample_index[mask]).to(probabilities)
+        for part, share, sample, mask_index in self._terms(len(masks), shares, samples):
+            inputs = self.apply_mask(masks[mask_index], sample_index[mask_index], share, sample)
+            probabilities[part] = self._probability(inputs, sample_index[mask_index]).to(probabilities)
         return probabilities.view(len(shares), -1).mean(0)
 
     def gradient(self, masks: Tensor, shares: Tensor, samples: Tensor, at: int = 0) -> tuple[Tensor, Tensor]:
