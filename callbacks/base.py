@@ -173,7 +173,8 @@ class LiveExplanation(Callback):
         """Name of the head: the callback's, else the module's own, else what the labels tell, else ``auto``."""
         head = getattr(pl_module, "head", None)
         head = getattr(head, "name", head)
-        if self.head != "auto" or head not in HEADS:
+        # Somebody's head may be a layer, a list of sizes or a dict of layers.
+        if self.head != "auto" or not isinstance(head, str) or head not in HEADS:
             # Several labels at once are no softmax.
             return "multilabel" if self.head == "auto" and batch.labels.ndim == 2 else self.head
         return head

@@ -5,15 +5,16 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
-from torch import Tensor
 from torch.utils.data import DataLoader
+
+from livecam.core.batch import batch_size_of
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class LoaderWatch(Callback):
             self._judge(trainer)
         self._position += 1
         self._begun = now if self._position >= _WARM_UP else None
-        self._images = _images_in(batch)
+        self._images = batch_size_of(batch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the share; every rank takes part, because every one has watched as many batches."""
@@ -181,14 +182,3 @@ def _hint(stretch: _Stretch, trainer: Trainer) -> str:
 def _cores() -> int:
     """Cores that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _images_in(batch: Any) -> int:
-    """Length of the first tensor in a batch; 0 where there is none."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.ndim else 1
-    if isinstance(batch, Mapping):
-        batch = list(batch.values())
-    if isinstance(batch, list | tuple):
-        return next((count for count in map(_images_in, batch) if count), 0)
-    return 0

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from livecam.callbacks.base import LiveExplanation, Target, non_padding_mask
-from livecam.core.batch import Batch, read_batch
+from livecam.core.batch import Batch, batch_size_of, read_batch
 from livecam.core.errors import LivecamError, OptionError
 from livecam.core.normalization import Normalization
 from livecam.core.validation import check_number
@@ -142,13 +142,17 @@ class ExplanationScores(LiveExplanation):
         """Explain the batch and add it to every metric."""
         if dataloader_idx > 0 or not self.should_run(trainer):
             return
+        # Until it is known which maps there are, all of them are missing.
+        missing = batch_size_of(batch) if self._is_selected_batch(trainer, batch_idx) else 0
         try:
             with self.isolated_from_training("scoring a batch", pl_module):
                 read, position = read_batch(batch), self._position
                 self._position += len(read)
-                if self._is_selected_batch(trainer, batch_idx):
-                    self._score(trainer, pl_module, read, position)
+                if missing:
+                    for rows in self._score(trainer, pl_module, read, position):
+                        missing -= rows
         finally:
+            self._left_out.failed += max(0, missing) * len(self.explainers)
             self._forward_reuse.stop()
 
     def _is_selected_batch(self, trainer: Trainer, batch_idx: int) -> bool:
@@ -160,19 +164,26 @@ class ExplanationScores(LiveExplanation):
         # One of each of so many equal stretches.
         return (batch_idx * self.batches) % total < self.batches
 
-    def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> None:
+    def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, position: int) -> Iterator[int]:
+        """Score a batch part by part; yields how many of its rows are done with."""
         keep = non_padding_mask(trainer, batch, position)
         head, normalization = self.head_of(pl_module, batch), self.normalization_of(trainer)
         reusable = self._forward_reuse.reusable(self.explainers, head=head, normalization=normalization)
         logits = reusable.recorder.logits() if reusable and self.min_probability else None
         selected, unsure = self._evaluator.select_targets(pl_module, batch, head, logits)
+        asked = torch.zeros_like(keep).index_fill(0, selected.sample_index, True)
         if unsure is not None:
             self._left_out.unsure += keep[unsure.sample_index].sum()
+            asked = asked.index_fill(0, unsure.sample_index, True)
+        self._left_out.unlabeled += (keep & ~asked).sum()
+        # What is not asked for is not missing.
+        yield len(batch) - len(selected.sample_index)
         if selected.batch.present is not None:
             self._unit = "pairs of image and category"
         with no_progress():
             for explained in self._evaluator.explain(pl_module, selected, head, normalization, reusable, batch):
                 self._add(explained, keep[explained.selected.sample_index])
+                yield len(explained.selected.sample_index)
 
     def _add(self, explained: ExplainedBatch, keep: Tensor) -> None:
         for explainer in self.explainers:
@@ -221,6 +232,8 @@ class ExplanationScores(LiveExplanation):
         counts: dict[str, Tensor | int] = {"val/failed_maps": self._left_out.failed}
         if self is _first(trainer, lambda callback: any("masks" in metric.inputs for metric in callback.metrics)):
             counts["val/images_without_mask"] = self._left_out.unannotated
+        if self is _first(trainer, lambda callback: callback.target == "label"):
+            counts["val/images_without_label"] = self._left_out.unlabeled
         least = self.min_probability
         if least > 0 and self is _first(trainer, lambda callback: callback.min_probability == least):
             counts[f"val/below_probability_{least:g}"] = self._left_out.unsure
@@ -270,13 +283,15 @@ class SkippedCounts:
         failed: Maps that a method could not make, or that hold NaN or infinity.
         unannotated: Images without a mask.
         unsure: Images, or pairs of image and category, whose class the network gives too small a probability.
+        unlabeled: Images without a label, where labels are explained.
     """
 
     failed: Tensor
     unannotated: Tensor
     unsure: Tensor
+    unlabeled: Tensor
 
     @classmethod
     def nothing(cls, device: torch.device) -> "SkippedCounts":
         """All counts at zero."""
-        return cls(*torch.zeros(3, dtype=torch.long, device=device))
+        return cls(*torch.zeros(4, dtype=torch.long, device=device))

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, defau
 
 from livecam.callbacks.base import LiveExplanation, first_loader
 from livecam.core.batch import Batch, concatenate, read_batch
-from livecam.core.errors import OptionError
+from livecam.core.errors import DataError, OptionError
+from livecam.core.labels import read_class_names, read_labels
 from livecam.explain import Explainer
 from livecam.report.log_media import log_images
 
@@ -46,7 +47,7 @@ class SampleGallery(LiveExplanation, ABC):
         if not isinstance(samples, int) or not 1 <= samples <= 108:
             raise OptionError(f"A gallery holds 1 to 108 samples (W&B shows no more), got samples={samples}.")
         self.samples = samples
-        self.class_names = list(class_names) if class_names is not None else None
+        self.class_names = read_class_names(class_names)
         self.key = key
         self.indices: list[int] | None = None
         """Positions of the samples in the validation set; None when they were taken from batches."""
@@ -151,10 +152,12 @@ class SampleGallery(LiveExplanation, ABC):
         sources = (
             self.class_names,
             getattr(getattr(trainer, "datamodule", None), "class_names", None),
-            getattr(pl_module, "class_names", None) or pl_module.hparams.get("class_names"),
-            getattr(dataset, "classes", None) or getattr(getattr(dataset, "dataset", None), "classes", None),
+            getattr(pl_module, "class_names", None),
+            pl_module.hparams.get("class_names"),
+            getattr(dataset, "classes", None),
+            getattr(getattr(dataset, "dataset", None), "classes", None),
         )
-        return next((list(names) for names in sources if names), None)
+        return next((names for names in map(read_class_names, sources) if names), None)
 
     @staticmethod
     def _galleries(trainer: Trainer) -> list["SampleGallery"]:
@@ -237,15 +240,23 @@ def class_indices(dataset: Any) -> list[int] | None:
     targets = getattr(dataset, "targets", None)
     if targets is None or not hasattr(dataset, "__len__") or len(targets) != len(dataset):
         return None
-    targets = torch.as_tensor(targets)
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
+    try:
+        targets = read_labels(targets)
+    except DataError:
+        return _numbered(targets)
     if targets.ndim == 2:
         targets = targets >= 0.5
         rarity = 1 / targets.sum(0).clamp_min(1)
         rarest = (targets * rarity).argmax(1)
         targets = rarest.where(targets.any(1), torch.tensor(-1))
     return targets.tolist() if targets.ndim == 1 else None
+
+
+def _numbered(words: Any) -> list[int]:
+    """Numbers of classes that are words, in alphabetical order."""
+    words = [str(word) for word in (words.to_numpy() if hasattr(words, "to_numpy") else words)]
+    order = {word: number for number, word in enumerate(sorted(set(words)))}
+    return [order[word] for word in words]
 
 
 def balanced(classes: Sequence[int], count: int) -> list[int]:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from livecam.callbacks import LoaderWatch
 from livecam.callbacks import data_wait_monitor as module
+from livecam.core.batch import batch_size_of
 
 CLOCK = SimpleNamespace(now=0.0)
 
@@ -163,8 +164,8 @@ def test_epochs_too_short_to_judge_log_nothing(make_trainer):
     "batch", [torch.ones(5, 2), (torch.ones(5), 1), {"label": [torch.ones(5)]}, [3, torch.ones(5)]]
 )
 def test_images_are_counted_in_any_batch(batch):
-    assert module._images_in(batch) == 5
-    assert module._images_in([torch.tensor(3.0)]) == 1 and module._images_in("text") == module._images_in({}) == 0
+    assert batch_size_of(batch) == 5
+    assert batch_size_of([torch.tensor(3.0)]) == 1 and batch_size_of("text") == batch_size_of({}) == 0
 
 
 def test_the_trainer_s_own_profiler_measures_where_it_has_one(make_trainer, monkeypatch):

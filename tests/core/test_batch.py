@@ -40,7 +40,7 @@ def test_masks_of_another_size():
 
 @pytest.mark.parametrize(
     ("batch", "got"),
-    [(IMAGES, "Tensor"), ({"x": IMAGES, "y": LABELS}, r"\['x', 'y'\]"), ((IMAGES,), "tuple"), (("a", "b"), "tuple")],
+    [(IMAGES, "Tensor"), ({"a": IMAGES, "b": LABELS}, r"\['a', 'b'\]"), ((IMAGES,), "tuple"), (("a", "b"), "tuple")],
 )
 def test_something_else(batch, got):
     with pytest.raises(DataError, match=f"a pair \\(images, labels\\); got {got}"):

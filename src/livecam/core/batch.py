@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from livecam.core.errors import DataError
+from livecam.core.labels import read_labels
 
 
 class Pairs(NamedTuple):
@@ -117,6 +118,38 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     return result
 
 
+# livecam's own word first, then those of torchvision, torchgeo and MONAI, Hugging Face, lightly and torchxrayvision.
+_IMAGE_KEYS = ("image", "images", "pixel_values", "img", "input", "inputs", "x")
+_LABEL_KEYS = ("label", "labels", "target", "targets", "lab", "class", "y")
+
+
+def _key(batch: dict, keys: Sequence[str]) -> str:
+    """The one key that stands for images, or for labels; livecam's own word counts beside any other.
+
+    Raises:
+        DataError: When there is none, or one of several could be meant.
+    """
+    found = [key for key in keys if key in batch]
+    if not found:
+        raise DataError(
+            f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {sorted(map(str, batch))}."
+        )
+    if len(found) > 1 and keys[0] not in found:
+        raise DataError(f"A batch has {' and '.join(map(repr, found))}: call the one that is meant {keys[0]!r}.")
+    return found[0]
+
+
+def batch_size_of(batch: Any) -> int:
+    """How many images a batch of any form holds, as its first tensor tells; 0 where there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    if isinstance(batch, dict):
+        batch = list(batch.values())
+    if isinstance(batch, list | tuple):
+        return next((count for count in map(batch_size_of, batch) if count), 0)
+    return 0
+
+
 def read_batch(batch: Any) -> Batch:
     """Read a dict with ``image`` and ``label`` (and masks, where there are any), or a pair ``(images, labels)``.
 
@@ -127,17 +160,17 @@ def read_batch(batch: Any) -> Batch:
         DataError: When the batch is neither.
         DataError: When the masks do not have the images' size.
     """
-    if isinstance(batch, dict) and {"image", "label"} <= batch.keys():
-        fields = {key: batch.get(key) for key in ("image", "label", "mask", "has_mask", "index", "pairs")}
+    if isinstance(batch, dict):
+        image, label = (_key(batch, keys) for keys in (_IMAGE_KEYS, _LABEL_KEYS))
+        fields = {key: batch.get(key) for key in ("mask", "has_mask", "index", "pairs")}
+        fields |= {"image": batch[image], "label": batch[label]}
     elif isinstance(batch, tuple | list) and len(batch) >= 2 and isinstance(batch[0], Tensor):
         fields = {"image": batch[0], "label": batch[1]}
     else:
-        kind = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+        kind = type(batch).__name__
         raise DataError(f"A batch is a dict with 'image' and 'label', or a pair (images, labels); got {kind}.")
+    fields["label"] = read_labels(fields["label"])
     result = Batch(**fields)
-    if result.is_multilabel and result.label.shape[1] == 1:
-        # A column of 0 and 1 for a one-logit network.
-        result.label = result.label[:, 0].long()
     if result.pairs is not None:
         result.pairs = Pairs(*result.pairs)
     for masks in (result.mask, result.pairs and result.pairs.mask):

@@ -150,17 +150,17 @@ def as_logits(output: Any) -> Tensor:
     """Take the logits ``(N, K)`` out of whatever a classifier's forward returns.
 
     Args:
-        output: A tensor ``(N, K)`` or ``(N,)``, a (named) tuple or object with ``logits``, a tuple whose first
-            entry is the logits, or a dict with ``logits`` or ``out``.
+        output: A tensor ``(N, K)`` or ``(N,)``, a (named) tuple or object with ``logits``, a tuple in which one tensor
+            alone can be the logits, or a dict with ``logits`` or ``out``.
 
     Raises:
-        UnsupportedNetworkError: When no logits can be found.
-        ValueError: When they are not ``(N, K)``.
+        UnsupportedNetworkError: When no logits can be found, when several tensors could be meant, or when they are not
+            ``(N, K)``.
     """
     if isinstance(output, dict):
         output = output.get("logits", output.get("out"))
     elif not isinstance(output, Tensor):
-        output = getattr(output, "logits", output[0] if isinstance(output, tuple | list) and output else None)
+        output = output.logits if hasattr(output, "logits") else _only_rows(output)
     if not isinstance(output, Tensor):
         raise UnsupportedNetworkError("The forward returned no logits: return a tensor (N, K), or a dict with it.")
     if output.ndim == 1:
@@ -170,3 +170,14 @@ def as_logits(output: Any) -> Tensor:
             f"Logits have the shape (N, K), the model's forward returned {tuple(output.shape)}."
         )
     return output
+
+
+def _only_rows(output: Any) -> Tensor | None:
+    tensors = [part for part in output if isinstance(part, Tensor)] if isinstance(output, tuple | list) else []
+    rows = [tensor for tensor in tensors if tensor.ndim == 2]
+    if len(rows) > 1:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in rows)
+        raise UnsupportedNetworkError(
+            f"The forward returned tensors {shapes}, each of which may be logits: return one, or a dict with 'logits'."
+        )
+    return next(iter(rows or tensors), None)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from livecam.core.batch import Batch
 from livecam.core.errors import OptionError
 from livecam.core.heads import as_logits, get_head
+from livecam.core.labels import is_unlabeled
 from livecam.core.maps import is_finite
 from livecam.core.normalization import Normalization
 from livecam.evaluation.fault_tolerance import FaultTolerantExplainer
 from livecam.evaluation.oom_backoff import free_memory, internal_batch_size_of, is_oom_error
-from livecam.explain import Explainer, Explanation, explain
+from livecam.explain import Explainer, Explanation, explain, structure_of
 from livecam.explain.forward_reuse import ReusableForward
 from livecam.explain.methods.controls import CONTROLS
 from livecam.metrics import ImageMetric
@@ -212,6 +213,11 @@ class Evaluator:
             selected = ExplanationTargets(batch.one_row_per_label(), batch.known_pairs.image)
         else:
             selected = ExplanationTargets(batch, torch.arange(len(batch), device=batch.image.device))
+            if self.target == "label":
+                # One output is that of two classes.
+                classes = max(2, structure_of(model, batch.image).outputs)
+                unlabeled = is_unlabeled(batch.label, classes)
+                selected = selected.select(~unlabeled) if unlabeled.any() else selected
         if not self.min_probability or not len(selected.sample_index):
             return selected, None
         if logits is None:

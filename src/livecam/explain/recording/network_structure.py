@@ -58,6 +58,7 @@ class Structure:
         excitation_layer: Where a top-down pass is read by default: the last layer that all evidence passes and that is
             finer than the target layer; in networks as fine as their image, the first feature map.
         linear: Name of the linear layer that turns the pooled target layer into the logits; None without such a head.
+        outputs: How many logits there are.
     """
 
     layers: tuple[str, ...]
@@ -68,6 +69,7 @@ class Structure:
     strided: tuple[str, ...]
     excitation_layer: str | None
     linear: str | None
+    outputs: int
 
     def resolve(self, layer: str | None) -> str:
         """Full name of a layer; None means the default target layer.
@@ -166,6 +168,7 @@ class _DryRun:
             strided=tuple(self.strided),
             excitation_layer=self._excitation(target) if target else None,
             linear=self._linear(target, logits) if target else None,
+            outputs=logits.shape[1],
         )
 
     def _start(self, name: str, module: nn.Module, args: tuple) -> None:

@@ -194,7 +194,8 @@ def samples_of(
         return str(class_names[index]) if class_names is not None and index < len(class_names) else f"class {index}"
 
     def true(i: int) -> dict[str, Any]:
-        if labels is None:
+        # Negative ones stand for no label.
+        if labels is None or (labels.ndim == 1 and numbers["label"][i] < 0):
             return {}
         if labels.ndim == 1:
             return {"label": word(numbers["label"][i])}
