@@ -40,8 +40,9 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("error", [KeyError, ValueError], ids=lambda error: error.__name__)
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("command", "error"), [*((command, KeyError) for command in COMMANDS), ("maps", ValueError)], ids=str
+)
 def test_a_fault_of_our_own_keeps_its_traceback(here, monkeypatch, command, error):
     def broken(*args, **kwargs):
         raise error("a fault of our own")
